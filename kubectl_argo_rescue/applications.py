@@ -1,0 +1,543 @@
+"""One Application read as Argo CD reads it: sources, auto-sync, operation, history, comparison."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+
+from .model import ABSENT, JSON, ArgoCD, FieldChange, Key, Match, Path, ref_of
+
+INFO_NAME = "argo-rescue"
+"""The name under which an operation's `info` carries our id."""
+
+TERMINAL = frozenset({"Succeeded", "Failed", "Error"})
+"""Phases after which nothing more happens (Argo CD: gitops-engine sync/common/types.go)."""
+
+
+class SourceKind(Enum):
+    """How a source's targetRevision is understood."""
+
+    HELM = "helm chart"
+    OCI = "OCI artifact"
+    GIT = "git"
+    HYDRATOR = "hydrated git"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One effective source and where its revision is written."""
+
+    index: int
+    kind: SourceKind
+    path: Path
+    """Of the source object; for a hydrator, of syncSource."""
+    body: JSON
+    revision_field: str = "targetRevision"
+
+    @property
+    def revision_path(self) -> Path:
+        """Where the revision is written."""
+        return (*self.path, self.revision_field)
+
+    @property
+    def revision(self) -> str:
+        """The revision asked for; empty means HEAD for git."""
+        return str(self.body.get(self.revision_field) or "")
+
+    @property
+    def name(self) -> str:
+        """The source's own name, else its chart, else its ref."""
+        return str(self.body.get("name") or self.body.get("chart") or self.body.get("ref") or "")
+
+    @property
+    def yields_manifests(self) -> bool:
+        """Whether it renders anything: a ref-only source does not (Argo CD: types.go IsRef)."""
+        return bool(self.body.get("path") or self.body.get("chart") or not self.body.get("ref"))
+
+    def describe(self) -> str:
+        """Say it in one phrase: `helm chart traefik of https://…`."""
+        what = self.body.get("chart") or self.body.get("path") or self.body.get("ref") or ""
+        return f"{self.kind.value} {what} of {self.body.get('repoURL', '')}".replace("  ", " ")
+
+
+def _kind(source: JSON) -> SourceKind:
+    if source.get("chart"):
+        return SourceKind.HELM
+    if str(source.get("repoURL") or "").startswith("oci://"):
+        return SourceKind.OCI
+    return SourceKind.GIT
+
+
+_IDENTITY = ("repoURL", "chart", "path", "ref", "name")
+
+
+def sources(app: JSON) -> tuple[Source, ...]:
+    """Return the effective sources (Argo CD: types.go GetSources, GetSource, HasMultipleSources)."""
+    spec = app.get("spec") or {}
+    hydrator = spec.get("sourceHydrator")
+    if hydrator:
+        body = dict(hydrator.get("syncSource") or {})
+        body.setdefault("repoURL", (hydrator.get("drySource") or {}).get("repoURL", ""))
+        path: Path = ("spec", "sourceHydrator", "syncSource")
+        return (Source(0, SourceKind.HYDRATOR, path, body, "targetBranch"),)
+    if spec.get("sources"):
+        return tuple(
+            Source(
+                i,
+                _kind(s),
+                ("spec", "sources", Match(tuple((n, s.get(n, ABSENT)) for n in _IDENTITY), i)),
+                s,
+            )
+            for i, s in enumerate(spec["sources"])
+        )
+    source = spec.get("source")
+    return (Source(0, _kind(source), ("spec", "source"), source),) if source else ()
+
+
+def has_multiple_sources(app: JSON) -> bool:
+    """Whether `.operation` must speak of `sources` (Argo CD: types.go HasMultipleSources)."""
+    spec = app.get("spec") or {}
+    return not spec.get("sourceHydrator") and bool(spec.get("sources"))
+
+
+# -- auto-sync
+
+
+def automated(app: JSON) -> JSON:
+    """Return `spec.syncPolicy.automated`, ABSENT where there is none."""
+    policy = (app.get("spec") or {}).get("syncPolicy") or {}
+    value = policy.get("automated", ABSENT)
+    return ABSENT if value is None else value
+
+
+def is_auto_sync_on(app: JSON) -> bool:
+    """Argo CD: types.go IsAutomatedSyncEnabled. `automated: {}` is on."""
+    block = automated(app)
+    return block is not ABSENT and block.get("enabled") is not False
+
+
+def is_self_heal_on(app: JSON) -> bool:
+    """Whether live drift alone makes it sync."""
+    return is_auto_sync_on(app) and automated(app).get("selfHeal") is True
+
+
+def is_skipping_reconcile(app: JSON) -> bool:
+    """The controller ignores it altogether (Argo CD: appcontroller.go canProcessApp, ParseBool)."""
+    value = (app["metadata"].get("annotations") or {}).get("argocd.argoproj.io/skip-reconcile", "")
+    return value in ("1", "t", "T", "true", "TRUE", "True")
+
+
+def supports_enabled(argocd: ArgoCD) -> bool:
+    """Whether `automated.enabled: false` is known to pause: the controller is 3.1 or later."""
+    return argocd.version is not None and argocd.version.at_least(3, 1)
+
+
+def pause_change(app: JSON, argocd: ArgoCD, *, keep_block: bool = True) -> FieldChange | None:
+    """Return the change that turns auto-sync off; None where it is off.
+
+    `enabled: false` keeps the block and is, being an added key, no drift for an owner; where the
+    controller may not know it, or with `keep_block` False, the block goes.
+    """
+    if not is_auto_sync_on(app):
+        return None
+    path: Path = ("spec", "syncPolicy", "automated")
+    block = automated(app)
+    if keep_block and supports_enabled(argocd):
+        return FieldChange((*path, "enabled"), block.get("enabled", ABSENT), False)
+    return FieldChange(path, block, ABSENT)
+
+
+# -- identity and place
+
+
+def key_of(app: JSON) -> Key:
+    """Name an object without its uid."""
+    return ref_of(app).key
+
+
+def project_name(app: JSON) -> str:
+    """An empty project is `default` (Argo CD: util/argo/argo.go NormalizeApplicationSpec)."""
+    return str((app.get("spec") or {}).get("project") or "default")
+
+
+IN_CLUSTER = "https://kubernetes.default.svc"
+
+
+def deploys_here(app: JSON) -> bool:
+    """Whether the destination is the cluster that Argo CD itself runs in."""
+    destination = (app.get("spec") or {}).get("destination") or {}
+    return destination.get("server") == IN_CLUSTER or destination.get("name") == "in-cluster"
+
+
+def managed_resources(app: JSON) -> list[JSON]:
+    """Return `status.resources[]`."""
+    return list((app.get("status") or {}).get("resources") or ())
+
+
+def lists(app: JSON, key: Key, group: str = "argoproj.io") -> JSON | None:
+    """Return the line of `status.resources[]` that is about that object, None where there is none."""
+    for r in managed_resources(app):
+        if (r.get("group", ""), r.get("kind"), r.get("name")) == (group, key.kind, key.name) and (
+            r.get("namespace") or key.namespace
+        ) == key.namespace:
+            return r
+    return None
+
+
+# -- operation
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What `.operation` and `status.operationState` say together."""
+
+    present: bool
+    """`.operation` is there and not null."""
+    phase: str
+    message: str
+    started: datetime | None
+    finished: datetime | None
+    retries: int
+    own_id: str
+    username: str
+    is_automated: bool
+    revision: str
+
+    @property
+    def in_progress(self) -> bool:
+        """Argo CD: appcontroller.go isOperationInProgress, and one that waits to be picked up."""
+        return self.present or (bool(self.phase) and self.phase not in TERMINAL)
+
+    @property
+    def is_orphaned(self) -> bool:
+        """The state says running, but nobody will ever touch it: `.operation` is gone."""
+        return not self.present and bool(self.phase) and self.phase not in TERMINAL
+
+    @property
+    def waits_for_retry(self) -> bool:
+        """Failed once and will try again (Argo CD: appcontroller.go processRequestedAppOperation)."""
+        return self.present and self.phase == "Running" and self.finished is not None
+
+    @property
+    def is_blocked_by_window(self) -> bool:
+        """Stands still until a sync window lets it (Argo CD: sync.go SyncAppState)."""
+        return self.phase in ("Running", "Terminating") and "blocked by sync window" in self.message
+
+    def describe(self) -> str:
+        """Say in one phrase what it is and why it stands where it does."""
+        who = "auto-sync" if self.is_automated else self.username or "somebody"
+        what = f"{self.phase or 'waiting to be picked up'}, started by {who}"
+        if self.revision:
+            what += f", to {self.revision}"
+        if self.is_orphaned:
+            return what + "; orphaned: nothing runs it any more"
+        if self.is_blocked_by_window:
+            return what + "; blocked by a sync window"
+        if self.waits_for_retry:
+            return what + f"; failed and waits for retry {self.retries + 1}: {self.message}"
+        return what
+
+
+def parse_time(value: JSON) -> datetime | None:
+    """Read a Kubernetes timestamp; None where there is none."""
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        at = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", value.replace("Z", "+00:00")))
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+
+
+def operation(app: JSON) -> Operation:
+    """Read the operation in progress, or the last one."""
+    wanted = app.get("operation")
+    state = (app.get("status") or {}).get("operationState") or {}
+    # A fresh `.operation` over a finished state is the new one; the state still speaks of the old.
+    fresh = bool(wanted) and (not state or (state.get("phase") in TERMINAL))
+    described = wanted if fresh else state.get("operation") or wanted or {}
+    by = described.get("initiatedBy") or {}
+    sync = described.get("sync") or {}
+    result = {} if fresh else state.get("syncResult") or {}
+    revisions = result.get("revisions") or [result.get("revision")] if result else sync.get("revisions") or []
+    revision = ", ".join(r for r in revisions if r) or str(sync.get("revision") or "")
+    return Operation(
+        present=bool(wanted),
+        phase="" if fresh else str(state.get("phase") or ""),
+        message="" if fresh else str(state.get("message") or ""),
+        started=None if fresh else parse_time(state.get("startedAt")),
+        finished=None if fresh else parse_time(state.get("finishedAt")),
+        retries=0 if fresh else int(state.get("retryCount") or 0),
+        own_id=own_id(described),
+        username=str(by.get("username") or ""),
+        is_automated=bool(by.get("automated")),
+        revision=revision,
+    )
+
+
+def own_id(operation: JSON) -> str:
+    """Return the id that we wrote into an operation's info, empty where it is not ours."""
+    for info in (operation or {}).get("info") or ():
+        if info.get("name") == INFO_NAME:
+            return str(info.get("value") or "")
+    return ""
+
+
+def sync_operation(
+    app: JSON, *, id: str, actor: str, reason: str = "", prune: bool = False
+) -> dict[str, JSON]:
+    """Build the operation that syncs to what the spec says (Argo CD: server/application Sync).
+
+    The spec's syncOptions and retry are copied, as the API server does: an operation without them
+    behaves otherwise (CreateNamespace, ServerSideApply …). The source is left to the spec.
+    """
+    policy = (app.get("spec") or {}).get("syncPolicy") or {}
+    sync: dict[str, JSON] = {"syncStrategy": {"hook": {}}}
+    if prune:
+        sync["prune"] = True
+    if policy.get("syncOptions"):
+        sync["syncOptions"] = list(policy["syncOptions"])
+    info = [{"name": INFO_NAME, "value": id}]
+    if reason:
+        info.append({"name": "reason", "value": reason})
+    built: dict[str, JSON] = {
+        "initiatedBy": {"username": f"argo-rescue:{actor}" if actor else "argo-rescue"},
+        "info": info,
+        "sync": sync,
+    }
+    if policy.get("retry"):
+        built["retry"] = policy["retry"]
+    return built
+
+
+# -- history
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One of `status.history[]`: a full sync that succeeded (Argo CD: state.go persistRevisionHistory)."""
+
+    id: int
+    revisions: tuple[str, ...]
+    sources: tuple[JSON, ...]
+    deployed: datetime | None
+    until: datetime | None
+    """When the next one replaced it; None for the newest."""
+    by: str
+    is_automated: bool
+
+    @property
+    def identity(self) -> tuple[tuple[str, str, str], ...]:
+        """What makes two deployments the same: repoURL, chart or path, resolved revision."""
+        return tuple(
+            (str(s.get("repoURL") or ""), str(s.get("chart") or s.get("path") or s.get("ref") or ""), r)
+            for s, r in zip(self.sources, self.revisions, strict=False)
+        )
+
+    def in_force(self, now: datetime) -> timedelta | None:
+        """How long it was what ran."""
+        return (self.until or now) - self.deployed if self.deployed else None
+
+    def version(self, index: int = 0) -> str:
+        """The version as a person would name it: a chart's version, else the revision asked for."""
+        if index >= len(self.sources) or index >= len(self.revisions):
+            return ""
+        return self.revisions[index] or str(self.sources[index].get("targetRevision") or "")
+
+
+def history(app: JSON) -> tuple[Deployment, ...]:
+    """Return the deployments, oldest first. Multi-source entries carry an empty `source`."""
+    entries = (app.get("status") or {}).get("history") or []
+    found: list[Deployment] = []
+    for i, h in enumerate(entries):
+        if h.get("sources"):
+            bodies, revisions = tuple(h["sources"]), tuple(str(r) for r in h.get("revisions") or ())
+        else:
+            bodies, revisions = (h.get("source") or {},), (str(h.get("revision") or ""),)
+        later = entries[i + 1] if i + 1 < len(entries) else None
+        by = h.get("initiatedBy") or {}
+        found.append(
+            Deployment(
+                int(h.get("id") or 0),
+                revisions,
+                bodies,
+                parse_time(h.get("deployedAt")),
+                parse_time(later.get("deployedAt")) if later else None,
+                str(by.get("username") or ""),
+                bool(by.get("automated")),
+            )
+        )
+    return tuple(found)
+
+
+def failing_identity(app: JSON) -> tuple[tuple[str, str, str], ...]:
+    """Return the identity of what the spec asks for now, as last resolved by the controller."""
+    sync = (app.get("status") or {}).get("sync") or {}
+    revisions = sync.get("revisions") or [sync.get("revision") or ""]
+    compared = sync.get("comparedTo") or {}
+    bodies = compared.get("sources") or [compared.get("source") or {}]
+    if not any(revisions):
+        past = history(app)
+        return past[-1].identity if past else ()
+    return tuple(
+        (str(s.get("repoURL") or ""), str(s.get("chart") or s.get("path") or s.get("ref") or ""), str(r))
+        for s, r in zip(bodies, revisions, strict=False)
+    )
+
+
+def last_good(app: JSON) -> Deployment | None:
+    """Return the newest deployment that is not what is failing now; None where there is none.
+
+    History after a fight reads 2.4.1, 2.5.1, 2.4.1, 2.5.1, so this is not simply the one before
+    the last. Only succeeded syncs are in it.
+    """
+    failing = failing_identity(app)
+    for deployment in reversed(history(app)):
+        if deployment.identity != failing:
+            return deployment
+    return None
+
+
+def ever_deployed(app: JSON, source: Source, version: str) -> Deployment | None:
+    """Return the newest deployment of this source at that version (its revision, or the name asked for)."""
+    for deployment in reversed(history(app)):
+        for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
+            same = all(
+                (body.get(n) or "") == (source.body.get(n) or "") for n in ("repoURL", "chart", "path")
+            )
+            if same and version in (revision, body.get("targetRevision")):
+                return deployment
+    return None
+
+
+# -- revisions
+
+_SHA = re.compile(r"[0-9a-f]{7,40}")
+_FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_PRE = r"(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
+_SEMVER = re.compile(rf"v?\d+(?:\.\d+){{0,2}}{_PRE}")
+_COMPARATOR = rf"(?:=|==|!=|<|>|<=|>=|=<|=>|~|~>|\^)?\s*v?(?:\d+|[xX*])(?:\.(?:\d+|[xX*])){{0,2}}{_PRE}"
+_CONSTRAINT = re.compile(
+    rf"\s*{_COMPARATOR}(?:\s+-\s+{_COMPARATOR})?"
+    rf"(?:(?:\s*,\s*|\s+|\s*\|\|\s*){_COMPARATOR}(?:\s+-\s+{_COMPARATOR})?)*\s*"
+)
+_OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.lock(/|$)|(^|/)\.|\.$|^@$|^-")
+
+
+def is_semver(version: str) -> bool:
+    """Whether it is one version, not a range (Argo CD: Masterminds/semver NewVersion)."""
+    return bool(_SEMVER.fullmatch(version))
+
+
+def is_sha(revision: str) -> bool:
+    """Whether git would take it for a commit (Argo CD: util/git IsTruncatedCommitSHA)."""
+    return bool(_SHA.fullmatch(revision))
+
+
+def is_full_sha(revision: str) -> bool:
+    """Whether it is a whole commit id."""
+    return bool(_FULL_SHA.fullmatch(revision))
+
+
+def is_valid_revision(kind: SourceKind, version: str) -> bool:
+    """Whether a source of that kind could have a revision of that form; says nothing of its existence."""
+    if not version or version != version.strip():
+        return False
+    if kind is SourceKind.HELM:
+        return bool(_SEMVER.fullmatch(version) or _CONSTRAINT.fullmatch(version))
+    if kind is SourceKind.OCI:
+        return bool(
+            _OCI_TAG.fullmatch(version) or _DIGEST.fullmatch(version) or _CONSTRAINT.fullmatch(version)
+        )
+    return bool(not _BAD_IN_REF.search(version) or _CONSTRAINT.fullmatch(version))
+
+
+def is_moving(kind: SourceKind, version: str) -> bool:
+    """Whether the name may mean something else tomorrow: a range, or a git name that is no tag or commit."""
+    if kind in (SourceKind.HELM, SourceKind.OCI):
+        return not (_SEMVER.fullmatch(version) and version.count(".") >= 2) and not _DIGEST.fullmatch(version)
+    if version.startswith("refs/tags/") or is_full_sha(version):
+        return False
+    return not (_SEMVER.fullmatch(version) and "." in version)
+
+
+def resolved_commit(app: JSON, source: Source, name: str) -> str:
+    """Return the commit that Argo CD last resolved a git name to, empty where it is not known."""
+    status = app.get("status") or {}
+    sync = status.get("sync") or {}
+    compared = sync.get("comparedTo") or {}
+    bodies: Sequence[JSON] = compared.get("sources") or [compared.get("source") or {}]
+    revisions: Sequence[str] = sync.get("revisions") or [sync.get("revision") or ""]
+    candidates: list[tuple[JSON, str]] = [*zip(bodies, revisions, strict=False)]
+    for deployment in reversed(history(app)):
+        candidates += zip(deployment.sources, deployment.revisions, strict=False)
+    for body, revision in candidates:
+        if body.get("repoURL") == source.body.get("repoURL") and is_full_sha(revision or ""):
+            if body.get("targetRevision", "") == name or (name == "HEAD" and not body.get("targetRevision")):
+                return revision
+            if is_sha(name) and revision.startswith(name):
+                return revision
+    return ""
+
+
+# -- comparison
+
+
+def _plain_source(source: JSON) -> JSON:
+    """Drop what normalisation drops (Argo CD: appcontroller.go normalizeApplication)."""
+    if not isinstance(source, Mapping):
+        return {}
+    empty: tuple[JSON, ...] = (None, "", {}, [])
+    return {
+        k: v
+        for k, v in source.items()
+        if v not in empty and not (k in ("helm", "kustomize", "directory") and not any(v.values()))
+    }
+
+
+def is_compared(app: JSON) -> bool:
+    """Whether the controller's last comparison was with the spec's source as it is now."""
+    status = app.get("status") or {}
+    compared = (status.get("sync") or {}).get("comparedTo") or {}
+    spec = app.get("spec") or {}
+    if spec.get("sourceHydrator"):
+        wanted = [{k: v for k, v in sources(app)[0].body.items() if k != "targetBranch"}]
+        wanted[0]["targetRevision"] = sources(app)[0].revision
+        seen: list[JSON] = [compared.get("source") or {}]
+    elif spec.get("sources"):
+        wanted, seen = list(spec["sources"]), list(compared.get("sources") or ())
+    else:
+        wanted, seen = [spec.get("source") or {}], [compared.get("source") or {}]
+    return [_plain_source(s) for s in wanted] == [_plain_source(s) for s in seen]
+
+
+def sync_status(app: JSON) -> str:
+    """`status.sync.status`: Synced, OutOfSync, Unknown."""
+    return str(((app.get("status") or {}).get("sync") or {}).get("status") or "Unknown")
+
+
+def health_status(app: JSON) -> str:
+    """`status.health.status`."""
+    return str(((app.get("status") or {}).get("health") or {}).get("status") or "Unknown")
+
+
+def reconciled_at(app: JSON) -> datetime | None:
+    """When the controller last compared it."""
+    return parse_time((app.get("status") or {}).get("reconciledAt"))
+
+
+def synced_revisions(app: JSON) -> tuple[str, ...]:
+    """`status.sync.revision`, or `revisions`: what the controller resolved last."""
+    sync = (app.get("status") or {}).get("sync") or {}
+    return tuple(sync.get("revisions") or ([sync["revision"]] if sync.get("revision") else []))
+
+
+def conditions(app: JSON, *types: str) -> list[JSON]:
+    """`status.conditions[]` of those types; all of them without any."""
+    found: Iterable[JSON] = (app.get("status") or {}).get("conditions") or ()
+    return [c for c in found if not types or c.get("type") in types]

@@ -1,0 +1,59 @@
+"""`pin`: targetRevision to a version, and Argo CD made to act on it."""
+
+from __future__ import annotations
+
+import click
+
+from .. import planning
+from ..flags import Common, Verb, Writing, common_options, only_option, waiting_options, writing_options
+from ..session import Session, new_order_id
+from ..watching import watch_after
+
+
+@click.command("pin", cls=Verb)
+@click.argument("app", metavar="APP")
+@click.argument("version", metavar="VERSION")
+@click.option(
+    "--source", default=None, metavar="NAME_OR_INDEX", help="Which of several sources; the first is 0."
+)
+@click.option("--no-sync", is_flag=True, help="Only edit; do not see to it that Argo CD acts.")
+@waiting_options
+@only_option
+@common_options
+@writing_options
+def command(
+    common: Common,
+    writing: Writing,
+    app: str,
+    version: str,
+    source: str | None,
+    no_sync: bool,
+    wait: bool,
+    timeout: float | None,
+    only: bool,
+) -> int:
+    r"""Pin an application to a version and see to it that Argo CD deploys it.
+
+    With auto-sync on the controller does it by itself; else a sync is ordered. A git branch is
+    pinned to the commit that it last meant.
+
+    \b
+    Examples:
+      kubectl argo-rescue pin traefik 2.4.1
+      kubectl argo-rescue pin traefik 2.4.1 --wait --timeout 10m
+      kubectl argo-rescue pin shop 8a1f0c2 --source 1
+    """
+    order_id = new_order_id()
+    with Session(common) as session:
+        reading = session.read([app])
+        key = reading.targets[0]
+        plan, result = session.carry_out(
+            lambda s: planning.plan_pin(
+                s, key, version, order_id=order_id, actor=reading.actor, reason=writing.reason,
+                source=source, only=only, sync=not no_sync,
+            ),
+            writing,
+        )  # fmt: skip
+        if wait and writing.dry_run == "none" and not result.exit_status:
+            result = watch_after(session, key, plan, result, timeout)
+        return session.finish(result)

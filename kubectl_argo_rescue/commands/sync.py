@@ -1,0 +1,41 @@
+"""`sync`: a manual sync without Argo CD's API."""
+
+from __future__ import annotations
+
+import click
+
+from .. import planning
+from ..flags import Common, Verb, Writing, common_options, waiting_options, writing_options
+from ..session import Session, new_order_id
+from ..watching import watch_after
+
+
+@click.command("sync", cls=Verb)
+@click.argument("app", metavar="APP")
+@click.option("--prune", is_flag=True, help="Delete what git does not have any more.")
+@waiting_options
+@common_options
+@writing_options
+def command(
+    common: Common, writing: Writing, app: str, prune: bool, wait: bool, timeout: float | None
+) -> int:
+    r"""Order a manual sync to what the application's spec says.
+
+    \b
+    Examples:
+      kubectl argo-rescue sync traefik
+      kubectl argo-rescue sync traefik --prune --wait
+    """
+    order_id = new_order_id()
+    with Session(common) as session:
+        reading = session.read([app])
+        key = reading.targets[0]
+        plan, result = session.carry_out(
+            lambda s: planning.plan_sync(
+                s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, prune=prune
+            ),
+            writing,
+        )
+        if wait and writing.dry_run == "none" and not result.exit_status:
+            result = watch_after(session, key, plan, result, timeout)
+        return session.finish(result)

@@ -1,0 +1,63 @@
+"""`watch`: operation, sync, health and each workload's rollout, to a proven result."""
+
+from __future__ import annotations
+
+import click
+
+from ..flags import Common, Duration, Verb, common_options
+from ..model import Key, Result, Role
+from ..output import STATUS_WORDS
+from ..progress import Expectation
+from ..records import Entry
+from ..session import Session
+from ..watching import ending_data, run
+
+
+@click.command("watch", cls=Verb)
+@click.argument("app", metavar="APP")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default="10m",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait; 0 is for ever.",
+)
+@common_options
+def command(common: Common, app: str, timeout: float | None) -> int:
+    r"""Watch an application until the truth is known.
+
+    It ends well only when what this tool ordered last was compared and synced, the application is
+    healthy and the current generation of each of its workloads is available.
+
+    \b
+    Examples:
+      kubectl argo-rescue watch traefik
+      kubectl argo-rescue watch traefik --timeout 2m -o json
+    """
+    with Session(common) as session:
+        key = session.read([app]).targets[0]
+        session.header()
+        expectation = expected(key, session.journal.read().entries)
+        ending = run(session, expectation, timeout)
+        result = Result(
+            "watch", data=ending_data(ending), exit_status=ending.status, status=STATUS_WORDS[ending.status],
+            warnings=() if not ending.status else (ending.message,),
+        )  # fmt: skip
+        return session.finish(result)
+
+
+def expected(key: Key, entries: tuple[Entry, ...]) -> Expectation:
+    """Return what the newest open entries say must be seen: versions that stand, the last order."""
+    changes = []
+    order_id = ""
+    for entry in entries:
+        for number, edit in entry.edits():
+            if edit.ref.key == key and edit.role is Role.VERSION and entry.is_open:
+                if entry.outcomes.get(number) == "applied":
+                    changes = [c for i, c in enumerate(edit.changes) if (number, i) not in entry.settled]
+                    order_id = ""
+        for number, order in entry.orders():
+            if order.ref.key == key and entry.outcomes.get(number) == "applied":
+                order_id = order.id
+    return Expectation(key, order_id, tuple(changes))

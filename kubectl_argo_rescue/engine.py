@@ -1,0 +1,442 @@
+"""Carries out a plan: record the intent, patch, record the outcome. Every write goes through here.
+
+No PATCH leaves before its intent is durable in at least one home of the journal. A guard that
+fails means that somebody else wrote: the object is read again and the planner asked again, at most
+three times. An answer that got lost is settled by looking, never by sending again blindly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from . import applications, merge, patches
+from .cluster import Cluster, Done
+from .errors import (
+    ApiError,
+    ConflictError,
+    ExitStatus,
+    Forbidden,
+    GuardFailed,
+    Invalid,
+    NotFound,
+    Overloaded,
+    RescueError,
+    StaleWrite,
+    TransportError,
+)
+from .journal import Journal, Writer
+from .model import (
+    ABSENT,
+    BY_KIND,
+    JSON,
+    Edit,
+    EditResult,
+    Key,
+    Order,
+    Ref,
+    Resource,
+    Role,
+    Snapshot,
+    Verdict,
+)
+from .planning import Plan
+from .records import Begin, Content, Context, End, Intent, Outcome
+
+MAX_REPLANS = 3
+MAX_ORDER_TRIES = 8
+"""For `.operation` the resourceVersion is locked, which the controller's own status writes move."""
+
+Step = Edit | Order
+
+ACTIONS: Mapping[Role, str] = {
+    Role.PAUSE: "paused",
+    Role.WINDOW: "unblocked",
+    Role.VERSION: "pinned",
+    Role.RULE: "ruled",
+    Role.WORKLOAD: "rolled back",
+}
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of carrying out a plan."""
+
+    entry: str = ""
+    results: list[EditResult] = field(default_factory=list)
+    objects: dict[Key, JSON] = field(default_factory=dict)
+    """The objects as the server returned them."""
+    warnings: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def exit_status(self, *, independent: bool) -> ExitStatus:
+        """Derive the exit code: conflicts before errors; partly done where objects are independent."""
+        if self.interrupted:
+            return ExitStatus.INTERRUPTED
+        verdicts = {r.status for r in self.results}
+        bad = verdicts & {Verdict.CONFLICT, Verdict.DENIED, Verdict.FAILED, Verdict.UNKNOWN}
+        if not bad:
+            return ExitStatus.OK
+        if independent and verdicts & {Verdict.APPLIED, Verdict.UNCHANGED}:
+            return ExitStatus.PARTIAL
+        return ExitStatus.CONFLICT if bad == {Verdict.CONFLICT} else ExitStatus.ERROR
+
+
+def action_of(step: Step, actions: Mapping[Role, str] = ACTIONS) -> str:
+    """Return the past participle that is printed for a step."""
+    return "sync ordered" if isinstance(step, Order) else actions[step.role]
+
+
+def order_ops(live: JSON, order: Order) -> list[patches.Op]:
+    """Build the patch that writes `.operation` where there is none (Argo CD: argo.go SetAppOperation).
+
+    The old operationState goes in the same patch: the controller would resume what it says. Both
+    are locked by the resourceVersion, since the decision rests on status.
+    """
+    ops: list[patches.Op] = [
+        {"op": "test", "path": "/metadata/uid", "value": order.ref.uid},
+        {
+            "op": "replace",
+            "path": "/metadata/resourceVersion",
+            "value": live["metadata"]["resourceVersion"],
+        },
+        {"op": "test", "path": "/operation", "value": None},
+        {"op": "add", "path": "/operation", "value": order.operation},
+    ]
+    if (live.get("status") or {}).get("operationState") is not None:
+        ops.append({"op": "remove", "path": "/status/operationState"})
+    return ops
+
+
+def ops_of(live: JSON, step: Step) -> list[patches.Op]:
+    """Build the guarded patch of a step. Raises patches.Unresolved."""
+    if isinstance(step, Order):
+        return order_ops(live, step)
+    return patches.guarded_ops(live, step.ref, step.changes)
+
+
+class Engine:
+    """Executes plans against one cluster and one journal."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        journal: Journal,
+        *,
+        now: Callable[[], datetime],
+        report: Callable[[EditResult], None] = lambda result: None,
+        actions: Mapping[Role, str] = ACTIONS,
+    ) -> None:
+        """Take the clock, and what is told of each result as it comes."""
+        self.cluster = cluster
+        self.journal = journal
+        self.now = now
+        self.report = report
+        self.actions = actions
+
+    def execute(
+        self,
+        plan: Plan,
+        snapshot: Snapshot,
+        begin: Begin,
+        *,
+        replan: Callable[[Snapshot], Plan] | None = None,
+        finish: Callable[[Run], Sequence[Content]] = lambda run: (),
+    ) -> Run:
+        """Carry out a plan as one journal entry.
+
+        `replan` is the planner again, for a snapshot with the object that moved. `finish` gives
+        further records that belong beside the outcomes. Raises RefusedError where no home of the
+        journal takes the originals; nothing was sent then.
+        """
+        run = Run(objects=dict(snapshot.objects))
+        for result in plan.unchanged:
+            self._tell(run, result)
+        if not plan.steps:
+            return run
+        contents: list[Content] = [replace(begin, total=len(plan.steps))]
+        if plan.relies or plan.witnesses:
+            contents.append(Context(plan.relies, plan.witnesses))
+        contents += [Intent(n, step) for n, step in enumerate(plan.steps)]
+        writer = self.journal.begin(contents)
+        run.entry = writer.entry
+        outcomes: dict[int, str] = {}
+        try:
+            self._all(plan, snapshot, run, writer, outcomes, replan)
+        except KeyboardInterrupt:
+            run.interrupted = True
+        finally:
+            self._close(plan, run, writer, outcomes, finish)
+        return run
+
+    def _close(
+        self,
+        plan: Plan,
+        run: Run,
+        writer: Writer,
+        outcomes: dict[int, str],
+        finish: Callable[[Run], Sequence[Content]],
+    ) -> None:
+        told = {result.ref for result in run.results}
+        for step in plan.steps:
+            if step.ref not in told:
+                self._tell(
+                    run,
+                    EditResult(step.ref, Verdict.SKIPPED, action_of(step, self.actions), reason=step.reason),
+                )
+        # A step that was never begun is as good as not applied; one in the air stays in doubt.
+        at = self.now()
+        closing: list[Content] = [Outcome(outcomes, at=at)] if outcomes else []
+        closing += finish(run)
+        done = run.exit_status(independent=plan.independent)
+        closing.append(End("interrupted" if run.interrupted else done.name.lower(), at))
+        try:
+            writer.write(closing)
+        except RescueError as e:
+            # What happened can be read off the cluster; only the comfort of knowing is lost.
+            run.warnings.append(f"the outcome could not be recorded: {e.message}")
+
+    def _all(
+        self,
+        plan: Plan,
+        snapshot: Snapshot,
+        run: Run,
+        writer: Writer,
+        outcomes: dict[int, str],
+        replan: Callable[[Snapshot], Plan] | None,
+    ) -> None:
+        numbered = list(enumerate(plan.steps))
+        first = [(n, s) for n, s in numbered if not plan.independent or not s.named]
+        rest = [(n, s) for n, s in numbered if plan.independent and s.named]
+        for position, (n, step) in enumerate(first):
+            result = self._step(n, step, snapshot, run, writer, replan)
+            _note(outcomes, n, result)
+            self._tell(run, result)
+            if result.status not in (Verdict.APPLIED, Verdict.UNCHANGED):
+                for m, _ in [*first[position + 1 :], *rest]:
+                    outcomes[m] = "not-applied"
+                return
+        if rest:
+            thunks = [(lambda n=n, s=s: self._step(n, s, snapshot, run, writer, replan)) for n, s in rest]
+            for (n, step), got in zip(rest, self.cluster.gather_outcomes(*thunks), strict=True):
+                if isinstance(got, Done):
+                    result = got.value
+                elif isinstance(got.error, RescueError):
+                    result = self._result(step, Verdict.FAILED, detail=got.error.message)
+                else:
+                    raise got.error
+                _note(outcomes, n, result)
+                self._tell(run, result)
+
+    def _tell(self, run: Run, result: EditResult) -> None:
+        run.results.append(result)
+        self.report(result)
+
+    def _result(
+        self, step: Step, status: Verdict, *, ops: Sequence[JSON] = (), detail: str = ""
+    ) -> EditResult:
+        return EditResult(step.ref, status, action_of(step, self.actions), tuple(ops), step.reason, detail)
+
+    def _step(
+        self,
+        number: int,
+        step: Step,
+        snapshot: Snapshot,
+        run: Run,
+        writer: Writer,
+        replan: Callable[[Snapshot], Plan] | None,
+    ) -> EditResult:
+        """Send one step until it stands or certainly does not."""
+        resource = BY_KIND[step.ref.kind]
+        ref = step.ref
+        live = run.objects.get(ref.key)
+        replans = tries = 0
+        while True:
+            tries += 1
+            if live is None:
+                live = self.cluster.get(resource, ref.namespace, ref.name)
+            try:
+                ops = ops_of(live, step)
+            except patches.Unresolved as e:
+                return self._result(step, Verdict.CONFLICT, detail=f"what it edits is gone: {e}")
+            if not ops:
+                return self._result(step, Verdict.UNCHANGED, detail="already so")
+            try:
+                run.objects[ref.key] = self.cluster.patch(resource, ref.namespace, ref.name, ops)
+                return self._result(step, Verdict.APPLIED, ops=ops)
+            except (GuardFailed, StaleWrite) as e:
+                fresh = self._read_again(resource, ref)
+                if isinstance(fresh, EditResult):
+                    return fresh
+                refused = self._moved(step, ops, live, fresh, e)
+                if refused is not None:
+                    return refused
+                if isinstance(step, Edit):
+                    replans += 1
+                    if replans > MAX_REPLANS:
+                        return self._conflict(step, fresh)
+                    planned = self._replan(step, snapshot, run, fresh, replan)
+                    if isinstance(planned, EditResult):
+                        return planned
+                    if planned != step:
+                        writer.write([Intent(number, planned)])
+                        step = planned
+                elif tries >= MAX_ORDER_TRIES:
+                    return self._conflict(step, fresh)
+                live = fresh
+            except (TransportError, Overloaded) as e:
+                settled = self._settle(resource, step, ops, e)
+                if settled is not None or tries >= MAX_REPLANS:
+                    return settled or self._result(step, Verdict.FAILED, ops=ops, detail=e.message)
+                live = None
+            except Forbidden as e:
+                return self._result(step, Verdict.DENIED, ops=ops, detail=e.message)
+            except NotFound as e:
+                return self._result(step, Verdict.FAILED, ops=ops, detail=e.message)
+            except Invalid as e:
+                plain = self._without_enabled(step, snapshot, run, e, replan)
+                if plain is None:
+                    return self._result(step, Verdict.FAILED, ops=ops, detail=e.message)
+                writer.write([Intent(number, plain)])
+                step = plain
+
+    def _read_again(self, resource: Resource, ref: Ref) -> JSON | EditResult:
+        try:
+            return self.cluster.get(resource, ref.namespace, ref.name)
+        except NotFound:
+            return EditResult(ref, Verdict.CONFLICT, "changed", detail=f"{ref} was deleted meanwhile")
+
+    def _moved(
+        self, step: Step, ops: Sequence[JSON], live: JSON, fresh: JSON, e: ApiError
+    ) -> EditResult | None:
+        """Tell why a guard failed; None where what it tests did move and planning again makes sense."""
+        if fresh["metadata"].get("uid") != step.ref.uid:
+            return self._result(
+                step,
+                Verdict.CONFLICT,
+                ops=ops,
+                detail=f"{step.ref} was deleted and created anew meanwhile; nothing was written",
+            )
+        if isinstance(step, Order):
+            other = applications.operation(fresh)
+            if other.present and other.own_id != step.id:
+                return self._result(
+                    step,
+                    Verdict.CONFLICT,
+                    ops=ops,
+                    detail=f"another operation came first: {other.describe()}",
+                )
+            return None
+        try:
+            again = ops_of(fresh, step)
+        except patches.Unresolved:
+            return None
+        if again == list(ops):
+            # Nothing that we test has moved: an admission webhook, or the like, said no.
+            return self._result(step, Verdict.FAILED, ops=ops, detail=e.message)
+        return None
+
+    def _replan(
+        self,
+        step: Edit,
+        snapshot: Snapshot,
+        run: Run,
+        fresh: JSON,
+        replan: Callable[[Snapshot], Plan] | None,
+    ) -> Edit | EditResult:
+        run.objects[step.ref.key] = fresh
+        if replan is None:
+            return self._conflict(step, fresh)
+        try:
+            plan = replan(replace(snapshot, objects=dict(run.objects)))
+        except ConflictError as e:
+            return self._result(step, Verdict.CONFLICT, detail=e.message)
+        except RescueError as e:
+            return self._result(step, Verdict.FAILED, detail=e.message)
+        for planned in plan.steps:
+            if isinstance(planned, Edit) and planned.ref == step.ref and planned.role is step.role:
+                return planned
+        return self._result(step, Verdict.UNCHANGED, detail="already so")
+
+    def _conflict(self, step: Step, fresh: JSON) -> EditResult:
+        if isinstance(step, Order):
+            detail = f"{step.ref} changes too fast to write an operation; try again"
+        else:
+            details = []
+            for change in step.changes:
+                c = merge.conflict(change, fresh)
+                if merge.judge(change, fresh) is not merge.Standing.OURS:
+                    details.append(f"{patches.show_path(c.path)} is now {shown(c.ours)}")
+            detail = "somebody else keeps changing it" + (f": {'; '.join(details)}" if details else "")
+        return self._result(step, Verdict.CONFLICT, detail=detail)
+
+    def _settle(
+        self, resource: Resource, step: Step, ops: Sequence[JSON], error: RescueError
+    ) -> EditResult | None:
+        """Look whether a PATCH without an answer landed; None where it did not and may be sent again."""
+        try:
+            fresh = self.cluster.get(resource, step.ref.namespace, step.ref.name)
+        except RescueError as e:
+            sent = not isinstance(error, TransportError) or error.sent
+            if not sent:
+                return self._result(step, Verdict.FAILED, ops=ops, detail=error.message)
+            return self._result(
+                step,
+                Verdict.UNKNOWN,
+                ops=ops,
+                detail=f"the answer got lost ({error.message}) and the object cannot be read ({e.message}); "
+                "whether it was applied shows when the server answers again: kubectl argo-rescue log",
+            )
+        if fresh["metadata"].get("uid") != step.ref.uid:
+            return self._result(step, Verdict.CONFLICT, ops=ops, detail=f"{step.ref} was created anew")
+        if isinstance(step, Order):
+            state = (fresh.get("status") or {}).get("operationState") or {}
+            landed = step.id in (
+                applications.own_id(fresh.get("operation")),
+                applications.own_id(state.get("operation")),
+            )
+            return self._result(step, Verdict.APPLIED, ops=ops) if landed else None
+        standings = {merge.judge(change, fresh) for change in step.changes}
+        if standings == {merge.Standing.OURS}:
+            return self._result(step, Verdict.APPLIED, ops=ops)
+        if standings == {merge.Standing.ORIGINAL}:
+            return None
+        return self._conflict(step, fresh)
+
+    def _without_enabled(
+        self,
+        step: Step,
+        snapshot: Snapshot,
+        run: Run,
+        error: Invalid,
+        replan: Callable[[Snapshot], Plan] | None,
+    ) -> Edit | None:
+        """Plan the pause without `automated.enabled` where the CRD turns out not to know the field."""
+        if not isinstance(step, Edit) or step.role is not Role.PAUSE or replan is None:
+            return None
+        if not any(patches.show_path(c.path).endswith("/automated/enabled") for c in step.changes):
+            return None
+        if "enabled" not in " ".join((error.message, *error.causes)):
+            return None
+        old = replace(snapshot, argocd=replace(snapshot.argocd, version=None), objects=dict(run.objects))
+        planned = [s for s in replan(old).steps if isinstance(s, Edit) and s.ref == step.ref]
+        return planned[0] if planned and planned[0] != step else None
+
+
+def _note(outcomes: dict[int, str], number: int, result: EditResult) -> None:
+    """Keep what is known; of an UNKNOWN step nothing is, and it stays in doubt."""
+    if result.status is Verdict.APPLIED:
+        outcomes[number] = "applied"
+    elif result.status is Verdict.CONFLICT:
+        outcomes[number] = "conflict"
+    elif result.status is not Verdict.UNKNOWN:
+        outcomes[number] = "not-applied"
+
+
+def shown(value: JSON) -> str:
+    """Say a value in a message: JSON, or `(absent)`."""
+    if value is ABSENT:
+        return "(absent)"
+    text = patches.encode(value).decode()
+    return text if len(text) <= 200 else text[:199] + "…"

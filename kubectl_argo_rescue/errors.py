@@ -1,0 +1,127 @@
+"""What can stop a command: each error says what happened, what to do next, and has its exit status."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """The documented exit codes; 0 also covers "already so" and "nothing to undo"."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    CONFLICT = 3
+    PARTIAL = 4
+    REFUSED = 5
+    TIMEOUT = 6
+    INTERRUPTED = 130
+
+
+class RescueError(Exception):
+    """Ends the command. `message` says what and which object, `hint` what to do next."""
+
+    exit_status = ExitStatus.ERROR
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        """Take one line each; the two are joined for `str()`."""
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(RescueError):
+    """The command line asks for something that cannot be meant."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class ConflictError(RescueError):
+    """Somebody else changed what this command was about to change."""
+
+    exit_status = ExitStatus.CONFLICT
+
+
+class PartlyDone(RescueError):
+    """Some of the work stands and some does not; the message says which."""
+
+    exit_status = ExitStatus.PARTIAL
+
+
+class RefusedError(RescueError):
+    """This tool will not do it, or waits for a yes."""
+
+    exit_status = ExitStatus.REFUSED
+
+
+class TimedOut(RescueError):
+    """What was waited for did not come in time."""
+
+    exit_status = ExitStatus.TIMEOUT
+
+
+class TransportError(RescueError):
+    """The API server could not be spoken to: connection, TLS, credentials, kubectl itself.
+
+    `sent` is False only where the request certainly never left this machine; a PATCH may be sent
+    again only then, or after a read has shown that it did not land. `lasting` says that asking
+    again will not help (wrong context, failed login, untrusted certificate), so nobody is asked
+    for a password twice.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, sent: bool = True, lasting: bool = False) -> None:
+        """Take the cause in one line and whether the server may have seen the request."""
+        super().__init__(message, hint)
+        self.sent = sent
+        self.lasting = lasting
+
+
+class ApiError(RescueError):
+    """The API server answered with a Status that is not success."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        status: int = 0,
+        reason: str = "",
+        causes: tuple[str, ...] = (),
+    ) -> None:
+        """Take the server's HTTP status, its `reason` and the field paths of `details.causes`."""
+        super().__init__(message, hint)
+        self.status = status
+        self.reason = reason
+        self.causes = causes
+
+
+class NotFound(ApiError):
+    """404: no such object, or no such resource on this server."""
+
+
+class Forbidden(ApiError):
+    """401 or 403: the user may not."""
+
+
+class StaleWrite(ApiError):
+    """409 Conflict: the resourceVersion moved since it was read."""
+
+
+class AlreadyExists(ApiError):
+    """409 AlreadyExists."""
+
+
+class GuardFailed(ApiError):
+    """422 without causes: a `test` of the patch does not hold, or its path is gone."""
+
+
+class Invalid(ApiError):
+    """422 with causes, 400 and 413: the server will never take this request."""
+
+
+class Expired(ApiError):
+    """410: the continue token or the watch's resourceVersion is too old; list again."""
+
+
+class Overloaded(ApiError):
+    """429, or 5xx: the server asks to come back later."""

@@ -1,0 +1,203 @@
+"""The three-way rule of undo: what stands of our change, and what going back would take.
+
+Base is what we wrote, theirs is the saved original, ours is the object as it is now. The same
+trivial merge as jj's `operation revert`, per field and per list item.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from . import patches
+from .model import ABSENT, JSON, Change, FieldChange, MemberChange, Path
+
+
+class Standing(Enum):
+    """What the live object says of one change that we made."""
+
+    OURS = "ours"
+    """Live equals what we wrote: the original can go back."""
+    ORIGINAL = "original"
+    """Live equals the original: somebody restored it already."""
+    FOREIGN = "foreign"
+    """Neither: somebody else wrote here since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A field that both sides moved, with all three values."""
+
+    path: Path
+    base: JSON
+    """What we wrote."""
+    ours: JSON
+    """What is there now."""
+    theirs: JSON
+    """The saved original."""
+
+
+def judge(change: Change, live: JSON) -> Standing:
+    """Say what stands of `change` in `live`."""
+    try:
+        now = patches.read(change.path, live)
+    except patches.Unresolved:
+        return Standing.FOREIGN
+    if isinstance(change, MemberChange):
+        there = patches.position(now, change.item, change.index) >= 0
+        return Standing.OURS if there == change.present else Standing.ORIGINAL
+    if patches.equal(now, change.after):
+        return Standing.OURS
+    return Standing.ORIGINAL if patches.equal(now, change.before) else Standing.FOREIGN
+
+
+def conflict(change: Change, live: JSON) -> Conflict:
+    """Describe a FOREIGN change with its three values."""
+    try:
+        now = patches.read(change.path, live)
+    except patches.Unresolved:
+        now = ABSENT
+    if isinstance(change, MemberChange):
+        there, gone = change.item, ABSENT
+        return Conflict(
+            change.path,
+            base=there if change.present else gone,
+            ours=now,
+            theirs=gone if change.present else there,
+        )
+    return Conflict(change.path, base=change.after, ours=now, theirs=change.before)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Names one change in the journal: entry id, number of the edit, number of the change in it."""
+
+    entry: str
+    edit: int
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What undoing several changes of one object comes to, from live to the oldest original."""
+
+    changes: tuple[Change, ...]
+    """The net changes: one per field or list item, straight to the oldest original."""
+    restored: tuple[Tag, ...]
+    already: tuple[Tag, ...]
+    conflicts: tuple[tuple[Tag, Conflict], ...]
+    target: JSON
+    """The object as it will be."""
+
+
+def fold(live: JSON, undone: Sequence[tuple[Tag, Change]], *, overwrite: bool = False) -> Fold:
+    """Undo changes of one object, given newest first, on a copy of `live`.
+
+    No intermediate value ever reaches the cluster: what counts is the first state and the last.
+    `overwrite` takes the original also where somebody else wrote since.
+    """
+    draft = copy.deepcopy(live)
+    restored: list[Tag] = []
+    already: list[Tag] = []
+    conflicts: list[tuple[Tag, Conflict]] = []
+    touched: list[Change] = []
+    # Judged entry by entry against the state that undoing the newer ones leaves, all changes of
+    # an entry before any is taken back: two equal items taken out together both go back.
+    start = 0
+    while start < len(undone):
+        end = start
+        while end < len(undone) and undone[end][0].entry == undone[start][0].entry:
+            end += 1
+        back: list[Change] = []
+        for tag, change in undone[start:end]:
+            standing = judge(change, draft)
+            if standing is Standing.ORIGINAL:
+                already.append(tag)
+            elif standing is Standing.OURS or (overwrite and _reachable(change, draft)):
+                back.append(_back_to_original(change, draft))
+                restored.append(tag)
+            else:
+                conflicts.append((tag, conflict(change, draft)))
+        draft = patches.applied(draft, back)
+        touched += back
+        start = end
+    return Fold(_net(live, draft, touched), tuple(restored), tuple(already), tuple(conflicts), draft)
+
+
+def _reachable(change: Change, live: JSON) -> bool:
+    try:
+        patches.resolve(change.path, live)
+    except patches.Unresolved:
+        return False
+    return True
+
+
+def _back_to_original(change: Change, live: JSON) -> Change:
+    undo = patches.inverse(change)
+    if isinstance(undo, FieldChange):
+        return FieldChange(undo.path, patches.read(undo.path, live), undo.after)
+    return undo
+
+
+def _net(live: JSON, target: JSON, touched: Sequence[Change]) -> tuple[Change, ...]:
+    """Reduce changes to those that lead from `live` to `target` in one step each."""
+    fields: dict[str, FieldChange] = {}
+    members: list[MemberChange] = []
+    for change in touched:
+        if isinstance(change, FieldChange):
+            fields[patches.show_path(change.path)] = change
+        else:
+            opposite = next((m for m in members if _cancels(m, change)), None)
+            if opposite is None:
+                members.append(change)
+            else:
+                members.remove(opposite)
+    net: list[Change] = []
+    for change in fields.values():
+        try:
+            now = patches.read(change.path, live)
+        except patches.Unresolved:
+            net.append(change)  # inside an item that another change puts back first
+            continue
+        if not patches.equal(now, change.after):
+            net.append(FieldChange(change.path, now, change.after))
+    return (*net, *members)
+
+
+def _cancels(one: MemberChange, other: MemberChange) -> bool:
+    return (
+        one.present is not other.present
+        and patches.equal(one.item, other.item)
+        and patches.show_path(one.path) == patches.show_path(other.path)
+    )
+
+
+def role_allows(kind: str, path: Path) -> bool:
+    """Whether this tool ever writes that field of that kind; nothing else is taken from a journal."""
+    names = tuple(s if isinstance(s, str) else "*" for s in path)
+    return any(
+        names[: len(allowed)] == allowed and (deeper or len(names) == len(allowed))
+        for allowed, deeper in _WRITTEN.get(kind, ())
+    )
+
+
+_WRITTEN: Mapping[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
+    "Application": (
+        (("spec", "syncPolicy", "automated"), False),
+        (("spec", "syncPolicy", "automated", "enabled"), False),
+        (("spec", "source"), True),
+        (("spec", "sources", "*"), True),
+        (("spec", "sourceHydrator", "syncSource", "targetBranch"), False),
+    ),
+    "AppProject": (
+        (("spec", "syncWindows"), False),
+        (("spec", "syncWindows", "*", "applications"), False),
+        (("spec", "syncWindows", "*", "manualSync"), False),
+    ),
+    "ApplicationSet": (
+        (("spec", "ignoreApplicationDifferences"), False),
+        (("spec", "syncPolicy", "applicationsSync"), False),
+    ),
+}

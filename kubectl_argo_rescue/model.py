@@ -1,0 +1,294 @@
+"""The words of this tool as frozen values: what is addressed, what is wanted, what was done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+from .errors import ExitStatus
+
+JSON: TypeAlias = Any
+"""A JSON value as `json.loads` gives it."""
+
+
+class _Absent(Enum):
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent.ABSENT
+"""The field is not there at all, which is not the same as null."""
+
+GROUP = "argoproj.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as the API server serves it."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def singular(self) -> str:
+        """The name that kubectl prints: `application.argoproj.io`."""
+        return f"{self.kind.lower()}.{self.group}" if self.group else self.kind.lower()
+
+
+APPLICATION = Resource(GROUP, "v1alpha1", "applications", "Application")
+APPPROJECT = Resource(GROUP, "v1alpha1", "appprojects", "AppProject")
+APPLICATIONSET = Resource(GROUP, "v1alpha1", "applicationsets", "ApplicationSet")
+CONFIGMAP = Resource("", "v1", "configmaps", "ConfigMap")
+NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+POD = Resource("", "v1", "pods", "Pod")
+SERVICE = Resource("", "v1", "services", "Service")
+EVENT = Resource("", "v1", "events", "Event")
+DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+STATEFULSET = Resource("apps", "v1", "statefulsets", "StatefulSet")
+DAEMONSET = Resource("apps", "v1", "daemonsets", "DaemonSet")
+REPLICASET = Resource("apps", "v1", "replicasets", "ReplicaSet")
+CONTROLLERREVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+ACCESSREVIEW = Resource(
+    "authorization.k8s.io",
+    "v1",
+    "selfsubjectaccessreviews",
+    "SelfSubjectAccessReview",
+    namespaced=False,
+)
+SUBJECTREVIEW = Resource(
+    "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False
+)
+
+BY_KIND: Final[Mapping[str, Resource]] = {
+    r.kind: r for r in (APPLICATION, APPPROJECT, APPLICATIONSET, DEPLOYMENT, STATEFULSET, DAEMONSET)
+}
+"""The kinds that an edit may address, by the name the journal keeps."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """An object by name. Two objects of one name one after the other share a Key, not a Ref."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """Say it as in messages: `Application argocd/traefik`."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """One object with its uid: a re-created object is another object."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    @property
+    def key(self) -> Key:
+        """The same object by name."""
+        return Key(self.kind, self.namespace, self.name)
+
+    def __str__(self) -> str:
+        """Say it as in messages: `Application argocd/traefik`."""
+        return str(self.key)
+
+
+def ref_of(obj: JSON) -> Ref:
+    """Name a live object; `obj` is the object as the API server gave it."""
+    meta = obj["metadata"]
+    return Ref(obj["kind"], meta.get("namespace", ""), meta["name"], meta.get("uid", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Selects the item of a list by content; `index` is where it was seen, a hint where several fit."""
+
+    content: tuple[tuple[str, JSON], ...]
+    """(field, value) pairs that the item must have; ABSENT for a field that it must not have."""
+    index: int
+
+    def __hash__(self) -> int:
+        """Hash by place, since contents may be lists."""
+        return hash((tuple(name for name, _ in self.content), self.index))
+
+
+Step: TypeAlias = str | Match
+Path: TypeAlias = tuple[Step, ...]
+"""Where a value lives: field names, and Match for the item of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field from `before` to `after`; ABSENT on either side means that the key is not there."""
+
+    path: Path
+    before: JSON
+    after: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """One item put into a list or taken out, whatever else the list holds.
+
+    `item` compares by value; `index` is where it was, or goes. `present` says whether the item is
+    in the list afterwards. Kept per item so that two journal entries on one list do not undo each
+    other.
+    """
+
+    path: Path
+    item: JSON
+    index: int
+    present: bool
+    sole: bool = False
+    """The list itself is there only because of the item."""
+
+
+Change: TypeAlias = FieldChange | MemberChange
+
+
+class Role(Enum):
+    """What a change is for; undo treats each differently (hand-back judges only VERSION)."""
+
+    PAUSE = "pause"
+    WINDOW = "window"
+    VERSION = "version"
+    RULE = "rule"
+    WORKLOAD = "workload"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The change wanted of one object, and why in one phrase."""
+
+    ref: Ref
+    changes: tuple[Change, ...]
+    reason: str
+    role: Role
+    named: bool = True
+    """The user named this object; False where it comes into the plan by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An Argo CD operation to be written into `.operation` of an Application.
+
+    `operation` is the field's whole value; its `info` holds `id` under the name argo-rescue, by
+    which the watch knows its own operation. `phase` "Terminating" ends a running one instead.
+    """
+
+    ref: Ref
+    id: str
+    operation: JSON
+    reason: str
+    named: bool = True
+
+
+class Verdict(Enum):
+    """What became of one edit."""
+
+    APPLIED = "applied"
+    PLANNED = "planned"
+    UNCHANGED = "unchanged"
+    CONFLICT = "conflict"
+    DENIED = "denied"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class EditResult:
+    """The outcome of one edit or order as a value; `patch` is the RFC 6902 document that was sent."""
+
+    ref: Ref
+    status: Verdict
+    action: str
+    """The past participle that kubectl prints: paused, pinned, restored."""
+    patch: tuple[JSON, ...] = ()
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What every command returns: rendered once, as text, names, JSON or YAML."""
+
+    verb: str
+    entry: str = ""
+    edits: tuple[EditResult, ...] = ()
+    warnings: tuple[str, ...] = ()
+    data: Mapping[str, JSON] = field(default_factory=dict)
+    exit_status: ExitStatus = ExitStatus.OK
+    status: str = "done"
+
+
+class Tracking(Enum):
+    """argocd-cm `application.resourceTrackingMethod` (Argo CD: util/argo/resource_tracking.go)."""
+
+    LABEL = "label"
+    ANNOTATION = "annotation"
+    ANNOTATION_AND_LABEL = "annotation+label"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of Argo CD's controller, from its image tag."""
+
+    major: int
+    minor: int
+    text: str
+
+    def at_least(self, major: int, minor: int) -> bool:
+        """Whether this is that release line or a later one."""
+        return (self.major, self.minor) >= (major, minor)
+
+
+_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.\d+)?\b")
+
+
+def parse_version(tag: str) -> Version | None:
+    """Read an image tag such as `v3.2.11`; None where it is no version (`latest`, a digest)."""
+    found = _VERSION.match(tag)
+    return Version(int(found[1]), int(found[2]), tag) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class ArgoCD:
+    """One Argo CD installation as its own ConfigMaps and workloads describe it."""
+
+    namespace: str
+    version: Version | None = None
+    tracking: Tracking = Tracking.ANNOTATION
+    instance_label: str = "app.kubernetes.io/instance"
+    installation_id: str = ""
+    application_namespaces: tuple[str, ...] = ()
+    """Patterns of `application.namespaces` in argocd-cmd-params-cm, besides its own namespace."""
+    global_projects: tuple[JSON, ...] = ()
+    """argocd-cm `globalProjects`: [{projectName, labelSelector}]."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """The data of argocd-cmd-params-cm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a planner may know: objects as read, the installation, the time of reading."""
+
+    argocd: ArgoCD
+    objects: Mapping[Key, JSON]
+    now: datetime
+    """Aware, in UTC."""
+    missing: frozenset[Key] = frozenset()
+    """Objects that were looked for and are not there."""

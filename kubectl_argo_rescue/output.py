@@ -1,0 +1,216 @@
+"""Everything that is printed: results as text, names, JSON or YAML; plans as readable diffs; talk.
+
+stdout is data, stderr is talk. Text that comes from the cluster loses its control characters here,
+so that no annotation can move somebody's cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from .engine import shown
+from .errors import ExitStatus
+from .model import ABSENT, BY_KIND, JSON, Change, Edit, EditResult, MemberChange, Order, Ref, Result, Verdict
+from .patches import show_path
+
+API_VERSION = "argo-rescue/v1"
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+_COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2", "cyan": "36"}
+
+
+def plain(text: str) -> str:
+    """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def wants_colour(stream: TextIO, environ: os._Environ[str] | dict[str, str]) -> bool:
+    """kubectl's rule (cli-runtime printers/terminal.go): a terminal, not dumb, NO_COLOR not present."""
+    if "NO_COLOR" in environ or environ.get("TERM") == "dumb" or not stream.isatty():
+        return False
+    return sys.platform != "win32" or "WT_SESSION" in environ
+
+
+@dataclass(slots=True)
+class Streams:
+    """Where to read and write; tests put their own in."""
+
+    out: TextIO
+    err: TextIO
+    in_: TextIO
+    environ: os._Environ[str] | dict[str, str]
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether a person can be asked: both the question and the answer go through a terminal."""
+        return self.in_.isatty() and self.err.isatty()
+
+
+def standard_streams() -> Streams:
+    """The process's own."""
+    return Streams(sys.stdout, sys.stderr, sys.stdin, os.environ)
+
+
+class Printer:
+    """Prints one command's result and its talk."""
+
+    def __init__(self, streams: Streams, form: str = "human") -> None:
+        """`form` is human, name, json or yaml."""
+        self.streams = streams
+        self.form = form
+        self._colour = wants_colour(streams.err, streams.environ)
+        self._said: set[str] = set()
+
+    # -- talk
+
+    def paint(self, text: str, colour: str) -> str:
+        """Colour text for stderr, where a terminal takes it."""
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._colour else text
+
+    def say(self, text: str = "") -> None:
+        """Say one line of talk."""
+        print(plain(text) if "\x1b" not in text else text, file=self.streams.err, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Say a warning, each only once."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(f"{self.paint('warning:', 'yellow')} {plain(text)}")
+
+    def ask(self, question: str) -> bool:
+        """Ask for a yes on the terminal; anything else is a no."""
+        print(f"{plain(question)} [y/N] ", end="", file=self.streams.err, flush=True)
+        return self.streams.in_.readline().strip().lower() in ("y", "yes")
+
+    # -- data
+
+    def line(self, text: str = "") -> None:
+        """Print one line of data."""
+        print(plain(text), file=self.streams.out, flush=True)
+
+    def progress(self, result: EditResult, *, suffix: str = "") -> None:
+        """Print an edit's outcome as kubectl does: `kind.group/name verbed`; failures go to stderr."""
+        if result.status in (Verdict.APPLIED, Verdict.UNCHANGED, Verdict.PLANNED):
+            if self.form == "human":
+                self.line(edit_line(result) + suffix)
+            elif self.form == "name":
+                self.line(resource_name(result.ref))
+            return
+        if result.status is Verdict.SKIPPED:
+            self.say(f"{self.paint('skipped:', 'yellow')} {plain(str(result.ref))}: not {result.action}")
+            return
+        what = {"conflict": "conflict:", "denied": "forbidden:"}.get(result.status.value, "error:")
+        self.say(f"{self.paint(what, 'red')} {plain(str(result.ref))}: {plain(result.detail)}")
+
+    def result(self, result: Result) -> None:
+        """Print the envelope, where JSON or YAML was asked for."""
+        if self.form == "json":
+            print(
+                json.dumps(envelope(result), indent=2, ensure_ascii=False), file=self.streams.out, flush=True
+            )
+        elif self.form == "yaml":
+            import yaml  # lazy: only -o yaml needs it
+
+            text = yaml.safe_dump(envelope(result), sort_keys=False, allow_unicode=True)
+            self.streams.out.write(text)
+            self.streams.out.flush()
+
+    def plan(self, steps: Sequence[Edit | Order]) -> None:
+        """Show a plan on stderr: each object, why, and each field from what to what."""
+        for step in steps:
+            mark = self.paint("+" if step.named else "*", "cyan")
+            self.say(f"  {mark} {self.paint(plain(str(step.ref)), 'bold')}  {plain(step.reason)}")
+            for text in step_lines(step):
+                colour = {"-": "red", "+": "green"}.get(text[:1], "dim")
+                self.say(f"      {self.paint(plain(text), colour)}")
+
+
+def resource_name(ref: Ref) -> str:
+    """`application.argoproj.io/traefik`, as `kubectl -o name` says it."""
+    resource = BY_KIND.get(ref.kind)
+    return f"{resource.singular if resource else ref.kind.lower()}/{ref.name}"
+
+
+def edit_line(result: EditResult) -> str:
+    """One line for one outcome."""
+    name = resource_name(result.ref)
+    if result.status is Verdict.UNCHANGED:
+        return f"{name} unchanged ({result.detail or 'already so'})"
+    return f"{name} {result.action}"
+
+
+def change_lines(change: Change) -> list[str]:
+    """Show one change as the lines of a diff."""
+    where = show_path(change.path)
+    if isinstance(change, MemberChange):
+        sign = "+" if change.present else "-"
+        return [f"{sign} {where}/{change.index}: {shown(change.item)}"]
+    lines = []
+    if change.before is not ABSENT:
+        lines.append(f"- {where}: {shown(change.before)}")
+    if change.after is not ABSENT:
+        lines.append(f"+ {where}: {shown(change.after)}")
+    return lines
+
+
+def step_lines(step: Edit | Order) -> list[str]:
+    """Show a step as the lines of a diff."""
+    if isinstance(step, Order):
+        return [f"+ /operation: {shown(step.operation)}"]
+    return [line for change in step.changes for line in change_lines(change)]
+
+
+def envelope(result: Result) -> dict[str, JSON]:
+    """Return the one envelope of every verb, as plain JSON values."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Result",
+        "verb": result.verb,
+        "entry": result.entry,
+        "status": result.status,
+        "edits": [
+            {
+                "kind": e.ref.kind,
+                "namespace": e.ref.namespace,
+                "name": e.ref.name,
+                "status": e.status.value,
+                "patch": list(e.patch),
+                "reason": e.detail or e.reason,
+            }
+            for e in result.edits
+        ],
+        "warnings": list(result.warnings),
+        "data": dict(result.data),
+    }
+
+
+STATUS_WORDS = {
+    ExitStatus.OK: "done",
+    ExitStatus.ERROR: "error",
+    ExitStatus.USAGE: "usage",
+    ExitStatus.CONFLICT: "conflict",
+    ExitStatus.PARTIAL: "partial",
+    ExitStatus.REFUSED: "refused",
+    ExitStatus.TIMEOUT: "timeout",
+    ExitStatus.INTERRUPTED: "interrupted",
+}
+
+
+def columns(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> list[str]:
+    """Lay rows out as kubectl does: upper-case header, three spaces between columns."""
+    table = (
+        [list(header), *[[plain(c) for c in r] for r in rows]]
+        if header
+        else [[plain(c) for c in r] for r in rows]
+    )
+    if not table:
+        return []
+    widths = [max(len(r[i]) for r in table if i < len(r)) for i in range(max(len(r) for r in table))]
+    return ["   ".join(c.ljust(widths[i]) for i, c in enumerate(r)).rstrip() for r in table]

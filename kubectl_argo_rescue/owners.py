@@ -1,0 +1,220 @@
+"""Who would put an edit back: an object's owners as Argo CD sees them, and what they revert how soon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from . import applications
+from .model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Path, Snapshot, Tracking, ref_of
+from .patches import show_path
+
+TRACKING_ID = "argocd.argoproj.io/tracking-id"
+INSTALLATION_ID = "argocd.argoproj.io/installation-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An owner as the object itself names it; whether the owner agrees is another question."""
+
+    owner: Key
+    by: str
+    """ownerReference, tracking-id or label."""
+
+
+def instance_key(value: str, argocd: ArgoCD) -> Key:
+    """Return the Application of an instance name: `name`, or `namespace_name` elsewhere.
+
+    Argo CD: types.go InstanceName. `_` is legal in no Kubernetes name, so the first one separates.
+    """
+    namespace, separator, name = value.partition("_")
+    if separator:
+        return Key("Application", namespace, name)
+    return Key("Application", argocd.namespace, value)
+
+
+def _tracking_claim(obj: JSON, argocd: ArgoCD) -> Key | None:
+    """Argo CD: util/argo/resource_tracking.go getAppInstanceValue, and the self-reference of state.go."""
+    annotations = obj["metadata"].get("annotations") or {}
+    value = annotations.get(TRACKING_ID, "")
+    if not value or (argocd.installation_id and annotations.get(INSTALLATION_ID) != argocd.installation_id):
+        return None
+    parts = value.split(":", 2)
+    if len(parts) != 3:
+        return None
+    group, _, kind = parts[1].partition("/")
+    namespace, _, name = parts[2].partition("/")
+    me = obj["metadata"]
+    if (group, kind, name) != ("argoproj.io", obj["kind"], me["name"]) or namespace not in (
+        me.get("namespace", ""),
+        "",
+    ):
+        return None  # copied from another object: Argo CD ignores it as well
+    return instance_key(parts[0], argocd)
+
+
+def claims(obj: JSON, argocd: ArgoCD) -> tuple[Claim, ...]:
+    """Return the owners that an object names: its ApplicationSet, or the Application that tracks it.
+
+    Only an object without ownerReferences is tracked directly (Argo CD: controller/cache/cache.go).
+    """
+    me = obj["metadata"]
+    references = me.get("ownerReferences") or []
+    for r in references:
+        if (
+            r.get("controller")
+            and r.get("kind") == "ApplicationSet"
+            and str(r.get("apiVersion", "")).startswith("argoproj.io/")
+        ):
+            return (Claim(Key("ApplicationSet", me.get("namespace", ""), r["name"]), "ownerReference"),)
+    if references:
+        return ()
+    if argocd.tracking is Tracking.LABEL:
+        label = (me.get("labels") or {}).get(argocd.instance_label, "")
+        return (Claim(instance_key(label, argocd), "label"),) if label else ()
+    tracked = _tracking_claim(obj, argocd)
+    return (Claim(tracked, "tracking-id"),) if tracked else ()
+
+
+def confirms(owner: JSON, key: Key) -> bool | None:
+    """Whether the owner's own list of resources has the object; None where the list says nothing."""
+    if applications.lists(owner, key):
+        return True
+    if not applications.managed_resources(owner) or applications.sync_status(owner) == "Unknown":
+        return None
+    return False
+
+
+def listing(apps: Iterable[JSON], key: Key) -> tuple[Key, ...]:
+    """Return every Application whose resources have the object: the search that fits any tracking."""
+    return tuple(applications.key_of(app) for app in apps if applications.lists(app, key))
+
+
+@dataclass(frozen=True, slots=True)
+class Reversion:
+    """That an owner would put an edit back, and how soon."""
+
+    owner: Key
+    how_soon: str
+    soon: bool
+    """By itself within seconds; False where a commit, a sync or a window must come first."""
+
+    def describe(self) -> str:
+        """Say it in one phrase."""
+        return f"{self.owner} would revert it {self.how_soon}"
+
+
+def reverts(
+    owner: JSON, obj: JSON, changes: Sequence[Change], *, frozen_until: str | None = None
+) -> Reversion | None:
+    """Say whether an Application would put `changes` of its child `obj` back, and how soon.
+
+    `frozen_until` says until when a sync window keeps the owner from acting by itself, None where
+    nothing does. Argo CD: appcontroller.go autoSync, alreadyAttemptedSync; gitops-engine diff.go.
+    """
+    if not applications.is_auto_sync_on(owner) or applications.is_skipping_reconcile(owner):
+        return None
+    speeds = [_speed(owner, obj, change) for change in changes]
+    if not any(speeds):
+        return None
+    key = applications.key_of(owner)
+    drifts = "drift" in speeds and applications.is_self_heal_on(owner)
+    if drifts and frozen_until is None:
+        return Reversion(key, "within seconds (auto-sync with self-heal)", True)
+    if drifts:
+        return Reversion(key, f"as soon as its sync window lets it ({frozen_until})", False)
+    return Reversion(key, "with its next sync (auto-sync is on: the next commit is enough)", False)
+
+
+def _speed(owner: JSON, obj: JSON, change: Change) -> str:
+    """`drift` where live and git differ by it, `sync` where only an apply would wipe it, else empty."""
+    options = ((owner.get("spec") or {}).get("syncPolicy") or {}).get("syncOptions") or []
+    annotations = obj["metadata"].get("annotations") or {}
+    replaces = "Replace=true" in options or "Replace=true" in annotations.get(
+        "argocd.argoproj.io/sync-options", ""
+    )
+    ignored = is_ignored(owner, obj, change.path)
+    if ignored and "RespectIgnoreDifferences=true" in options:
+        return ""
+    added_key = isinstance(change, FieldChange) and change.before is ABSENT
+    if added_key and all(isinstance(step, str) for step in change.path):
+        return "sync" if replaces else ""
+    # A key added inside a list item is no drift, but the next apply replaces the list.
+    return "sync" if added_key or ignored else "drift"
+
+
+def is_ignored(owner: JSON, obj: JSON, path: Path) -> bool:
+    """Whether a rule of the owner's `ignoreDifferences` covers the field.
+
+    jqPathExpressions are understood where they are plain paths; others count as not covering,
+    which at worst pauses an owner that need not be.
+    """
+    me, where = obj["metadata"], show_path(path)
+    for rule in (owner.get("spec") or {}).get("ignoreDifferences") or ():
+        group, kind = rule.get("group", ""), rule.get("kind", "")
+        if group not in ("argoproj.io", "*") or kind not in (obj["kind"], "*"):
+            continue
+        if rule.get("name") and rule["name"] != me["name"]:
+            continue
+        if rule.get("namespace") and rule["namespace"] != me.get("namespace", ""):
+            continue
+        pointers = [*(rule.get("jsonPointers") or ())]
+        pointers += [_plain_jq(e) for e in rule.get("jqPathExpressions") or ()]
+        if any(p and (where == p or where.startswith(p + "/")) for p in pointers):
+            return True
+    return False
+
+
+_JQ = re.compile(r'(?:\.(?:[A-Za-z_][A-Za-z0-9_]*|"[^"]*"))+')
+
+
+def _plain_jq(expression: str) -> str:
+    expression = expression.strip()
+    return expression.replace('"', "").replace(".", "/") if _JQ.fullmatch(expression) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One owner of an object, and its own owners."""
+
+    key: Key
+    by: str
+    exists: bool
+    owners: tuple[Node, ...] = ()
+    is_cycle: bool = False
+
+
+def chain(snapshot: Snapshot, key: Key, _seen: frozenset[Key] = frozenset()) -> tuple[Node, ...]:
+    """Return the owners of an object as a tree, nearest first, as far as the snapshot knows.
+
+    An Application that manages itself, or a circle, ends where it closes.
+    """
+    obj = snapshot.objects.get(key)
+    if obj is None:
+        return ()
+    nodes: list[Node] = []
+    for owner, by in owners_of(snapshot, obj):
+        if owner == key or owner in _seen:
+            nodes.append(Node(owner, by, True, is_cycle=True))
+            continue
+        nodes.append(Node(owner, by, owner in snapshot.objects, chain(snapshot, owner, _seen | {key})))
+    return tuple(nodes)
+
+
+def owners_of(snapshot: Snapshot, obj: JSON) -> list[tuple[Key, str]]:
+    """Return an object's owners and how they are known: its own claim, else whoever lists it.
+
+    A claim counts unless the owner exists and its own list says otherwise.
+    """
+    key = ref_of(obj).key
+    found: list[tuple[Key, str]] = []
+    for claim in claims(obj, snapshot.argocd):
+        owner = snapshot.objects.get(claim.owner)
+        if owner is None or claim.owner.kind == "ApplicationSet" or confirms(owner, key) is not False:
+            found.append((claim.owner, claim.by))
+    known = {owner for owner, _ in found}
+    others = (o for k, o in snapshot.objects.items() if k.kind == "Application")
+    if not (obj["metadata"].get("ownerReferences") or ()):
+        found += [(k, "status.resources") for k in listing(others, key) if k not in known]
+    return found

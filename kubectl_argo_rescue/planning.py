@@ -1,0 +1,679 @@
+"""The planners: from a snapshot and what the user wants to an ordered plan. Pure, safe to call again.
+
+After a conflict the engine reads again and calls the same function; the same input gives the same
+plan. Times and ids come in as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from . import applications, globs, owners, windows
+from .applications import Source, SourceKind
+from .durations import human
+from .errors import NotFound, RefusedError, UsageError
+from .model import (
+    ABSENT,
+    JSON,
+    ArgoCD,
+    Change,
+    Edit,
+    EditResult,
+    FieldChange,
+    Key,
+    Order,
+    Role,
+    Snapshot,
+    Verdict,
+    ref_of,
+)
+from .records import Reliance, Witness
+
+AUTOMATED = ("spec", "syncPolicy", "automated")
+
+COMMAND = "kubectl argo-rescue"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered steps, nothing sent yet: what `--dry-run` prints and the engine carries out."""
+
+    verb: str
+    steps: tuple[Edit | Order, ...] = ()
+    unchanged: tuple[EditResult, ...] = ()
+    """What is already as wanted."""
+    warnings: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+    """What needs a yes: objects that were not named, values that look wrong."""
+    relies: tuple[Reliance, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    independent: bool = False
+    """Steps of equal `Edit.named` do not depend on each other: one failing does not stop the rest."""
+    next_commands: tuple[str, ...] = ()
+
+
+def display_name(key: Key, argocd: ArgoCD) -> str:
+    """Name an object as the user would type it: with its namespace only where it is not Argo CD's."""
+    return key.name if key.namespace in ("", argocd.namespace) else f"{key.namespace}/{key.name}"
+
+
+def app_arguments(key: Key, argocd: ArgoCD) -> str:
+    """Return the APP argument that names this Application in a command to be typed."""
+    return display_name(key, argocd)
+
+
+def application(snapshot: Snapshot, key: Key) -> JSON:
+    """Return an Application of the snapshot. Raises NotFound."""
+    app = snapshot.objects.get(key)
+    if app is None:
+        raise NotFound(
+            f"{key} does not exist",
+            f"see them all: kubectl get applications.argoproj.io -n {key.namespace}",
+            status=404,
+            reason="NotFound",
+        )
+    return app
+
+
+def served(app: JSON, argocd: ArgoCD) -> bool:
+    """Whether this Argo CD's controller looks at the app's namespace (AC:2747 isAppNamespaceAllowed)."""
+    namespace = app["metadata"].get("namespace", "")
+    return globs.is_app_namespace_allowed(
+        namespace, argocd.namespace, argocd.application_namespaces, argocd.version
+    )
+
+
+# -- owners
+
+
+@dataclass(frozen=True, slots=True)
+class _Protection:
+    """What must be edited first so that an edit holds, and what is worth knowing about it."""
+
+    edits: tuple[Edit, ...] = ()
+    warnings: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+    relies: tuple[Reliance, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+
+    def __add__(self, other: _Protection) -> _Protection:
+        """Join two, each edit and line once."""
+        return _Protection(
+            tuple(dict.fromkeys((*self.edits, *other.edits))),
+            tuple(dict.fromkeys((*self.warnings, *other.warnings))),
+            tuple(dict.fromkeys((*self.questions, *other.questions))),
+            (*self.relies, *(r for r in other.relies if r not in self.relies)),
+            (*self.witnesses, *(w for w in other.witnesses if w not in self.witnesses)),
+        )
+
+
+def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
+    """Say until when windows keep an app from syncing by itself; None where nothing does."""
+    verdict = judge(snapshot, app, manual=False)
+    if verdict.can_sync:
+        return None
+    change = windows.until(
+        app_windows(snapshot, app), app, snapshot.now, manual=False
+    )
+    return f"{change:%Y-%m-%d %H:%M} UTC" if change else "no end in sight"
+
+
+def protect(
+    snapshot: Snapshot,
+    obj: JSON,
+    changes: Sequence[Change],
+    *,
+    only: bool,
+    _below: frozenset[Key] = frozenset(),
+) -> _Protection:
+    """Find who would put `changes` of `obj` back, and pause them, grandparents first.
+
+    With `only` nothing is paused; what would be reverted is said instead.
+    """
+    key = ref_of(obj).key
+    total = _Protection()
+    for owner_key, by in owners.owners_of(snapshot, obj):
+        owner = snapshot.objects.get(owner_key)
+        if owner is None:
+            if owner_key in snapshot.missing:
+                total += _Protection(
+                    warnings=(
+                        f"{owner_key} owns {key} by its {by} but does not exist; nobody will revert the edit",
+                    )
+                )
+            continue
+        if owner_key.kind == "ApplicationSet":
+            total += _protect_from_set(snapshot, owner, obj, changes, only=only)
+            continue
+        total += _Protection(witnesses=(_witness(owner),))
+        if owner_key in _below:
+            continue
+        frozen = frozen_until(snapshot, owner) if applications.is_auto_sync_on(owner) else None
+        reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
+        if reversion is None:
+            if not applications.is_auto_sync_on(owner):
+                total += _Protection(relies=(_reliance(owner),))
+            continue
+        if only:
+            total += _Protection(warnings=(f"{reversion.describe()}; its pause is left out by --only",))
+            continue
+        pause = applications.pause_change(owner, snapshot.argocd)
+        assert pause is not None  # it has auto-sync on, or it would not revert
+        name = display_name(owner_key, snapshot.argocd)
+        total += protect(snapshot, owner, (pause,), only=only, _below=_below | {key, owner_key})
+        total += _Protection(
+            edits=(
+                Edit(
+                    ref_of(owner),
+                    (pause,),
+                    f"it would revert {key.kind} {display_name(key, snapshot.argocd)} {reversion.how_soon}",
+                    Role.PAUSE,
+                    named=owner_key == key and False,
+                ),
+            ),
+            questions=(f"{name} is paused as well: {reversion.describe()}",),
+        )
+    return total
+
+
+def _protect_from_set(
+    snapshot: Snapshot, owner: JSON, obj: JSON, changes: Sequence[Change], *, only: bool
+) -> _Protection:
+    key = ref_of(owner).key
+    return _Protection(
+        warnings=(
+            f"{key} generates {ref_of(obj).key} and would revert the edit within seconds; "
+            f"pausing an ApplicationSet is not supported by this version",
+        )
+    )
+
+
+def _reliance(owner: JSON) -> Reliance:
+    return Reliance(applications.key_of(owner), FieldChange(AUTOMATED, ABSENT, applications.automated(owner)))
+
+
+def _witness(owner: JSON) -> Witness:
+    source = next(iter(applications.sources(owner)), None)
+    body = source.body if source else {}
+    return Witness(
+        applications.key_of(owner),
+        str(body.get("repoURL") or ""),
+        str(body.get("path") or body.get("chart") or ""),
+        source.revision if source else "",
+        ",".join(applications.synced_revisions(owner)),
+    )
+
+
+def _plan(
+    verb: str,
+    protection: _Protection,
+    steps: Sequence[Edit | Order],
+    *,
+    unchanged: Sequence[EditResult] = (),
+    warnings: Sequence[str] = (),
+    questions: Sequence[str] = (),
+    independent: bool = False,
+    next_commands: Sequence[str] = (),
+) -> Plan:
+    """Join what was named and what protects it; an object that is both is edited once, as named."""
+    named = {step.ref for step in steps if isinstance(step, Edit)}
+    before: list[Edit | Order] = []
+    moved: list[Edit | Order] = list(steps)
+    for edit in protection.edits:
+        if edit.ref not in named:
+            before.append(edit)
+            continue
+        # It is edited anyway: at the owner's place in the order, under the user's own reason.
+        own = next(s for s in steps if isinstance(s, Edit) and s.ref == edit.ref)
+        if any(c not in own.changes for c in edit.changes):
+            before.append(edit)
+        elif own in moved:
+            moved.remove(own)
+            before.append(own)
+    kept = {step.ref for step in before if isinstance(step, Edit) and not step.named}
+    asked = tuple(q for e, q in zip(protection.edits, protection.questions, strict=False) if e.ref in kept)
+    return Plan(
+        verb,
+        (*before, *moved),
+        tuple(unchanged),
+        tuple(dict.fromkeys((*warnings, *protection.warnings))),
+        tuple(dict.fromkeys((*questions, *asked))),
+        protection.relies,
+        protection.witnesses,
+        independent,
+        tuple(next_commands),
+    )
+
+
+# -- windows
+
+
+def app_windows(snapshot: Snapshot, app: JSON) -> tuple[windows.Window, ...]:
+    """Return the windows of the app's project and of the global projects that apply to it."""
+    project = snapshot.objects.get(project_key(snapshot, app))
+    if project is None:
+        return ()
+    return tuple(windows.effective_windows(project, projects(snapshot), snapshot.argocd))
+
+
+def project_key(snapshot: Snapshot, app: JSON) -> Key:
+    """Name the app's project: projects are read only from Argo CD's own namespace (AC:241)."""
+    return Key("AppProject", snapshot.argocd.namespace, applications.project_name(app))
+
+
+def projects(snapshot: Snapshot) -> list[JSON]:
+    """Return every AppProject that the snapshot has."""
+    return [o for k, o in snapshot.objects.items() if k.kind == "AppProject"]
+
+
+def judge(snapshot: Snapshot, app: JSON, *, manual: bool) -> windows.Judgement:
+    """Say whether windows let the app sync now."""
+    return windows.judge(
+        app_windows(snapshot, app), app, snapshot.now, manual=manual
+    )
+
+
+# -- pause
+
+
+def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -> Plan:
+    """Turn auto-sync of Applications off so that it stays off."""
+    steps: list[Edit] = []
+    unchanged: list[EditResult] = []
+    warnings: list[str] = []
+    total = _Protection()
+    for key in keys:
+        app = application(snapshot, key)
+        name = display_name(key, snapshot.argocd)
+        change = applications.pause_change(app, snapshot.argocd)
+        if change is None:
+            unchanged.append(EditResult(ref_of(app), Verdict.UNCHANGED, "paused", detail="already paused"))
+            continue
+        total += protect(snapshot, app, (change,), only=only)
+        running = applications.operation(app)
+        if running.present and running.is_automated:
+            warnings.append(
+                f"{name} has an operation in progress ({running.describe()}) which a pause does not stop; "
+                f"end it: {COMMAND} terminate {app_arguments(key, snapshot.argocd)}"
+            )
+        steps.append(Edit(ref_of(app), (change,), "auto-sync off", Role.PAUSE))
+    return _plan("pause", total, steps, unchanged=unchanged, warnings=warnings, independent=len(keys) > 1)
+
+
+# -- unblock
+
+
+def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
+    """Free one Application of the sync windows that stop it; the others stay frozen."""
+    app = application(snapshot, key)
+    name = display_name(key, snapshot.argocd)
+    project = snapshot.objects.get(project_key(snapshot, app))
+    if project is None:
+        raise RefusedError(
+            f"{key} is in AppProject {applications.project_name(app)}, which does not exist",
+            "no window is what stops it: Argo CD syncs nothing of a missing project",
+        )
+    effective = app_windows(snapshot, app)
+    relaxation = windows.relax(effective, app, snapshot.now)
+    warnings = [f"{windows.describe(w)} still stops {name}: {why}" for w, why in relaxation.remaining]
+    steps: list[Edit] = []
+    total = _Protection()
+    for project_name, changes in relaxation.changes.items():
+        target = snapshot.objects[Key("AppProject", snapshot.argocd.namespace, project_name)]
+        total += protect(snapshot, target, changes, only=only)
+        steps.append(Edit(ref_of(target), tuple(changes), f"no sync window stops {name}", Role.WINDOW))
+    if not steps:
+        verdict = judge(snapshot, app, manual=False)
+        detail = "already free of sync windows"
+        if not verdict.can_sync:
+            raise RefusedError(
+                f"{key} is stopped by windows that cannot be relaxed for it alone: "
+                + "; ".join(
+                    [verdict.error] if verdict.error else [windows.describe(w) for w in verdict.blocking]
+                ),
+                "edit the AppProject by hand",
+            )
+        return _plan(
+            "unblock", total, [], warnings=warnings,
+            unchanged=[EditResult(ref_of(app), Verdict.UNCHANGED, "unblocked", detail=detail)],
+        )  # fmt: skip
+    questions = _others_freed(snapshot, steps, key)
+    following: list[str] = []
+    if relaxation.needs_manual:
+        warnings.append(
+            f"only a manual sync of {name} gets through the windows now, auto-sync does not; order one with the "
+            f"command below"
+        )
+        following.append(f"{COMMAND} sync {app_arguments(key, snapshot.argocd)}")
+    return _plan("unblock", total, steps, warnings=warnings, questions=questions, next_commands=following)
+
+
+def _others_freed(snapshot: Snapshot, steps: Sequence[Edit], key: Key) -> list[str]:
+    """Name the other Applications whose verdict the window edits change, as far as they were read."""
+    from .patches import applied
+
+    after = {k: o for k, o in snapshot.objects.items() if k.kind == "AppProject"}
+    for edit in steps:
+        after[edit.ref.key] = applied(snapshot.objects[edit.ref.key], edit.changes)
+    others = [o for k, o in snapshot.objects.items() if k.kind == "Application" and k != key]
+    changed = windows.changed_verdicts(
+        projects(snapshot), list(after.values()), others, snapshot.argocd, snapshot.now
+    )
+    if not changed:
+        return []
+    names = ", ".join(sorted(display_name(c.app, snapshot.argocd) for c in changed))
+    return [f"the window edit also frees {names}"]
+
+
+# -- pin
+
+
+def choose_source(app: JSON, version: str, selector: str | None) -> Source:
+    """Pick the source to pin: the one named, the only one, or the one that fits the version.
+
+    Raises UsageError where two fit, naming them.
+    """
+    candidates = applications.sources(app)
+    key = applications.key_of(app)
+    if not candidates:
+        raise UsageError(f"{key} has no source", "there is nothing to pin")
+    listing = "; ".join(f"{s.index} is {s.describe()}" for s in candidates)
+    if selector is not None:
+        for s in candidates:
+            if selector == s.body.get("name"):
+                return s
+        if selector.isdigit() and int(selector) < len(candidates):
+            return candidates[int(selector)]
+        by_other_name = [s for s in candidates if selector in (s.body.get("chart"), s.body.get("ref"))]
+        if len(by_other_name) == 1:
+            return by_other_name[0]
+        raise UsageError(f"{key} has no source {selector!r}", listing)
+    rendered = [s for s in candidates if s.yields_manifests]
+    if len(candidates) == 1:
+        return candidates[0]
+    known = [s for s in candidates if applications.ever_deployed(app, s, version)]
+    if len(known) == 1:
+        return known[0]
+    pool = known or rendered
+    charts = [
+        s for s in pool if s.kind is SourceKind.HELM and applications.is_valid_revision(s.kind, version)
+    ]
+    if len(charts) == 1:
+        return charts[0]
+    if len(pool) == 1:
+        return pool[0]
+    raise UsageError(
+        f"{key} has several sources that {version} could be for", f"say --source INDEX: {listing}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """The revision to write, what is worth knowing of it, and what must be asked first."""
+
+    revision: str
+    notes: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+
+
+def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) -> _Version:
+    """Turn what was typed into the revision to write: a git branch becomes its commit."""
+    known = applications.ever_deployed(app, source, version)
+    kind = source.kind
+    if kind is SourceKind.GIT and applications.is_moving(kind, version):
+        commit = applications.resolved_commit(app, source, version)
+        if commit:
+            if applications.is_sha(version):
+                return _Version(commit)
+            return _Version(
+                commit, (f"{version} is pinned to the commit that Argo CD last resolved it to, {commit}",)
+            )
+        if applications.is_sha(version):
+            return _Version(version, (f"commit {version} is not in the history of this app",))
+    if known is not None:
+        return _Version(version)
+    if not applications.is_valid_revision(kind, version):
+        past = _known_versions(app, source)
+        return _Version(
+            version,
+            questions=(
+                f"{version!r} was never deployed by this app and is no valid version of a {kind.value}"
+                + (f" (deployed so far: {', '.join(past)})" if past else ""),
+            ),
+        )
+    past = _known_versions(app, source)
+    note = f"{version} was never deployed by this app, so whether it exists is not known here"
+    if past:
+        note += f" (deployed so far: {', '.join(past)})"
+    if applications.is_moving(kind, version):
+        note += "; it may also move"
+    return _Version(version, (note,))
+
+
+def _known_versions(app: JSON, source: Source) -> list[str]:
+    found: dict[str, None] = {}
+    for deployment in reversed(applications.history(app)):
+        for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
+            if all((body.get(n) or "") == (source.body.get(n) or "") for n in ("repoURL", "chart", "path")):
+                found[revision] = None
+    return list(found)[:5]
+
+
+def plan_pin(
+    snapshot: Snapshot,
+    key: Key,
+    version: str,
+    *,
+    order_id: str,
+    actor: str,
+    reason: str = "",
+    source: str | None = None,
+    only: bool = False,
+    sync: bool = True,
+) -> Plan:
+    """Set the targetRevision of one source, and see to it that Argo CD will act on it."""
+    app = application(snapshot, key)
+    chosen = choose_source(app, version, source)
+    wanted = choose_version(app, chosen, version, snapshot)
+    warnings = list(wanted.notes)
+    steps: list[Edit | Order] = []
+    unchanged: list[EditResult] = []
+    total = _Protection()
+    pinned = app
+    if chosen.revision == wanted.revision:
+        unchanged.append(
+            EditResult(ref_of(app), Verdict.UNCHANGED, "pinned", detail=f"already at {wanted.revision}")
+        )
+        total += protect(snapshot, app, (), only=only)
+    else:
+        before = chosen.body.get(chosen.revision_field, ABSENT)
+        change = FieldChange(chosen.revision_path, before, wanted.revision)
+        total += protect(snapshot, app, (change,), only=only)
+        from_text = chosen.revision or "HEAD"
+        steps.append(Edit(ref_of(app), (change,), f"{from_text} to {wanted.revision}", Role.VERSION))
+        pinned = _with(app, change)
+    if sync:
+        stays_on = applications.is_auto_sync_on(app) and ref_of(app) not in {e.ref for e in total.edits}
+        act = will_act(snapshot, pinned, auto_sync=stays_on)
+        warnings += act.warnings
+        if act.needs_order:
+            operation = applications.sync_operation(app, id=order_id, actor=actor, reason=reason)
+            steps.append(Order(ref_of(app), order_id, operation, act.why))
+    name = app_arguments(key, snapshot.argocd)
+    return _plan(
+        "pin", total, steps, unchanged=unchanged, warnings=warnings, questions=wanted.questions,
+        next_commands=[f"{COMMAND} watch {name}"],
+    )  # fmt: skip
+
+
+def _with(app: JSON, change: Change) -> JSON:
+    from .patches import applied
+
+    return applied(app, (change,))
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Whether Argo CD will carry out what the spec asks for, and what to do where it will not."""
+
+    needs_order: bool
+    why: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def will_act(snapshot: Snapshot, app: JSON, *, auto_sync: bool) -> Act:
+    """Say how the controller comes to sync `app` as it will be: by itself, by an order, or not at all.
+
+    Argo CD: appcontroller.go autoSync and alreadyAttemptedSync; sync.go SyncAppState.
+    """
+    key = applications.key_of(app)
+    name = app_arguments(key, snapshot.argocd)
+    obstacles = list(obstacles_of(snapshot, app))
+    running = applications.operation(app)
+    if running.in_progress:
+        if running.is_orphaned or running.is_blocked_by_window or running.waits_for_retry:
+            what = f"an operation is in the way ({running.describe()})"
+        else:
+            what = f"an operation is in progress ({running.describe()}) and must end first"
+        obstacles.append(f"{what}; end it: {COMMAND} terminate {name}, then: {COMMAND} sync {name}")
+        return Act(False, warnings=tuple(obstacles))
+    automatic = judge(snapshot, app, manual=False)
+    manual = judge(snapshot, app, manual=True)
+    if auto_sync and automatic.can_sync and not _auto_sync_gave_up(app):
+        return Act(False, "auto-sync does it", tuple(obstacles))
+    if manual.can_sync:
+        if not auto_sync:
+            why = "auto-sync is off"
+        elif not automatic.can_sync:
+            why = "a window stops auto-sync, but not a manual sync"
+        else:
+            why = "auto-sync does not try a failed version again"
+        return Act(True, why, tuple(obstacles))
+    return Act(False, warnings=(*obstacles, blocked_text(snapshot, app, manual)))
+
+
+def blocked_text(snapshot: Snapshot, app: JSON, verdict: windows.Judgement) -> str:
+    """Say that windows stop an app, which, until when, and what to do."""
+    key = applications.key_of(app)
+    name = display_name(key, snapshot.argocd)
+    what = verdict.error or ", ".join(
+        f"{windows.describe(w)} (AppProject {w.project})" for w in verdict.blocking
+    )
+    end = windows.until(
+        app_windows(snapshot, app), app, snapshot.now, manual=True
+    )
+    until = f" until {end:%Y-%m-%d %H:%M} UTC" if end else ""
+    return (
+        f"{name} will not roll out: sync windows stop it{until}: {what}; "
+        f"free it: {COMMAND} unblock {app_arguments(key, snapshot.argocd)}"
+    )
+
+
+def _auto_sync_gave_up(app: JSON) -> bool:
+    """Whether auto-sync tried just this source and failed (AC:2676 alreadyAttemptedSync)."""
+    state = (app.get("status") or {}).get("operationState") or {}
+    if state.get("phase") not in ("Failed", "Error"):
+        return False
+    result = state.get("syncResult") or {}
+    spec = app.get("spec") or {}
+    if spec.get("sources"):
+        return bool(result.get("sources") == spec["sources"])
+    return bool(result.get("source") == spec.get("source"))
+
+
+def obstacles_of(snapshot: Snapshot, app: JSON) -> list[str]:
+    """Say what else keeps Argo CD from acting on an app: not served, skipped, project or parts missing."""
+    argocd = snapshot.argocd
+    key = applications.key_of(app)
+    name = display_name(key, argocd)
+    found: list[str] = []
+    if not served(app, argocd):
+        found.append(
+            f"Argo CD in {argocd.namespace} does not serve namespace {key.namespace}: nothing will act on {name}; "
+            f"see application.namespaces in ConfigMap {argocd.namespace}/argocd-cmd-params-cm"
+        )
+    if applications.is_skipping_reconcile(app):
+        found.append(
+            f"{name} is annotated argocd.argoproj.io/skip-reconcile: nothing will act on it; take the annotation away"
+        )
+    if app["metadata"].get("deletionTimestamp"):
+        found.append(f"{name} is being deleted")
+    project = project_key(snapshot, app)
+    if project in snapshot.missing:
+        found.append(f"{project} does not exist: Argo CD syncs nothing of it; create it, or set spec.project")
+    for part, consequence in (
+        ("application-controller", "nothing reconciles, so nothing will roll out"),
+        ("repo-server", "no version can be rendered, so nothing will roll out"),
+    ):
+        if is_part_down(snapshot, part):
+            found.append(
+                f"Argo CD's {part} has no ready pod: {consequence}; "
+                f"see: kubectl get pods -n {argocd.namespace}"
+            )
+    if not found:
+        reconciled = applications.reconciled_at(app)
+        if reconciled and (snapshot.now - reconciled).total_seconds() > stale_after(argocd):
+            age = human(snapshot.now - reconciled)
+            found.append(
+                f"Argo CD last looked at {name} {age} ago: its controller may be down; "
+                f"see: kubectl get pods -n {argocd.namespace}"
+            )
+        found += [
+            f"Argo CD reports {c.get('type')} for {name}: {str(c.get('message', ''))[:300]}"
+            for c in applications.conditions(app, "ComparisonError", "InvalidSpecError", "UnknownError")
+        ]
+    return found
+
+
+def stale_after(argocd: ArgoCD) -> float:
+    """Seconds after which a comparison is too old for a live controller (twice resync and jitter)."""
+    return 2 * (120 + 60) + 60.0
+
+
+def is_part_down(snapshot: Snapshot, part: str) -> bool:
+    """Whether a workload of that component is there and none of its kind has a ready pod.
+
+    An install whose parts are not found says nothing: labels differ.
+    """
+    found = [
+        o
+        for k, o in snapshot.objects.items()
+        if k.kind in ("Deployment", "StatefulSet")
+        and k.namespace == snapshot.argocd.namespace
+        and (o["metadata"].get("labels") or {}).get("app.kubernetes.io/component") == part
+    ]
+    return bool(found) and not any((o.get("status") or {}).get("readyReplicas") for o in found)
+
+
+# -- sync
+
+
+def plan_sync(
+    snapshot: Snapshot, key: Key, *, order_id: str, actor: str, reason: str = "", prune: bool = False
+) -> Plan:
+    """Order a manual sync to what the spec says. Raises RefusedError where it could not run."""
+    app = application(snapshot, key)
+    name = app_arguments(key, snapshot.argocd)
+    running = applications.operation(app)
+    if running.in_progress:
+        raise RefusedError(
+            f"{key} has an operation in progress: {running.describe()}",
+            f"watch it: {COMMAND} watch {name}; or end it: {COMMAND} terminate {name}",
+        )
+    verdict = judge(snapshot, app, manual=True)
+    if not verdict.can_sync:
+        raise RefusedError(blocked_text(snapshot, app, verdict))
+    operation = applications.sync_operation(app, id=order_id, actor=actor, reason=reason, prune=prune)
+    return _plan(
+        "sync",
+        _Protection(),
+        [Order(ref_of(app), order_id, operation, "manual sync")],
+        warnings=obstacles_of(snapshot, app),
+        next_commands=[f"{COMMAND} watch {name}"],
+    )
+
+
+def renamed(plan: Plan, verb: str) -> Plan:
+    """Return the same plan under another verb."""
+    return replace(plan, verb=verb)

@@ -1,0 +1,219 @@
+"""How far an application is on its way to what was asked for, and whether that is the truth. Pure.
+
+Success needs all of it: our own change compared, synced, healthy, and the current generation of
+each workload available. Argo CD's health alone is early (argo-cd#4669): it may speak of the pods
+that were there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from . import applications, merge
+from .engine import shown
+from .model import JSON, Change, Key
+from .patches import show_path
+
+WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
+
+
+class State(Enum):
+    """Where it stands."""
+
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REVERTED = "reverted"
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a watch waits for: an operation of ours by its id, and changes that must still stand."""
+
+    key: Key
+    order_id: str = ""
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One look: the state, a line for each part, and the reason in one sentence."""
+
+    state: State
+    lines: tuple[tuple[str, str, bool], ...]
+    """(part, what it says, whether it is as wanted)."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """How far one workload is."""
+
+    done: bool
+    failed: bool
+    text: str
+
+
+def rollout(obj: JSON) -> Rollout:
+    """Say how far a workload's current generation is (kubectl: polymorphichelpers/rollout_status.go)."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    generation = obj["metadata"].get("generation", 0)
+    if status.get("observedGeneration", 0) < generation:
+        return Rollout(False, False, "its new spec has not been looked at yet")
+    kind = obj["kind"]
+    if kind == "DaemonSet":
+        wanted = status.get("desiredNumberScheduled", 0)
+        updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
+        if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+            return Rollout(True, False, f"{available} of {wanted} available (updates on delete only)")
+        return _counts(wanted, updated, available, wanted)
+    wanted = spec.get("replicas", 1) if spec.get("replicas") is not None else 1
+    updated = status.get("updatedReplicas", 0)
+    if kind == "StatefulSet":
+        strategy = spec.get("updateStrategy") or {}
+        ready = status.get("readyReplicas", 0)
+        if strategy.get("type") == "OnDelete":
+            return Rollout(True, False, f"{ready} of {wanted} ready (updates on delete only)")
+        partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
+        if ready < wanted:
+            return Rollout(False, False, f"{ready} of {wanted} ready")
+        if partition:
+            done = updated >= wanted - partition
+            return Rollout(done, False, f"{updated} of {wanted - partition} updated (partition {partition})")
+        if status.get("updateRevision") != status.get("currentRevision") and updated < wanted:
+            return Rollout(False, False, f"{updated} of {wanted} updated")
+        return Rollout(True, False, f"{ready} of {wanted} ready")
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return Rollout(False, True, "it exceeded its progress deadline")
+    if spec.get("paused"):
+        return Rollout(False, False, "the Deployment itself is paused (spec.paused)")
+    return _counts(wanted, updated, status.get("availableReplicas", 0), status.get("replicas", 0))
+
+
+def _counts(wanted: int, updated: int, available: int, total: int) -> Rollout:
+    if updated < wanted:
+        return Rollout(False, False, f"{updated} of {wanted} updated")
+    if total > updated:
+        return Rollout(False, False, f"{total - updated} old still going away")
+    if available < updated:
+        return Rollout(False, False, f"{available} of {wanted} available")
+    return Rollout(True, False, f"{available} of {wanted} available")
+
+
+def workload_keys(app: JSON) -> tuple[Key, ...]:
+    """Return the workloads that an app manages on the cluster of Argo CD itself."""
+    if not applications.deploys_here(app):
+        return ()
+    return tuple(
+        Key(r["kind"], r.get("namespace", ""), r["name"])
+        for r in applications.managed_resources(app)
+        if r.get("group") == "apps" and r.get("kind") in WORKLOAD_KINDS and not r.get("requiresPruning")
+    )
+
+
+def assess(
+    app: JSON, workloads: Mapping[Key, JSON | None], expectation: Expectation, *, stuck_hint: str = ""
+) -> Assessment:
+    """Judge one look at an application and its workloads.
+
+    `stuck_hint` is what to say where neither auto-sync nor an operation will sync it.
+    """
+    lines: list[tuple[str, str, bool]] = []
+    for change in expectation.changes:
+        if merge.judge(change, app) is not merge.Standing.OURS:
+            c = merge.conflict(change, app)
+            reason = (
+                f"{show_path(c.path)} is {shown(c.ours)} again, no more {shown(c.base)}: somebody put it back"
+            )
+            return Assessment(State.REVERTED, (("edit", reason, False),), reason)
+    operation = applications.operation(app)
+    failed = ""
+    done, text = _operation(operation, expectation, app)
+    if done is None:
+        failed = text
+    lines.append(("operation", text, bool(done)))
+    compared = applications.is_compared(app)
+    status = applications.sync_status(app)
+    synced, what = _sync(app, compared=compared, status=status, operation=operation, stuck_hint=stuck_hint)
+    lines.append(("sync", what, synced))
+    health = applications.health_status(app)
+    healthy = health in ("Healthy", "Suspended")
+    note = (
+        " (something waits for a person to go on, as a paused canary does)" if health == "Suspended" else ""
+    )
+    message = str(((app.get("status") or {}).get("health") or {}).get("message") or "")
+    lines.append(("health", f"{health}{note}{': ' + message if message and not healthy else ''}", healthy))
+    all_done = True
+    for key in sorted(workloads):
+        obj = workloads[key]
+        r = rollout(obj) if obj is not None else Rollout(False, False, "not there")
+        lines.append((f"{key.kind} {key.namespace}/{key.name}", r.text, r.done))
+        all_done = all_done and r.done
+        if r.failed and synced:
+            failed = failed or f"{key}: {r.text}"
+    if failed:
+        return Assessment(State.FAILED, tuple(lines), failed)
+    if done and compared and synced and healthy and all_done:
+        revisions = ", ".join(applications.synced_revisions(app)) or "its revision"
+        return Assessment(State.SUCCEEDED, tuple(lines), f"synced to {revisions} and {health.lower()}")
+    waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "not yet")
+    return Assessment(State.WAITING, tuple(lines), waiting)
+
+
+def _operation(
+    operation: applications.Operation, expectation: Expectation, app: JSON
+) -> tuple[bool | None, str]:
+    """Say whether operations are done with: True, False while one runs, None where it failed for good."""
+    ours = expectation.order_id
+    if ours and operation.own_id != ours and operation.in_progress:
+        return False, f"not ours: {operation.describe()}"
+    if operation.in_progress:
+        if operation.is_blocked_by_window:
+            return False, f"{operation.phase}: {operation.message}"
+        return False, operation.describe() + (f": {operation.message}" if operation.message else "")
+    if operation.phase in ("Failed", "Error"):
+        mine = operation.own_id == ours if ours else _is_about_spec(app)
+        if mine:
+            return None, f"{operation.phase}: {operation.message or 'no message'}"
+        return True, f"an earlier one {operation.phase.lower()}"
+    return True, operation.phase or "none"
+
+
+def _is_about_spec(app: JSON) -> bool:
+    """Whether the last operation's result is about what the spec asks for now."""
+    result = ((app.get("status") or {}).get("operationState") or {}).get("syncResult") or {}
+    spec = app.get("spec") or {}
+    if spec.get("sources"):
+        return bool(result.get("sources") == spec["sources"])
+    return bool(result) and result.get("source") == spec.get("source")
+
+
+def _sync(
+    app: JSON, *, compared: bool, status: str, operation: applications.Operation, stuck_hint: str
+) -> tuple[bool, str]:
+    if not compared:
+        return False, f"{status}, but Argo CD has not compared with the new source yet"
+    if status == "Synced":
+        revisions = ", ".join(applications.synced_revisions(app))
+        return True, f"Synced to {revisions}" if revisions else "Synced"
+    if status == "OutOfSync":
+        off = [r for r in applications.managed_resources(app) if r.get("status") == "OutOfSync"]
+        if off and all(r.get("requiresPruning") for r in off) and not operation.in_progress:
+            names = _names(off)
+            return True, f"Synced but for what only pruning would delete: {names}"
+        text = "OutOfSync" + (f": {_names(off)}" if off else "")
+        return False, text + (f"; {stuck_hint}" if stuck_hint and not operation.in_progress else "")
+    errors = "; ".join(
+        f"{c.get('type')}: {str(c.get('message', ''))[:300]}"
+        for c in applications.conditions(app)
+        if str(c.get("type", "")).endswith("Error")
+    )
+    return False, status + (f" ({errors})" if errors else "")
+
+
+def _names(resources: Sequence[JSON]) -> str:
+    names = [f"{r.get('kind')} {r.get('name')}" for r in resources]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

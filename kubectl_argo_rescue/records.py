@@ -1,0 +1,541 @@
+"""Journal records: immutable JSON lines, and a journal entry as the fold of its records.
+
+Pure: reading and writing them is the journal's work. What comes from the cluster is validated
+here before it is trusted: a forged record cannot name a field that this tool never writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TypeAlias
+
+from . import merge
+from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, Match, MemberChange, Order, Path, Ref, Role
+
+FORMAT = 1
+"""The newest record format that this version reads and the one that it writes."""
+
+MAX_RECORD = 900_000
+"""Bytes of one record; a ConfigMap holds 1 MiB in all."""
+
+ENTRY_ID = re.compile(r"[0-9a-f]{6,16}")
+RECORD_ID = re.compile(r"[0-9]{5}-[0-9a-f]{6}")
+
+
+class Untrusted(ValueError):
+    """A record that this tool did not write, or not like this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What an owner's git said when we acted: the measure of whether git has moved since."""
+
+    owner: Key
+    repo_url: str
+    path: str
+    target_revision: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reliance:
+    """A pause or window exemption that an entry found in place and needs: `path` of `key` as it is."""
+
+    key: Key
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first record: who did what, when, from where and why."""
+
+    verb: str
+    argv: tuple[str, ...]
+    actor: str
+    host: str
+    started: datetime
+    reason: str
+    argocd_namespace: str
+    argocd_version: str = ""
+    undoes: tuple[str, ...] = ()
+    expires: datetime | None = None
+    total: int = 0
+    """How many intents belong to the entry: fewer read means that some are lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is about to be sent: an edit, or an order for Argo CD. Durable before its PATCH leaves."""
+
+    number: int
+    what: Edit | Order
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of intents, by their number: applied, not-applied, or conflict."""
+
+    of: Mapping[int, str]
+    detail: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Changes that need no undo any more, with how: restored, already, git, kept."""
+
+    changes: Mapping[tuple[int, int], str]
+    by: str
+    """The undo's entry."""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """Changes that an undo of an undo made ours again."""
+
+    changes: tuple[tuple[int, int], ...]
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the entry relies on, and what the owners' git said."""
+
+    relies: tuple[Reliance, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The command ended by itself, with this status."""
+
+    status: str
+    at: datetime | None = None
+
+
+Content: TypeAlias = Begin | Intent | Outcome | Settled | Reopened | Context | End
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One immutable line; `id` orders the records of an entry and makes merging two homes a union."""
+
+    entry: str
+    id: str
+    content: Content
+
+
+# -- writing
+
+
+def _step(step: str | Match) -> JSON:
+    if isinstance(step, str):
+        return step
+    return {
+        "match": {name: value for name, value in step.content if value is not ABSENT},
+        "without": [name for name, value in step.content if value is ABSENT],
+        "index": step.index,
+    }
+
+
+def _value(name: str, value: JSON) -> dict[str, JSON]:
+    return {} if value is ABSENT else {name: value}
+
+
+def change_json(change: Change) -> JSON:
+    """Write a change; an ABSENT side is a key that is not there."""
+    path = [_step(s) for s in change.path]
+    if isinstance(change, FieldChange):
+        return {"path": path, **_value("before", change.before), **_value("after", change.after)}
+    out = {"path": path, "item": change.item, "index": change.index, "present": change.present}
+    return {**out, "sole": True} if change.sole else out
+
+
+def _ref(ref: Ref) -> JSON:
+    return {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "uid": ref.uid}
+
+
+def _key(key: Key) -> JSON:
+    return {"kind": key.kind, "namespace": key.namespace, "name": key.name}
+
+
+def _time(at: datetime | None) -> JSON:
+    return at.astimezone(timezone.utc).isoformat(timespec="milliseconds") if at else None
+
+
+def to_line(record: Record) -> str:
+    """Write a record as one line of JSON, without the newline."""
+    c = record.content
+    body: dict[str, JSON]
+    if isinstance(c, Begin):
+        body = {
+            "begin": {
+                "verb": c.verb,
+                "argv": list(c.argv),
+                "actor": c.actor,
+                "host": c.host,
+                "started": _time(c.started),
+                "reason": c.reason,
+                "argocdNamespace": c.argocd_namespace,
+                "argocdVersion": c.argocd_version,
+                "undoes": list(c.undoes),
+                "expires": _time(c.expires),
+                "total": c.total,
+            }
+        }
+    elif isinstance(c, Intent) and isinstance(c.what, Edit):
+        e = c.what
+        body = {
+            "edit": {
+                "number": c.number,
+                "ref": _ref(e.ref),
+                "role": e.role.value,
+                "reason": e.reason,
+                "named": e.named,
+                "changes": [change_json(x) for x in e.changes],
+            }
+        }
+    elif isinstance(c, Intent) and isinstance(c.what, Order):
+        o = c.what
+        body = {
+            "order": {
+                "number": c.number,
+                "ref": _ref(o.ref),
+                "id": o.id,
+                "operation": o.operation,
+                "reason": o.reason,
+                "named": o.named,
+            }
+        }
+    elif isinstance(c, Outcome):
+        body = {
+            "outcome": {"of": {str(k): v for k, v in c.of.items()}, "detail": c.detail, "at": _time(c.at)}
+        }
+    elif isinstance(c, Settled):
+        body = {
+            "settled": {
+                "changes": [[edit, change, how] for (edit, change), how in c.changes.items()],
+                "by": c.by,
+                "at": _time(c.at),
+            }
+        }
+    elif isinstance(c, Reopened):
+        body = {"reopened": {"changes": [list(x) for x in c.changes], "by": c.by}}
+    elif isinstance(c, Context):
+        body = {
+            "context": {
+                "relies": [{"key": _key(r.key), "change": change_json(r.change)} for r in c.relies],
+                "witnesses": [
+                    {
+                        "owner": _key(w.owner),
+                        "repoURL": w.repo_url,
+                        "path": w.path,
+                        "targetRevision": w.target_revision,
+                        "revision": w.revision,
+                    }
+                    for w in c.witnesses
+                ],
+            }
+        }
+    else:
+        assert isinstance(c, End)
+        body = {"end": {"status": c.status, "at": _time(c.at)}}
+    line = json.dumps({"v": FORMAT, "entry": record.entry, "id": record.id, **body}, separators=(",", ":"))
+    return line
+
+
+# -- reading
+
+
+def _text(value: JSON, limit: int = 4096) -> str:
+    if not isinstance(value, str) or len(value) > limit:
+        raise Untrusted("a text is missing or too long")
+    return value
+
+
+def _number(value: JSON) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Untrusted("a number is missing or negative")
+    return value
+
+
+def _read_time(value: JSON) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(_text(value, 64))
+    except ValueError as e:
+        raise Untrusted("a time is malformed") from e
+    if at.tzinfo is None:
+        raise Untrusted("a time has no zone")
+    return at
+
+
+def _map(value: JSON) -> dict[str, JSON]:
+    if not isinstance(value, dict):
+        raise Untrusted("an object is missing")
+    return value
+
+
+def _list(value: JSON) -> list[JSON]:
+    if not isinstance(value, list):
+        raise Untrusted("a list is missing")
+    return value
+
+
+def _read_step(step: JSON) -> str | Match:
+    if isinstance(step, str):
+        return step
+    fields = _map(step)
+    content = [*_map(fields.get("match")).items()]
+    content += [(_text(name), ABSENT) for name in _list(fields.get("without", []))]
+    return Match(tuple(content), _number(fields.get("index")))
+
+
+def read_change(value: JSON) -> Change:
+    """Read a change. Raises Untrusted."""
+    fields = _map(value)
+    path: Path = tuple(_read_step(s) for s in _list(fields.get("path")))
+    if not path or len(path) > 12:
+        raise Untrusted("a path is empty or too long")
+    if "item" in fields:
+        if not isinstance(fields.get("present"), bool):
+            raise Untrusted("a list change does not say its direction")
+        sole = fields.get("sole", False) is True
+        return MemberChange(path, fields["item"], _number(fields.get("index")), fields["present"], sole)
+    return FieldChange(path, fields.get("before", ABSENT), fields.get("after", ABSENT))
+
+
+def _read_key(value: JSON) -> Key:
+    fields = _map(value)
+    return Key(*(_text(fields.get(n), 253) for n in ("kind", "namespace", "name")))
+
+
+def _read_ref(value: JSON) -> Ref:
+    fields = _map(value)
+    return Ref(*(_text(fields.get(n), 253) for n in ("kind", "namespace", "name", "uid")))
+
+
+def _read_edit(fields: dict[str, JSON]) -> Edit:
+    ref = _read_ref(fields.get("ref"))
+    changes = tuple(read_change(c) for c in _list(fields.get("changes")))
+    for change in changes:
+        if not merge.role_allows(ref.kind, change.path):
+            raise Untrusted(f"a change names a field of {ref.kind} that this tool never writes")
+    try:
+        role = Role(fields.get("role"))
+    except ValueError as e:
+        raise Untrusted("an edit has an unknown role") from e
+    return Edit(ref, changes, _text(fields.get("reason")), role, fields.get("named") is not False)
+
+
+def _read_content(line: dict[str, JSON]) -> Content:
+    if "begin" in line:
+        b = _map(line["begin"])
+        started = _read_time(b.get("started"))
+        if started is None:
+            raise Untrusted("an entry has no time")
+        return Begin(
+            verb=_text(b.get("verb"), 64),
+            argv=tuple(_text(a) for a in _list(b.get("argv"))),
+            actor=_text(b.get("actor")),
+            host=_text(b.get("host")),
+            started=started,
+            reason=_text(b.get("reason")),
+            argocd_namespace=_text(b.get("argocdNamespace"), 253),
+            argocd_version=_text(b.get("argocdVersion", ""), 128),
+            undoes=tuple(_text(u, 16) for u in _list(b.get("undoes", []))),
+            expires=_read_time(b.get("expires")),
+            total=_number(b.get("total", 0)),
+        )
+    if "edit" in line:
+        e = _map(line["edit"])
+        return Intent(_number(e.get("number")), _read_edit(e))
+    if "order" in line:
+        o = _map(line["order"])
+        ref = _read_ref(o.get("ref"))
+        if ref.kind != "Application":
+            raise Untrusted("an order is not for an Application")
+        order = Order(ref, _text(o.get("id"), 64), o.get("operation"), _text(o.get("reason")))
+        return Intent(_number(o.get("number")), order)
+    if "outcome" in line:
+        o = _map(line["outcome"])
+        of = {_number(int(k)): _text(v, 32) for k, v in _map(o.get("of")).items()}
+        return Outcome(of, _text(o.get("detail", "")), _read_time(o.get("at")))
+    if "settled" in line:
+        s = _map(line["settled"])
+        changes = {(_number(e), _number(c)): _text(how, 32) for e, c, how in _list(s.get("changes"))}
+        return Settled(changes, _text(s.get("by"), 16), _read_time(s.get("at")))
+    if "reopened" in line:
+        r = _map(line["reopened"])
+        pairs = tuple((_number(e), _number(c)) for e, c in _list(r.get("changes")))
+        return Reopened(pairs, _text(r.get("by"), 16))
+    if "context" in line:
+        c = _map(line["context"])
+        return Context(
+            tuple(
+                Reliance(_read_key(_map(r).get("key")), read_change(_map(r).get("change")))
+                for r in _list(c.get("relies", []))
+            ),
+            tuple(
+                Witness(
+                    _read_key(_map(w).get("owner")),
+                    *(_text(_map(w).get(n, "")) for n in ("repoURL", "path", "targetRevision", "revision")),
+                )
+                for w in _list(c.get("witnesses", []))
+            ),
+        )
+    if "end" in line:
+        e = _map(line["end"])
+        return End(_text(e.get("status"), 64), _read_time(e.get("at")))
+    raise Untrusted("a record of an unknown kind")
+
+
+def from_line(text: str) -> Record:
+    """Read one line. Raises Untrusted where it is not a record of a known format."""
+    if len(text) > MAX_RECORD:
+        raise Untrusted("a record is too large")
+    try:
+        line = _map(json.loads(text))
+    except (ValueError, RecursionError) as e:
+        raise Untrusted("a record is no JSON") from e
+    if not isinstance(line.get("v"), int) or line["v"] > FORMAT:
+        raise Untrusted(f"a record has format {line.get('v')!r}; this version reads up to {FORMAT}")
+    entry, id = _text(line.get("entry"), 16), _text(line.get("id"), 16)
+    if not ENTRY_ID.fullmatch(entry) or not RECORD_ID.fullmatch(id):
+        raise Untrusted("a record's id is malformed")
+    try:
+        return Record(entry, id, _read_content(line))
+    except Untrusted:
+        raise
+    except (TypeError, ValueError, KeyError) as e:
+        raise Untrusted("a record is malformed") from e
+
+
+# -- folding
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one command did: the fold of its records."""
+
+    id: str
+    begin: Begin
+    intents: Mapping[int, Edit | Order]
+    outcomes: Mapping[int, str]
+    settled: Mapping[tuple[int, int], str]
+    relies: tuple[Reliance, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    ended: str = ""
+    ended_at: datetime | None = None
+    homes: frozenset[str] = frozenset()
+    details: tuple[str, ...] = ()
+    settled_at: datetime | None = None
+    records: tuple[Record, ...] = field(default=(), compare=False)
+
+    def edits(self) -> list[tuple[int, Edit]]:
+        """The edits with their numbers, in the order of applying."""
+        return [(n, e) for n, e in sorted(self.intents.items()) if isinstance(e, Edit)]
+
+    def orders(self) -> list[tuple[int, Order]]:
+        """The orders with their numbers."""
+        return [(n, o) for n, o in sorted(self.intents.items()) if isinstance(o, Order)]
+
+    def is_in_doubt(self, number: int) -> bool:
+        """Whether nothing is known of an intent: the live object decides."""
+        return number not in self.outcomes
+
+    def unsettled(self) -> list[tuple[int, int, Edit, Change]]:
+        """The changes that an undo still has to look at: (edit, change, the edit, the change)."""
+        return [
+            (n, i, edit, change)
+            for n, edit in self.edits()
+            if self.outcomes.get(n) not in ("not-applied", "conflict")
+            for i, change in enumerate(edit.changes)
+            if (n, i) not in self.settled
+        ]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of it stands or may stand; an undo's own edits are no debt."""
+        return not self.begin.undoes and bool(self.unsettled())
+
+    @property
+    def state(self) -> str:
+        """One word for lists: open, in-doubt, partly-undone, undone, done."""
+        if self.begin.undoes:
+            return "in-doubt" if any(self.is_in_doubt(n) for n in self.intents) else "done"
+        left = self.unsettled()
+        if not left:
+            return "undone" if self.settled else "done"
+        if self.settled:
+            return "partly-undone"
+        return "in-doubt" if any(self.is_in_doubt(n) for n, _, _, _ in left) else "open"
+
+
+def fold(records: Iterable[Record], homes: Iterable[str] = ()) -> Entry | None:
+    """Fold the records of one entry, in any order and with repeats; None where the first is missing."""
+    by_id: dict[str, Record] = {}
+    for record in records:
+        by_id.setdefault(record.id, record)
+    begin: Begin | None = None
+    intents: dict[int, Edit | Order] = {}
+    outcomes: dict[int, str] = {}
+    settled: dict[tuple[int, int], str] = {}
+    relies: list[Reliance] = []
+    witnesses: list[Witness] = []
+    ended, ended_at, settled_at = "", None, None
+    details: list[str] = []
+    entry_id = ""
+    ordered = [by_id[id] for id in sorted(by_id)]
+    for record in ordered:
+        entry_id, c = record.entry, record.content
+        if isinstance(c, Begin):
+            begin = begin or c
+        elif isinstance(c, Intent):
+            # A conflict is planned again under the same number: the newest intent is what was sent.
+            intents[c.number] = c.what
+            outcomes.pop(c.number, None)
+        elif isinstance(c, Outcome):
+            outcomes.update(c.of)
+            if c.detail:
+                details.append(c.detail)
+        elif isinstance(c, Settled):
+            settled.update(c.changes)
+            settled_at = c.at or settled_at
+        elif isinstance(c, Reopened):
+            for change in c.changes:
+                settled.pop(change, None)
+        elif isinstance(c, Context):
+            relies += c.relies
+            witnesses += c.witnesses
+        else:
+            ended, ended_at = c.status, c.at
+    if begin is None:
+        return None
+    return Entry(
+        entry_id,
+        begin,
+        intents,
+        outcomes,
+        settled,
+        tuple(relies),
+        tuple(witnesses),
+        ended,
+        ended_at,
+        frozenset(homes),
+        tuple(details),
+        settled_at,
+        tuple(ordered),
+    )
+
+
+def next_id(records: Sequence[Record], writer: str) -> str:
+    """Name the next record of an entry: after all that were seen, unique by its writer (6 hex digits)."""
+    last = max((int(r.id[:5]) for r in records), default=0)
+    return f"{last + 1:05d}-{writer}"

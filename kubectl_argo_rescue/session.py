@@ -1,0 +1,330 @@
+"""One command's way through: connect, read, plan, check, confirm, carry out, report."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone
+from types import TracebackType
+
+from . import patches
+from .cluster import Cluster, Failed
+from .engine import ACTIONS, Engine, Run, action_of, ops_of
+from .errors import ExitStatus, Forbidden, RefusedError, RescueError
+from .flags import Common, Writing
+from .journal import ClusterHome, Journal, LocalHome, state_home
+from .model import BY_KIND, JSON, EditResult, Key, Order, Result, Role, Snapshot, Verdict
+from .output import STATUS_WORDS, Printer, Streams, standard_streams
+from .planning import COMMAND, Plan
+from .records import Begin, Content
+from .situation import Reader, Reading
+
+
+def utc_now() -> datetime:
+    """Return the time; the one place where this tool looks at a clock of the day."""
+    return datetime.now(timezone.utc)
+
+
+class Session(AbstractContextManager["Session"]):
+    """Everything a command needs, opened when it is first needed and closed at the end."""
+
+    def __init__(
+        self,
+        common: Common,
+        *,
+        streams: Streams | None = None,
+        now: Callable[[], datetime] = utc_now,
+        open_cluster: Callable[[Session], Cluster] | None = None,
+    ) -> None:
+        """Take the common flags; `open_cluster` lets tests bring their own cluster."""
+        self.common = common
+        self.streams = streams or standard_streams()
+        self.printer = Printer(self.streams, common.output)
+        self.now = now
+        self.cluster = (open_cluster or _connect)(self)
+        self.reader = Reader(
+            self.cluster,
+            now=now,
+            argocd_namespace=common.argocd_namespace,
+            namespace=common.namespace,
+        )
+        self.reading: Reading | None = None
+        self._journal: Journal | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.cluster.close()
+
+    # -- reading
+
+    def read(self, names: Sequence[str]) -> Reading:
+        """Read the situation around the named Applications, and say where we are."""
+        reading = self.reader.read(names)
+        self.reading = reading
+        for text in reading.warnings:
+            self.printer.warn(text)
+        return reading
+
+    def read_twins(self, key: Key) -> None:
+        """Read the Applications that share a name with this one: windows do not know namespaces."""
+        assert self.reading is not None
+        argocd = self.reading.snapshot.argocd
+        self.reader.twins(argocd, key)
+        self.reading.snapshot = self.reader.snapshot(argocd)
+
+    def header(self) -> None:
+        """Say in one line where every write will go: context, server, user, Argo CD."""
+        assert self.reading is not None
+        target = self.cluster.target()
+        argocd = self.reading.snapshot.argocd
+        version = argocd.version.text if argocd.version else "of unknown version"
+        who = f" as {self.reading.actor}" if self.reading.actor else ""
+        context = target.context or "(no context)"
+        self.printer.say(
+            self.printer.paint(
+                f"context {context} ({target.server}){who}; Argo CD {version} in {argocd.namespace}", "dim"
+            )
+        )
+
+    # -- journal
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of this cluster, both homes."""
+        if self._journal is None:
+            assert self.reading is not None
+            r = self.reading
+            base = state_home(self.streams.environ)
+            folders = [base / uid for uid in (r.cluster_uid, r.argocd_uid) if _is_uid(uid)]
+            local = LocalHome(folders or [base / "unknown-cluster"])
+            self._journal = Journal(local, ClusterHome(self.cluster, r.snapshot.argocd.namespace))
+            self._journal.warn = self.printer.warn
+        return self._journal
+
+    def begin(self, verb: str, writing: Writing, *, undoes: Sequence[str] = ()) -> Begin:
+        """Describe who does what, for the first record of an entry."""
+        assert self.reading is not None
+        argocd = self.reading.snapshot.argocd
+        return Begin(
+            verb=verb,
+            argv=tuple(_argv()),
+            actor=self.reading.actor,
+            host=_host(),
+            started=self.now(),
+            reason=writing.reason,
+            argocd_namespace=argocd.namespace,
+            argocd_version=argocd.version.text if argocd.version else "",
+            undoes=tuple(undoes),
+            expires=writing.expires,
+        )
+
+    # -- carrying out
+
+    def carry_out(
+        self,
+        planner: Callable[[Snapshot], Plan],
+        writing: Writing,
+        *,
+        data: dict[str, JSON] | None = None,
+        undoes: Sequence[str] = (),
+        finish: Callable[[Run], Sequence[Content]] = lambda run: (),
+        begin: Begin | None = None,
+        actions: dict[Role, str] | None = None,
+        always_ask: str = "",
+        confirmed: bool = False,
+    ) -> tuple[Plan, Result]:
+        """Plan, show, check permissions, ask where it must be asked, write, and tell what came of it.
+
+        Raises RefusedError where a yes is missing, Forbidden where the user may not do all of it.
+        """
+        assert self.reading is not None
+        snapshot = self.reading.snapshot
+        plan = planner(snapshot)
+        for text in plan.warnings:
+            self.printer.warn(text)
+        used = {**ACTIONS, **(actions or {})}
+        if plan.steps:
+            self.header()
+        if writing.dry_run != "none":
+            return plan, self._dry_run(plan, snapshot, writing.dry_run, data or {}, used)
+        if plan.steps:
+            self.check_permissions(plan)
+            if not confirmed:
+                self.confirm(plan, writing, always_ask)
+        engine = Engine(self.cluster, self.journal, now=self.now, report=self.printer.progress, actions=used)
+        run = engine.execute(
+            plan,
+            snapshot,
+            begin or self.begin(plan.verb, writing, undoes=undoes),
+            replan=planner,
+            finish=finish,
+        )
+        for text in run.warnings:
+            self.printer.warn(text)
+        status = run.exit_status(independent=plan.independent)
+        self._tell_how_to_go_on(plan, run, status, is_undo=bool(undoes))
+        result = Result(
+            plan.verb,
+            run.entry,
+            tuple(run.results),
+            (*plan.warnings, *run.warnings),
+            data or {},
+            status,
+            STATUS_WORDS[status],
+        )
+        return plan, result
+
+    def _tell_how_to_go_on(self, plan: Plan, run: Run, status: ExitStatus, *, is_undo: bool) -> None:
+        applied = [r for r in run.results if r.status is Verdict.APPLIED]
+        unknown = any(r.status is Verdict.UNKNOWN for r in run.results)
+        if status is not ExitStatus.OK and run.entry and (applied or unknown):
+            self.printer.say(f"what was done stands; see it: {COMMAND} show {run.entry}")
+        if status is ExitStatus.OK:
+            for command in plan.next_commands:
+                self.printer.say(f"go on with: {command}")
+        if (applied or unknown) and not is_undo and _has_edits(plan):
+            self.printer.say(f"undo with: {COMMAND} undo {run.entry}")
+
+    def _dry_run(
+        self, plan: Plan, snapshot: Snapshot, how: str, data: dict[str, JSON], actions: dict[Role, str]
+    ) -> Result:
+        for text in plan.questions:
+            self.printer.warn(f"this would need a yes: {text}")
+        if self.printer.form == "human":
+            self.printer.plan(plan.steps)
+        suffix = " (server dry run)" if how == "server" else " (dry run)"
+        results: list[EditResult] = list(plan.unchanged)
+        objects = dict(snapshot.objects)
+        status = ExitStatus.OK
+        for step in plan.steps:
+            live = objects[step.ref.key]
+            ops = ops_of(live, step)
+            verdict, detail = Verdict.PLANNED, ""
+            if how == "server":
+                # A server keeps nothing of a dry run: an order after an edit is tried on what is there.
+                try:
+                    resource = BY_KIND[step.ref.kind]
+                    self.cluster.patch(resource, step.ref.namespace, step.ref.name, ops, dry_run=True)
+                except RescueError as e:
+                    verdict, detail, status = Verdict.FAILED, e.message, e.exit_status
+            elif not isinstance(step, Order):
+                objects[step.ref.key] = patches.preview(live, ops)
+            results.append(
+                EditResult(step.ref, verdict, action_of(step, actions), tuple(ops), step.reason, detail)
+            )
+        for result in results:
+            self.printer.progress(result, suffix=suffix)
+        return Result(
+            plan.verb, "", tuple(results), (*plan.warnings, *plan.questions), data, status,
+            "planned" if status is ExitStatus.OK else STATUS_WORDS[status],
+        )  # fmt: skip
+
+    def check_permissions(self, plan: Plan) -> None:
+        """Ask the server whether the user may do all of the plan, before its first write.
+
+        Raises Forbidden naming all that is missing.
+        """
+        wanted = list(dict.fromkeys(("patch", s.ref.kind, s.ref.namespace, s.ref.name) for s in plan.steps))
+        places = list(dict.fromkeys((verb, kind, ns) for verb, kind, ns, _ in wanted))
+        answers = self._may([(verb, kind, ns, "") for verb, kind, ns in places])
+        open_questions = [w for w in wanted if not answers[(*w[:3], "")]]
+        named = self._may(open_questions)
+        denied = [w for w in open_questions if not named[w]]
+        if denied:
+            assert self.reading is not None
+            who = f" as {self.reading.actor}" if self.reading.actor else ""
+            what = ", ".join(f"{verb} {kind} {ns}/{name}" for verb, kind, ns, name in denied)
+            raise Forbidden(
+                f"you may not{who} {what}",
+                "nothing was changed; ask for these rights, or use --as or another context",
+                status=403,
+                reason="Forbidden",
+            )
+
+    def _may(self, questions: Sequence[tuple[str, str, str, str]]) -> dict[tuple[str, str, str, str], bool]:
+        thunks = [lambda q=q: self.cluster.review_access(q[0], BY_KIND[q[1]], q[2], q[3]) for q in questions]
+        answers: dict[tuple[str, str, str, str], bool] = {}
+        for question, got in zip(questions, self.cluster.gather_outcomes(*thunks), strict=True):
+            # A server that does not answer the question decides at the write itself.
+            answers[question] = True if isinstance(got, Failed) else bool(got.value)
+        return answers
+
+    def confirm(self, plan: Plan, writing: Writing, always_ask: str = "") -> None:
+        """Get the yes that a plan needs. Raises RefusedError where there is none."""
+        if not plan.questions and not always_ask:
+            return
+        if writing.yes:
+            for text in plan.questions:
+                self.printer.say(text)
+            return
+        if not self.streams.is_interactive:
+            asked = "; ".join(plan.questions) or always_ask
+            only = ", or --only to leave the owners out" if any(not s.named for s in plan.steps) else ""
+            raise RefusedError(
+                f"not done without a yes: {asked}", f"add --yes to agree{only}; nothing was changed"
+            )
+        self.printer.say("This is the plan (* was not named by you):")
+        self.printer.plan(plan.steps)
+        for text in plan.questions:
+            self.printer.say(f"  {self.printer.paint('?', 'yellow')} {text}")
+        if not self.printer.ask(always_ask or "Go on?"):
+            raise RefusedError("you did not say yes", "nothing was changed")
+
+    def finish(self, result: Result) -> ExitStatus:
+        """Print the envelope where one was asked for, and return the exit code."""
+        self.printer.result(result)
+        return result.exit_status
+
+
+def _has_edits(plan: Plan) -> bool:
+    return any(not isinstance(step, Order) for step in plan.steps)
+
+
+def _is_uid(uid: str) -> bool:
+    return bool(uid) and "/" not in uid and uid not in (".", "..")
+
+
+def _argv() -> list[str]:
+    """Return what was typed, without what must not be kept: a token on the command line."""
+    kept: list[str] = []
+    hide = False
+    for word in sys.argv[1:]:
+        if hide:
+            kept.append("…")
+            hide = False
+        elif word == "--token":
+            kept.append(word)
+            hide = True
+        elif word.startswith("--token="):
+            kept.append("--token=…")
+        else:
+            kept.append(word)
+    return kept
+
+
+def _host() -> str:
+    try:
+        return socket.gethostname() or platform.node()
+    except OSError:
+        return ""
+
+
+def new_order_id() -> str:
+    """Return an id for an operation of ours."""
+    return secrets.token_hex(8)
+
+
+def _connect(session: Session) -> Cluster:
+    from .transports.choose import open_transport  # lazy: not for --help
+
+    common = session.common
+    transport = open_transport(common.connection)
+    log = session.printer.say if common.verbosity >= 6 else None
+    timeout = common.connection.request_timeout
+    return Cluster(transport, request_timeout=timeout, log=log, on_warning=session.printer.warn)

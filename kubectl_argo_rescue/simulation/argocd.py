@@ -1,0 +1,787 @@
+"""Argo CD's controllers over the in-memory API: compares, syncs, heals, blocks and reverts like the real ones.
+
+Deterministic: one `step` is one round over all apps by name; time comes from the clock alone. Like
+the real one it acts on events (an object changed, a refresh was asked for, the resync is due), so
+that a window that opens or a commit that is pushed is noticed only then. Running operations are
+looked at in every step, which is sooner than the real controller's thirty seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import TypeAlias
+
+from .. import model
+from ..model import JSON, ArgoCD, Tracking, Version
+from .api import InMemoryApi, timestamp
+from .applicationsets import SimulatedApplicationSets
+from .clock import SteppedClock
+from .comparison import (
+    Comparer,
+    Comparison,
+    app_health,
+    apply_child,
+    resource_statuses,
+    sources_of,
+    tracked_by,
+)
+from .sources import Sources
+from .store import Change
+from .workloads import Workloads, health_of
+
+REFRESH = "argocd.argoproj.io/refresh"
+HYDRATE = "argocd.argoproj.io/hydrate"
+SKIP_RECONCILE = "argocd.argoproj.io/skip-reconcile"
+FINALIZER = "resources-finalizer.argocd.argoproj.io"
+COMPLETED = frozenset({"Succeeded", "Failed", "Error"})
+BLOCKED = "Sync operation blocked by sync window"
+
+AppKey: TypeAlias = tuple[str, str]
+"""Namespace and name of an Application."""
+
+
+class Level(IntEnum):
+    """How far a refresh goes (Argo CD: appcontroller.go CompareWith)."""
+
+    QUEUED = 0
+    """Only looked at; compared where the app itself gives a reason."""
+    RECENT = 1
+    """Compared with the revision that was resolved last."""
+    LATEST = 2
+    FORCED = 3
+    """The newest revision, and errors of the repo-server count at once."""
+
+
+class SimulatedArgoCD:
+    """The application-controller, the repo-server, the applicationset-controller and the workloads' own.
+
+    `stuck` names apps ("namespace/name") whose operations wait for a hook for ever, `failing` those
+    whose syncs fail, with the message.
+    """
+
+    def __init__(
+        self,
+        api: InMemoryApi,
+        sources: Sources,
+        clock: Callable[[], datetime],
+        version: tuple[int, int] = (3, 2),
+        *,
+        namespace: str = "argocd",
+        resync: float = 120.0,
+    ) -> None:
+        """Serve the Applications in `namespace` and in those that argocd-cmd-params-cm lists."""
+        self.api = api
+        self.sources = sources
+        self.clock = clock
+        self.version = Version(*version, f"v{version[0]}.{version[1]}.0")
+        self.namespace = namespace
+        self.resync = timedelta(seconds=resync)
+        self.controller_alive = True
+        self.repo_server_alive = True
+        self.appset_alive = True
+        self.workloads_alive = True
+        self.stuck: set[str] = set()
+        self.failing: dict[str, str] = {}
+        self.workloads = Workloads(api, clock)
+        self.application_sets = SimulatedApplicationSets(api, clock)
+        self._comparer = Comparer(api, sources)
+        self._seen = 0
+        self._requested: dict[AppKey, list[tuple[datetime, Level]]] = {}
+        self._was_automated: dict[AppKey, tuple[bool, bool]] = {}
+        self._repo_error_since: dict[AppKey, datetime] = {}
+
+    # Time
+
+    def step(self) -> bool:
+        """One round of all controllers; whether anything was written."""
+        before = self.api.revision
+        if self.controller_alive:
+            self._controller_round()
+        if self.appset_alive:
+            self.application_sets.step()
+        if self.workloads_alive:
+            self.workloads.step()
+        return self.api.revision != before
+
+    def settle(self, max_rounds: int = 50) -> int:
+        """Step until nothing changes any more at this instant; the rounds it took."""
+        for rounds in range(max_rounds):
+            if not self.step():
+                return rounds
+        raise AssertionError(f"Argo CD does not come to rest within {max_rounds} rounds")
+
+    def tick(self, seconds: float = 0.5) -> bool:
+        """Let a moment pass, then step; made for `InMemoryApi.idle`."""
+        if isinstance(self.clock, SteppedClock):
+            self.clock.advance(seconds)
+        return self.step()
+
+    def run(self, seconds: float, every: float = 0.5) -> None:
+        """Let time pass in small steps, with everything that happens in it."""
+        for _ in range(max(1, round(seconds / every))):
+            self.tick(every)
+
+    # Settings
+
+    def installation(self) -> ArgoCD:
+        """The installation as its ConfigMaps say now."""
+        import yaml  # lazy: only where argocd-cm lists global projects
+
+        settings = (self.api.find(model.CONFIGMAP, self.namespace, "argocd-cm") or {}).get("data") or {}
+        found = self.api.find(model.CONFIGMAP, self.namespace, "argocd-cmd-params-cm") or {}
+        parameters = found.get("data") or {}
+        default = "annotation" if self.version.at_least(3, 0) else "label"
+        method = settings.get("application.resourceTrackingMethod") or default
+        entries = parameters.get("application.namespaces", "").split(",")
+        return ArgoCD(
+            namespace=self.namespace,
+            version=self.version,
+            tracking=Tracking(method),
+            instance_label=settings.get("application.instanceLabelKey") or "app.kubernetes.io/instance",
+            installation_id=settings.get("installationID", ""),
+            application_namespaces=tuple(entry.strip() for entry in entries if entry.strip()),
+            global_projects=tuple(yaml.safe_load(settings.get("globalProjects", "")) or ()),
+            parameters=parameters,
+        )
+
+    def _serves(self, app: JSON, argocd: ArgoCD) -> bool:
+        """Argo CD: appcontroller.go canProcessApp."""
+        from ..globs import is_app_namespace_allowed  # lazy: a sibling that is written at the same time
+
+        namespace = app["metadata"]["namespace"]
+        if not is_app_namespace_allowed(
+            namespace, self.namespace, argocd.application_namespaces, self.version
+        ):
+            return False
+        skip = (app["metadata"].get("annotations") or {}).get(SKIP_RECONCILE, "")
+        return skip not in ("1", "t", "T", "true", "TRUE", "True")
+
+    def _project(self, app: JSON) -> JSON | None:
+        name = app["spec"].get("project") or "default"
+        return self.api.find(model.APPPROJECT, self.namespace, name)
+
+    def _window_error(
+        self, app: JSON, project: JSON, argocd: ArgoCD, *, manual: bool, start: datetime | None
+    ) -> str | None:
+        """Why windows stop a sync: None they do not, "" they do, else the windows are malformed."""
+        from .. import windows  # lazy: a sibling that is written at the same time
+
+        projects = self.api.peek(model.APPPROJECT, self.namespace)
+        found = windows.judge(
+            windows.effective_windows(project, projects, argocd),
+            app,
+            self.clock(),
+            manual=manual,
+            start=start if self.version.at_least(3, 5) else None,
+        )
+        return None if found.can_sync else found.error
+
+    # Events
+
+    def _controller_round(self) -> None:
+        argocd = self.installation()
+        wanted = self._events(argocd)
+        for app in self.api.peek(model.APPLICATION):
+            key = (app["metadata"]["namespace"], app["metadata"]["name"])
+            level = self._due(key, wanted.get(key))
+            if not self._serves(app, argocd):
+                continue
+            self._refresh(key, level, argocd)
+            self._operate(key, argocd)
+
+    def _events(self, argocd: ArgoCD) -> dict[AppKey, Level]:
+        """Which apps the changes since the last round concern (appcontroller.go handleObjectUpdated)."""
+        changes = self.api.changes(self._seen)
+        self._seen = self.api.revision
+        wanted: dict[AppKey, Level] = {}
+        if changes is None:
+            for app in self.api.peek(model.APPLICATION):
+                wanted[(app["metadata"]["namespace"], app["metadata"]["name"])] = Level.RECENT
+            return wanted
+        for change in changes:
+            if change.resource == model.APPLICATION and change.type != "DELETED":
+                key = (change.namespace, change.name)
+                wanted[key] = max(wanted.get(key, Level.QUEUED), self._toggled(key, change.object))
+            if not _concerns_owner(change):
+                continue
+            instance = tracked_by(change.object, argocd)
+            if not instance:
+                continue
+            namespace, separator, name = instance.partition("_")
+            owner = (namespace, name) if separator else (self.namespace, instance)
+            is_itself = change.resource == model.APPLICATION and owner == (change.namespace, change.name)
+            if not is_itself:
+                wanted[owner] = max(wanted.get(owner, Level.QUEUED), Level.RECENT)
+        return wanted
+
+    def _toggled(self, key: AppKey, app: JSON) -> Level:
+        """Auto-sync or self-heal switched on asks for a comparison (appcontroller.go automatedSyncEnabled)."""
+        automated = (app["spec"].get("syncPolicy") or {}).get("automated")
+        now = (_is_automated(app), bool(automated and automated.get("selfHeal")))
+        before = self._was_automated.get(key, now)
+        self._was_automated[key] = now
+        switched = (now[0] and not before[0]) or (now[0] and now[1] and not before[1])
+        return Level.LATEST if switched else Level.QUEUED
+
+    def _request(self, key: AppKey, level: Level, after: float = 0.0) -> None:
+        self._requested.setdefault(key, []).append((self.clock() + timedelta(seconds=after), level))
+
+    def _due(self, key: AppKey, level: Level | None) -> Level | None:
+        now = self.clock()
+        waiting = self._requested.pop(key, [])
+        later = [(when, asked) for when, asked in waiting if when > now]
+        if later:
+            self._requested[key] = later
+        due = [asked for when, asked in waiting if when <= now]
+        return max([*due, *([level] if level is not None else [])], default=None)
+
+    # Refresh
+
+    def _reason(self, app: JSON, requested: Level | None) -> Level | None:
+        """Whether and how far to compare (appcontroller.go needRefreshAppStatus)."""
+        status = app.get("status") or {}
+        compared = (status.get("sync") or {}).get("comparedTo") or {}
+        if (app["metadata"].get("annotations") or {}).get(REFRESH):
+            return Level.FORCED
+        if requested is not None and not self._is_compared_source(app, compared):
+            return Level.FORCED
+        reconciled = _time(status.get("reconciledAt"))
+        if reconciled is None or reconciled + self.resync < self.clock():
+            return Level.LATEST
+        if requested is None:
+            return None
+        if app["spec"]["destination"] != compared.get("destination"):
+            return Level.LATEST
+        if app["spec"].get("ignoreDifferences", []) != compared.get("ignoreDifferences", []):
+            return Level.LATEST
+        return requested if requested > Level.QUEUED else None
+
+    @staticmethod
+    def _is_compared_source(app: JSON, compared: JSON) -> bool:
+        sources, several = sources_of(app)
+        if several:
+            return bool(compared.get("sources") == sources)
+        return bool(compared.get("source") == sources[0])
+
+    def _refresh(self, key: AppKey, requested: Level | None, argocd: ArgoCD) -> None:
+        """Argo CD: appcontroller.go processAppRefreshQueueItem."""
+        app = self.api.find(model.APPLICATION, *key)
+        level = self._reason(app, requested) if app is not None else None
+        if level is None:
+            return
+        status = deepcopy(app.get("status") or {})
+        conditions = [
+            condition
+            for condition in status.get("conditions", [])
+            if condition["type"] not in ("InvalidSpecError", "UnknownError", "ComparisonError")
+        ]
+        project = self._project(app)
+        if project is None:
+            name = app["spec"].get("project") or "default"
+            text = f"Application referencing project {name} which does not exist"
+            self._condition(app, conditions, "InvalidSpecError", text)
+            status |= {"sync": {**(status.get("sync") or {}), "status": "Unknown"}, "conditions": conditions}
+            status["health"] = {"status": "Unknown"}
+            self._persist(key, status)
+            return
+        found = self._compare(key, app, level, argocd)
+        if found is None:
+            return
+        if found.error:
+            self._condition(app, conditions, "ComparisonError", found.error)
+        self._normalise(key)
+        resources = resource_statuses(found, with_health=not self.version.at_least(3, 0))
+        if found.error:
+            resources = [{**old, "status": "Unknown"} for old in status.get("resources", [])]
+        blocked = self._window_error(app, project, argocd, manual=False, start=None) is not None
+        if not blocked:
+            conditions = [c for c in conditions if c["type"] != "SyncError"]
+            complaint = self._auto_sync(key, app, found, resources)
+            if complaint:
+                self._condition(app, conditions, "SyncError", complaint)
+        if not status.get("reconciledAt") or level >= Level.LATEST:
+            status["reconciledAt"] = timestamp(self.clock())
+        sources, several = sources_of(app)
+        compared: dict[str, JSON] = {"destination": app["spec"]["destination"]}
+        compared["source"] = {"repoURL": ""} if several else sources[0]
+        if several:
+            compared["sources"] = sources
+        if app["spec"].get("ignoreDifferences"):
+            compared["ignoreDifferences"] = app["spec"]["ignoreDifferences"]
+        sync: dict[str, JSON] = {"status": found.status, "comparedTo": compared}
+        if found.revision:
+            sync["revision"] = found.revision
+        if found.revisions:
+            sync["revisions"] = found.revisions
+        health = app_health(found, self.version.at_least(3, 4)) if not found.error else "Unknown"
+        status |= {
+            "sync": sync,
+            "resources": resources,
+            "conditions": conditions,
+            "health": {"status": health},
+            "controllerNamespace": self.namespace,
+            "sourceType": "Helm" if sources[0].get("chart") else "Directory",
+            "summary": {"images": _images(found)},
+        }
+        if self.version.at_least(3, 0):
+            status["resourceHealthSource"] = "appTree"
+        self._persist(key, status)
+
+    def _compare(self, key: AppKey, app: JSON, level: Level, argocd: ArgoCD) -> Comparison | None:
+        """Compare; None where an error of the repo-server is still within its grace period."""
+        sources, several = sources_of(app)
+        revisions = [source.get("targetRevision", "") for source in sources]
+        sync = (app.get("status") or {}).get("sync") or {}
+        if level is Level.RECENT:
+            known = sync.get("revisions", []) if several else [sync.get("revision", "")]
+            if len(known) == len(sources) and all(known):
+                revisions = known
+        if self.repo_server_alive:
+            found = self._comparer.compare(app, sources, revisions, several, argocd)
+        else:
+            text = "rpc error: code = Unavailable desc = connection error: connection refused"
+            found = Comparison("Unknown", error=f"Failed to load target state: {text}")
+        if not found.error:
+            self._repo_error_since.pop(key, None)
+            return found
+        first = self._repo_error_since.setdefault(key, self.clock())
+        grace = self.version.at_least(2, 10) and self.clock() - first <= timedelta(seconds=180)
+        return None if grace and level is not Level.FORCED else found
+
+    def _condition(self, app: JSON, conditions: list[JSON], kind: str, message: str) -> None:
+        """Set a condition; its time stays while it says the same."""
+        now = timestamp(self.clock())
+        for old in (app.get("status") or {}).get("conditions", []):
+            if (old["type"], old["message"]) == (kind, message):
+                now = old["lastTransitionTime"]
+        conditions.append({"type": kind, "message": message, "lastTransitionTime": now})
+
+    def _normalise(self, key: AppKey) -> None:
+        """Argo CD: util/argo/argo.go NormalizeApplicationSpec."""
+
+        def change(live: JSON) -> None:
+            spec = live["spec"]
+            spec["project"] = spec.get("project") or "default"
+            policy = spec.get("syncPolicy")
+            kept = ("automated", "syncOptions", "retry", "managedNamespaceMetadata")
+            is_set = policy is not None and (
+                any(policy.get(name) is not None for name in kept if name != "syncOptions")
+                or policy.get("syncOptions")
+            )
+            if policy is not None and not is_set:
+                del spec["syncPolicy"]
+            for source in [spec.get("source") or {}, *spec.get("sources", [])]:
+                for name in ("helm", "kustomize", "directory"):
+                    if source.get(name) == {}:
+                        del source[name]
+
+        self.api.edit(model.APPLICATION, *key, change)
+
+    def _persist(self, key: AppKey, status: JSON) -> None:
+        """Write all of status but what belongs to operations (appcontroller.go persistAppStatus)."""
+
+        def change(live: JSON) -> None:
+            old = live.get("status") or {}
+            new = {name: value for name, value in status.items() if value not in ([], {}, None)}
+            for name in ("operationState", "history"):
+                new.pop(name, None)
+                if name in old:
+                    new[name] = old[name]
+            health = new.get("health", {})
+            before = old.get("health", {})
+            moved = before.get("status") != health.get("status")
+            since = timestamp(self.clock()) if moved else before.get("lastTransitionTime")
+            if health and since:
+                new["health"] = {**health, "lastTransitionTime": since}
+            live["status"] = new
+            annotations = live["metadata"].get("annotations")
+            if annotations:
+                annotations.pop(REFRESH, None)
+                annotations.pop(HYDRATE, None)
+                if not annotations:
+                    del live["metadata"]["annotations"]
+
+        self.api.edit(model.APPLICATION, *key, change)
+
+    # Auto-sync
+
+    def _auto_sync(self, key: AppKey, app: JSON, found: Comparison, resources: list[JSON]) -> str:
+        """Start a sync where one is due; else why it failed before (appcontroller.go autoSync)."""
+        policy = app["spec"].get("syncPolicy") or {}
+        automated = policy.get("automated") or {}
+        if not _is_automated(app) or app.get("operation") is not None:
+            return ""
+        if app["metadata"].get("deletionTimestamp") or found.status != "OutOfSync":
+            return ""
+        others = [r for r in resources if r["status"] != "Synced" and not r.get("requiresPruning")]
+        if not automated.get("prune") and not others:
+            return ""
+        sources, several = sources_of(app)
+        sync: dict[str, JSON] = {"prune": bool(automated.get("prune"))}
+        if several:
+            sync |= {"sources": sources, "revisions": found.revisions}
+        else:
+            sync |= {"source": sources[0], "revision": found.revision}
+        if policy.get("syncOptions"):
+            sync["syncOptions"] = policy["syncOptions"]
+        desired = found.revisions if several else [found.revision]
+        state = (app.get("status") or {}).get("operationState")
+        attempted, last = self._already_attempted(state, sources, several, desired)
+        if attempted and state is not None:
+            if state["phase"] != "Succeeded":
+                return f"Failed last sync attempt to [{' '.join(last)}]: {state.get('message', '')}"
+            if not automated.get("selfHeal"):
+                return ""
+            attempts = self._heal_attempts(state)
+            remaining = self._heal_backoff(state, attempts)
+            if remaining > 0:
+                self._request(key, Level.LATEST, remaining)
+                return ""
+            sync["autoHealAttemptsCount"] = attempts + 1
+            sync["resources"] = [
+                {name: r[name] for name in ("group", "kind", "name") if name in r}
+                for r in resources
+                if r["status"] != "Synced"
+            ]
+        if automated.get("prune") and not automated.get("allowEmpty"):
+            if all(r.get("requiresPruning") for r in resources):
+                return (
+                    f"Skipping sync attempt to [{' '.join(desired)}]: auto-sync will wipe out all resources"
+                )
+        operation = {
+            "initiatedBy": {"automated": True},
+            "retry": policy.get("retry") or {"limit": 5},
+            "sync": sync,
+        }
+
+        def change(live: JSON) -> None:
+            if live.get("operation") is None:
+                live["operation"] = deepcopy(operation)
+                live.get("status", {}).pop("operationState", None)
+
+        self.api.edit(model.APPLICATION, *key, change)
+        return ""
+
+    def _already_attempted(
+        self, state: JSON | None, sources: list[JSON], several: bool, desired: list[str]
+    ) -> tuple[bool, list[str]]:
+        """Argo CD: appcontroller.go alreadyAttemptedSync."""
+        if state is None:
+            return False, []
+        result = state.get("syncResult")
+        if result is None:
+            return self.version.at_least(3, 2) and state["phase"] in COMPLETED, []
+        last = result.get("revisions", []) if several else [result.get("revision", "")]
+        if last != desired:
+            return False, last
+        synced = result.get("sources") if several else [result.get("source")]
+        return synced == sources, last
+
+    def _heal_attempts(self, state: JSON) -> int:
+        """Attempts count on until a success is 330 s old (appcontroller.go selfHealBackoffCooldownElapsed)."""
+        finished = _time(state.get("finishedAt"))
+        if finished is None:
+            return 0
+        if self.clock() - finished >= timedelta(seconds=330) and state["phase"] == "Succeeded":
+            return 0
+        return int((state["operation"].get("sync") or {}).get("autoHealAttemptsCount", 0))
+
+    def _heal_backoff(self, state: JSON, attempts: int) -> float:
+        """Argo CD: selfHealRemainingBackoff: 2 s, times 3, at most 300 s; 5 s before 2.13."""
+        delay = 0.0
+        if not self.version.at_least(2, 13):
+            delay = 5.0
+        elif attempts:
+            delay = min(2.0 * 3 ** (attempts - 1), 300.0)
+        finished = _time(state.get("finishedAt"))
+        return delay - ((self.clock() - finished).total_seconds() if finished else 0.0)
+
+    # Operations
+
+    def _operate(self, key: AppKey, argocd: ArgoCD) -> None:
+        """Pick up or go on with `.operation` (appcontroller.go processRequestedAppOperation)."""
+        app = self.api.find(model.APPLICATION, *key)
+        if app is None:
+            return
+        if app.get("operation") is None:
+            if app["metadata"].get("deletionTimestamp"):
+                self._finalize(app, argocd)
+            return
+        old = (app.get("status") or {}).get("operationState")
+        if old is not None and old["phase"] not in COMPLETED:
+            state = deepcopy(old)
+            if state["phase"] == "Running" and state.get("finishedAt"):
+                if self._retry_at(state) > self.clock():
+                    return
+                self._start_again(key, state)
+        else:
+            state = {
+                "operation": deepcopy(app["operation"]),
+                "phase": "Running",
+                "startedAt": timestamp(self.clock()),
+            }
+            self._set_state(key, state)
+        terminating = state["phase"] == "Terminating"
+        project = self._project(app)
+        if project is None:
+            state["phase"] = "Error"
+            name = app["spec"].get("project") or "default"
+            state["message"] = (
+                f"Failed to load application project: Application referencing project {name} which does not exist"
+            )
+        else:
+            self._sync(key, app, project, state, argocd)
+        if state["phase"] in ("Failed", "Error"):
+            self._retry_or_end(state, terminating)
+        self._set_state(key, state)
+        if state["phase"] in COMPLETED and not (state["operation"].get("sync") or {}).get("dryRun"):
+            manual = not (state["operation"].get("initiatedBy") or {}).get("automated")
+            self._request(key, Level.FORCED if manual else Level.LATEST)
+
+    def _set_state(self, key: AppKey, state: JSON) -> None:
+        if state["phase"] in COMPLETED:
+            state["finishedAt"] = timestamp(self.clock())
+
+        def change(live: JSON) -> None:
+            live.setdefault("status", {"sync": {"status": "Unknown"}})["operationState"] = deepcopy(state)
+            if state["phase"] in COMPLETED:
+                live.pop("operation", None)
+
+        self.api.edit(model.APPLICATION, *key, change)
+
+    def _retry_at(self, state: JSON) -> datetime:
+        """Argo CD: types.go RetryStrategy.NextRetryAt."""
+        backoff = (state["operation"].get("retry") or {}).get("backoff") or {}
+        wait = _seconds(backoff.get("duration", "5s")) * backoff.get("factor", 2) ** state.get(
+            "retryCount", 0
+        )
+        finished = _time(state.get("finishedAt")) or self.clock()
+        return finished + timedelta(seconds=min(wait, _seconds(backoff.get("maxDuration", "3m"))))
+
+    def _start_again(self, key: AppKey, state: JSON) -> None:
+        extra = ""
+        if (state["operation"].get("retry") or {}).get("refresh"):
+            extra = " with latest revisions"
+            for name in ("revision", "revisions"):
+                state["operation"]["sync"].pop(name, None)
+        state["message"] = f"Retrying operation{extra}. Attempt #{state.get('retryCount', 0)}"
+        state.pop("finishedAt", None)
+        state.pop("syncResult", None)
+        self._set_state(key, state)
+
+    def _retry_or_end(self, state: JSON, terminating: bool) -> None:
+        limit = (state["operation"].get("retry") or {}).get("limit", 0)
+        count = state.get("retryCount", 0)
+        if not terminating and (count < limit or limit < 0):
+            when = self._retry_at({**state, "finishedAt": timestamp(self.clock())})
+            state["phase"] = "Running"
+            state["finishedAt"] = timestamp(self.clock())
+            state["retryCount"] = count + 1
+            kitchen = when.strftime("%I:%M%p").lstrip("0")
+            state["message"] = f"{state['message']}. Retrying attempt #{count + 1} at {kitchen}."
+        elif count:
+            state["message"] = f"{state['message']} (retried {count} times)."
+
+    def _sync(self, key: AppKey, app: JSON, project: JSON, state: JSON, argocd: ArgoCD) -> None:
+        """One pass over the operation (Argo CD: controller/sync.go SyncAppState)."""
+        sync = state["operation"].get("sync")
+        if sync is None:
+            state |= {"phase": "Error", "message": "Invalid operation request: no operation specified"}
+            return
+        result = state.setdefault("syncResult", self._new_result(app, sync))
+        ends_anyway = state["phase"] == "Terminating" and self.version.at_least(3, 6)
+        if self.version.at_least(2, 11) and not ends_anyway:
+            # The state before this pass decides what counts as manual (sync.go syncWindowPreventsSync).
+            before = (app.get("status") or {}).get("operationState")
+            manual = before is not None and not (before["operation"].get("initiatedBy") or {}).get(
+                "automated"
+            )
+            start = _time((before or {}).get("startedAt"))
+            why = self._window_error(app, project, argocd, manual=manual, start=start)
+            if why is not None:
+                if state["phase"] == "Running":
+                    state["message"] = f"{BLOCKED}: {why}" if why else BLOCKED
+                return
+        several = bool(result.get("sources"))
+        sources = result["sources"] if several else [result["source"]]
+        revisions = result.get("revisions", []) if several else [result["revision"]]
+        if len(revisions) != len(sources):
+            revisions = [""] * len(sources)
+        found = self._rendered(app, sources, revisions, several, argocd)
+        result["revision"] = found.revision
+        if found.revisions:
+            result["revisions"] = found.revisions
+        if found.error:
+            state |= {"phase": "Error", "message": f"ComparisonError: {found.error}"}
+        elif state["phase"] == "Terminating":
+            state |= {"phase": "Failed", "message": "Operation terminated"}
+        elif "/".join(key) in self.stuck:
+            state["message"] = f"waiting for completion of hook batch/Job/{key[1]}-migrate"
+        elif "/".join(key) in self.failing:
+            state |= {"phase": "Failed", "message": self.failing["/".join(key)]}
+        else:
+            self._apply(sync, found, state)
+            if not sync.get("dryRun") and not sync.get("resources"):
+                self._record(key, app, state, sources, several)
+
+    def _rendered(
+        self, app: JSON, sources: list[JSON], revisions: list[str], several: bool, argocd: ArgoCD
+    ) -> Comparison:
+        if not self.repo_server_alive:
+            text = "rpc error: code = Unavailable desc = connection error: connection refused"
+            return Comparison("Unknown", error=f"Failed to load target state: {text}")
+        return self._comparer.compare(app, sources, revisions, several, argocd)
+
+    @staticmethod
+    def _new_result(app: JSON, sync: JSON) -> JSON:
+        """Argo CD: controller/sync.go newSyncOperationResult."""
+        result: dict[str, JSON] = {"revision": sync.get("revision", "")}
+        if sync.get("revisions"):
+            result["revisions"] = sync["revisions"]
+        if sync.get("sources") or sync.get("source"):
+            result["source"] = sync.get("source") or {"repoURL": ""}
+            if sync.get("sources"):
+                result["sources"] = sync["sources"]
+            return result
+        sources, several = sources_of(app)
+        result["source"] = {"repoURL": ""} if several else sources[0]
+        if several:
+            result["sources"] = sources
+        return result
+
+    def _apply(self, sync: JSON, found: Comparison, state: JSON) -> None:
+        """Apply what git has, prune what it no longer has where the operation says so."""
+        options = set(sync.get("syncOptions", []))
+        wanted = {(r.get("group", ""), r["kind"], r["name"]) for r in sync.get("resources", [])}
+        results = []
+        for child in found.children:
+            identity = (child.resource.group, child.resource.kind, child.name)
+            if wanted and identity not in wanted:
+                continue
+            outcome, text = "Synced", ""
+            if child.target is None:
+                outcome = "Pruned" if sync.get("prune") else "PruneSkipped"
+                text = "pruned" if sync.get("prune") else "ignored (requires pruning)"
+                if sync.get("prune") and not sync.get("dryRun"):
+                    self._delete(child.resource, child.namespace, child.name)
+            elif not sync.get("dryRun"):
+                text = apply_child(
+                    self.api,
+                    child,
+                    respects="RespectIgnoreDifferences=true" in options,
+                    replaces="Replace=true" in options,
+                )
+            results.append(
+                {
+                    "group": child.resource.group,
+                    "version": child.resource.version,
+                    "kind": child.resource.kind,
+                    "namespace": child.namespace,
+                    "name": child.name,
+                    "status": outcome,
+                    "message": text,
+                    "hookPhase": "Succeeded" if outcome.startswith("Prune") else "Running",
+                    "syncPhase": "Sync",
+                }
+            )
+        state["syncResult"]["resources"] = results
+        text = "successfully synced (all tasks run)" if results else "successfully synced (no more tasks)"
+        state |= {"phase": "Succeeded", "message": text}
+
+    def _record(self, key: AppKey, app: JSON, state: JSON, sources: list[JSON], several: bool) -> None:
+        """Argo CD: controller/state.go persistRevisionHistory."""
+        result = state["syncResult"]
+        limit = app["spec"].get("revisionHistoryLimit", 10)
+
+        def change(live: JSON) -> None:
+            history = live["status"].get("history", [])
+            entry: dict[str, JSON] = {
+                "id": history[-1]["id"] + 1 if history else 0,
+                "deployStartedAt": state["startedAt"],
+                "deployedAt": timestamp(self.clock()),
+                "source": {"repoURL": ""} if several else sources[0],
+            }
+            if several:
+                entry |= {"sources": sources, "revisions": result["revisions"]}
+            else:
+                entry["revision"] = result["revision"]
+            if self.version.at_least(2, 11):
+                entry["initiatedBy"] = state["operation"].get("initiatedBy") or {}
+            live["status"]["history"] = [*history, entry][-limit:] if limit else []
+
+        self.api.edit(model.APPLICATION, *key, change)
+
+    def _delete(self, resource: model.Resource, namespace: str, name: str) -> None:
+        """Delete as the API does: what has finalizers waits for their owners."""
+        live = self.api.find(resource, namespace, name)
+        if live is None:
+            return
+        if not live["metadata"].get("finalizers"):
+            self.api.remove(resource, namespace, name)
+            return
+
+        def change(dying: JSON) -> None:
+            dying["metadata"].setdefault("deletionTimestamp", timestamp(self.clock()))
+
+        self.api.edit(resource, namespace, name, change)
+
+    def _finalize(self, app: JSON, argocd: ArgoCD) -> None:
+        """Delete what the app owns, then let it go (appcontroller.go finalizeApplicationDeletion)."""
+        meta = app["metadata"]
+        finalizers = meta.get("finalizers", [])
+        if not any(finalizer.startswith(FINALIZER) for finalizer in finalizers):
+            return
+        sources, several = sources_of(app)
+        found = self._comparer.compare(app, sources, [""] * len(sources), several, argocd)
+        for child in found.children:
+            if child.live is not None and tracked_by(child.live, argocd):
+                self._delete(child.resource, child.namespace, child.name)
+
+        def change(dying: JSON) -> None:
+            dying["metadata"]["finalizers"] = [f for f in finalizers if not f.startswith(FINALIZER)]
+
+        self.api.edit(model.APPLICATION, meta["namespace"], meta["name"], change)
+
+
+def _is_automated(app: JSON) -> bool:
+    """Argo CD: types.go IsAutomatedSyncEnabled."""
+    automated = (app["spec"].get("syncPolicy") or {}).get("automated")
+    return automated is not None and bool(automated.get("enabled", True))
+
+
+def _concerns_owner(change: Change) -> bool:
+    """Status alone does not concern the owner, except where health moves (`ignoreResourceUpdates`)."""
+    if change.type != "MODIFIED":
+        return True
+    if health_of(change.object) != health_of(change.previous):
+        return True
+    return bool(_content(change.object) != _content(change.previous))
+
+
+def _content(obj: JSON) -> JSON:
+    meta = {k: v for k, v in obj["metadata"].items() if k not in ("resourceVersion", "generation")}
+    return {key: value for key, value in obj.items() if key not in ("status", "metadata")} | {
+        "metadata": meta
+    }
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def _seconds(duration: str) -> float:
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    return sum(float(n) * units[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", duration))
+
+
+def _images(found: Comparison) -> list[str]:
+    images = set()
+    for child in found.children:
+        template = ((child.live or {}).get("spec") or {}).get("template") or {}
+        for container in (template.get("spec") or {}).get("containers", []):
+            images.add(container.get("image", ""))
+    return sorted(images)

@@ -1,0 +1,427 @@
+"""Reads what a planner must know: the installation, the named apps, their projects and owners.
+
+Reads that do not depend on each other go out together: one round for what was named, then one per
+level of owners.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from . import applications, globs, owners
+from .cluster import Cluster, Done, Failed, Outcome
+from .errors import Forbidden, NotFound, RescueError, UsageError
+from .model import (
+    APPLICATION,
+    APPPROJECT,
+    BY_KIND,
+    CONFIGMAP,
+    DEPLOYMENT,
+    JSON,
+    NAMESPACE,
+    STATEFULSET,
+    ArgoCD,
+    Key,
+    Snapshot,
+    Tracking,
+    Version,
+    parse_version,
+    ref_of,
+)
+
+DEFAULT_NAMESPACE = "argocd"
+PART_OF = "app.kubernetes.io/part-of=argocd"
+MAX_LEVELS = 12
+"""Levels of owners that are followed; a deeper chain is reported."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """All that was read, and what could not be."""
+
+    snapshot: Snapshot
+    targets: tuple[Key, ...]
+    cluster_uid: str = ""
+    argocd_uid: str = ""
+    actor: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+def parse_target(text: str, namespace: str) -> Key:
+    """Read APP: `name`, or `namespace/name`. Raises UsageError."""
+    left, slash, right = text.partition("/")
+    key = Key("Application", left, right) if slash else Key("Application", namespace, left)
+    for part in (key.name, key.namespace) if slash else (key.name,):
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", part):
+            raise UsageError(f"{text!r} names no Application", "APP is NAME or NAMESPACE/NAME")
+    return key
+
+
+class Reader:
+    """Reads one situation from one cluster."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        now: Callable[[], datetime],
+        argocd_namespace: str = "",
+        namespace: str = "",
+    ) -> None:
+        """`argocd_namespace` and `namespace` are the user's own words, empty where not said."""
+        self.cluster = cluster
+        self.now = now
+        self.argocd_namespace = argocd_namespace
+        self.namespace = namespace
+        self.objects: dict[Key, JSON] = {}
+        self.missing: set[Key] = set()
+        self.unreadable: set[Key] = set()
+        self.warnings: list[str] = []
+        self._scanned = False
+
+    def read(self, names: Sequence[str]) -> Reading:
+        """Read the installation, the named Applications, their projects and all their owners.
+
+        Raises NotFound for an Application that is not there, UsageError where Argo CD's namespace
+        cannot be told.
+        """
+        guess = self.argocd_namespace or DEFAULT_NAMESPACE
+        home = self.namespace or guess
+        targets = [parse_target(n, home) for n in names]
+        uid, who, argocd = self._first_round(guess, targets)
+        if not self.namespace and argocd.namespace != home:
+            targets = [parse_target(n, argocd.namespace) for n in names]
+        self.follow(argocd, targets)
+        for key in targets:
+            if key not in self.objects:
+                raise self._not_found(key)
+        return Reading(
+            self.snapshot(argocd),
+            tuple(dict.fromkeys(targets)),
+            uid,
+            (self.objects.get(Key("ConfigMap", argocd.namespace, "argocd-cm")) or {})
+            .get("metadata", {})
+            .get("uid", ""),
+            who,
+            self.warnings,
+        )
+
+    def snapshot(self, argocd: ArgoCD) -> Snapshot:
+        """Return what was read so far."""
+        kinds = {"ConfigMap"}
+        kept = {k: o for k, o in self.objects.items() if k.kind not in kinds}
+        return Snapshot(argocd, kept, self.now(), frozenset(self.missing))
+
+    def _first_round(self, guess: str, targets: Sequence[Key]) -> tuple[str, str, ArgoCD]:
+        places = list(dict.fromkeys([guess] if self.argocd_namespace else [self.namespace or guess, guess]))
+        thunks: list[Callable[[], JSON]] = [
+            lambda: self.cluster.get(NAMESPACE, "", "kube-system"),
+            self.cluster.whoami,
+        ]
+        thunks += [lambda k=k: self.cluster.get(APPLICATION, k.namespace, k.name) for k in targets]
+        for place in places:
+            thunks += self._installation_thunks(place)
+        got = self.cluster.gather_outcomes(*thunks)
+        for outcome in got:
+            if isinstance(outcome, Failed) and not isinstance(outcome.error, (NotFound, Forbidden)):
+                raise outcome.error
+        uid = got[0].value["metadata"]["uid"] if isinstance(got[0], Done) else ""
+        who = str((got[1].value or {}).get("username") or "") if isinstance(got[1], Done) else ""
+        for key, outcome in zip(targets, got[2:], strict=False):
+            self._keep(key, outcome)
+        installations = {
+            place: got[2 + len(targets) + 4 * i : 2 + len(targets) + 4 * i + 4]
+            for i, place in enumerate(places)
+        }
+        place = self._choose(installations, targets)
+        if place not in installations:
+            installations[place] = self.cluster.gather_outcomes(*self._installation_thunks(place))
+        return uid, who, self._installation(place, installations[place])
+
+    def _installation_thunks(self, place: str) -> list[Callable[[], JSON]]:
+        return [
+            lambda: self.cluster.get(CONFIGMAP, place, "argocd-cm"),
+            lambda: self.cluster.get(CONFIGMAP, place, "argocd-cmd-params-cm"),
+            lambda: self.cluster.list(STATEFULSET, place, label_selector=PART_OF),
+            lambda: self.cluster.list(DEPLOYMENT, place, label_selector=PART_OF),
+        ]
+
+    def _choose(self, installations: Mapping[str, Sequence[Outcome]], targets: Sequence[Key]) -> str:
+        """Say where Argo CD lives: as told, as an app's status says, or where its ConfigMap is."""
+        if self.argocd_namespace:
+            return self.argocd_namespace
+        said = {
+            str((self.objects[k].get("status") or {}).get("controllerNamespace") or "")
+            for k in targets
+            if k in self.objects
+        } - {""}
+        if len(said) == 1:
+            return said.pop()
+        if len(said) > 1:
+            raise UsageError(
+                f"these Applications belong to several Argo CDs, in {', '.join(sorted(said))}",
+                "name those of one at a time",
+            )
+        for place, got in installations.items():
+            if isinstance(got[0], Done):
+                return place
+        if any(k.namespace == DEFAULT_NAMESPACE and k in self.objects for k in targets):
+            return DEFAULT_NAMESPACE
+        try:
+            found = self.cluster.list(CONFIGMAP, field_selector="metadata.name=argocd-cm")
+        except Forbidden as e:
+            raise UsageError(
+                f"Argo CD's namespace is not known: there is no ConfigMap argocd-cm in "
+                f"{', '.join(installations)} that you may read",
+                "say it: --argocd-namespace NAMESPACE",
+            ) from e
+        places = sorted({o["metadata"]["namespace"] for o in found})
+        if len(places) == 1:
+            return str(places[0])
+        if places:
+            raise UsageError(
+                f"there are several Argo CDs in this cluster, in {', '.join(places)}",
+                "say which: --argocd-namespace NAMESPACE",
+            )
+        raise UsageError(
+            "no Argo CD was found: there is no ConfigMap argocd-cm in any namespace",
+            "is this the right context? Else say --argocd-namespace NAMESPACE",
+        )
+
+    def _installation(self, place: str, got: Sequence[Outcome]) -> ArgoCD:
+        data: list[Mapping[str, str]] = []
+        for name, outcome in zip(("argocd-cm", "argocd-cmd-params-cm"), got, strict=False):
+            if isinstance(outcome, Done):
+                self.objects[Key("ConfigMap", place, name)] = outcome.value
+                data.append(outcome.value.get("data") or {})
+                continue
+            data.append({})
+            if isinstance(outcome.error, Forbidden):
+                self.warnings.append(
+                    f"ConfigMap {place}/{name} may not be read: Argo CD's defaults are assumed"
+                )
+            elif not isinstance(outcome.error, NotFound):
+                raise outcome.error
+        workloads = [o for outcome in got[2:] if isinstance(outcome, Done) for o in outcome.value]
+        for o in workloads:
+            self.objects[ref_of(o).key] = o
+        return describe_installation(place, data[0], data[1], controller_version(workloads))
+
+    def _keep(self, key: Key, outcome: Outcome) -> None:
+        if isinstance(outcome, Done):
+            self.objects[key] = outcome.value
+        elif isinstance(outcome.error, NotFound):
+            self.missing.add(key)
+        elif isinstance(outcome.error, Forbidden):
+            self.unreadable.add(key)
+            self.warnings.append(f"{key} may not be read: {outcome.error.message}")
+        else:
+            raise outcome.error
+
+    def follow(self, argocd: ArgoCD, targets: Sequence[Key]) -> None:
+        """Read what the targets lead to, level by level, until nothing is new."""
+        if argocd.global_projects:
+            self._read_all_projects(argocd)
+        for _ in range(MAX_LEVELS):
+            known = {*self.objects, *self.missing, *self.unreadable}
+            wanted = [k for k in dict.fromkeys(self._wanted(argocd, targets)) if k not in known]
+            wanted = [k for k in wanted if k.kind in BY_KIND]
+            if wanted:
+                thunks = [lambda k=k: self.cluster.get(BY_KIND[k.kind], k.namespace, k.name) for k in wanted]
+                for key, outcome in zip(wanted, self.cluster.gather_outcomes(*thunks), strict=True):
+                    self._keep(key, outcome)
+                continue
+            if not self._scanned and self._must_scan(argocd, targets):
+                self.scan(argocd)
+                continue
+            return
+        self.warnings.append(f"more than {MAX_LEVELS} levels of owners: the ones above are not looked at")
+
+    def _reached(self, argocd: ArgoCD, targets: Sequence[Key]) -> list[JSON]:
+        """Return the objects whose owners matter: the targets, their projects, owners that would act."""
+        snapshot = self.snapshot(argocd)
+        reached: dict[Key, JSON] = {}
+        pending = list(targets)
+        while pending:
+            key = pending.pop(0)
+            obj = self.objects.get(key)
+            if obj is None or key in reached:
+                continue
+            reached[key] = obj
+            if key.kind == "Application" and key in targets:
+                pending.append(_project_key(argocd, obj))
+                pending += [
+                    k for k, o in self.objects.items() if k.kind == "AppProject" and argocd.global_projects
+                ]
+            pending += [
+                owner
+                for owner, _ in owners.owners_of(snapshot, obj)
+                if owner.kind != "Application"
+                or owner not in self.objects
+                or applications.is_auto_sync_on(self.objects[owner])
+            ]
+        return list(reached.values())
+
+    def _wanted(self, argocd: ArgoCD, targets: Sequence[Key]) -> list[Key]:
+        wanted: list[Key] = list(targets)
+        snapshot = self.snapshot(argocd)
+        for obj in self._reached(argocd, targets):
+            wanted += [owner for owner, _ in owners.owners_of(snapshot, obj)]
+            wanted += [claim.owner for claim in owners.claims(obj, argocd)]
+            if obj["kind"] == "Application":
+                wanted.append(_project_key(argocd, obj))
+        return wanted
+
+    def _must_scan(self, argocd: ArgoCD, targets: Sequence[Key]) -> bool:
+        """Whether only a look at every Application tells who owns one of the objects."""
+        for obj in self._reached(argocd, targets):
+            if obj["metadata"].get("ownerReferences"):
+                continue
+            claimed = owners.claims(obj, argocd)
+            if argocd.tracking is Tracking.LABEL and (claimed or argocd.version is None):
+                return True
+            if not claimed and argocd.instance_label in (obj["metadata"].get("labels") or {}):
+                return True
+            key = ref_of(obj).key
+            for claim in claimed:
+                owner = self.objects.get(claim.owner)
+                if claim.owner.kind == "Application" and (
+                    owner is None or owners.confirms(owner, key) is False
+                ):
+                    return True
+        return False
+
+    def scan(self, argocd: ArgoCD) -> None:
+        """Read every Application that this Argo CD serves."""
+        self._scanned = True
+        for app in self.all_applications(argocd):
+            self.objects.setdefault(ref_of(app).key, app)
+
+    def all_applications(self, argocd: ArgoCD, *, label_selector: str = "") -> list[JSON]:
+        """List the Applications of Argo CD's namespace and of those that it serves."""
+        if argocd.application_namespaces:
+            try:
+                found = self.cluster.list(APPLICATION, label_selector=label_selector)
+            except Forbidden as e:
+                self.warnings.append(f"Applications of other namespaces may not be listed: {e.message}")
+            else:
+                return [a for a in found if _serves(argocd, a)]
+        return self.cluster.list(APPLICATION, argocd.namespace, label_selector=label_selector)
+
+    def twins(self, argocd: ArgoCD, key: Key) -> None:
+        """Read the Applications of the same name elsewhere: a window names apps without a namespace."""
+        if not argocd.application_namespaces:
+            return
+        try:
+            found = self.cluster.list(APPLICATION, field_selector=f"metadata.name={key.name}")
+        except Forbidden:
+            return
+        for app in found:
+            self.objects.setdefault(ref_of(app).key, app)
+
+    def _read_all_projects(self, argocd: ArgoCD) -> None:
+        try:
+            for project in self.cluster.list(APPPROJECT, argocd.namespace):
+                self.objects[ref_of(project).key] = project
+        except Forbidden as e:
+            self.warnings.append(
+                f"global projects may not be listed, their windows are not seen: {e.message}"
+            )
+
+    def _not_found(self, key: Key) -> RescueError:
+        try:
+            found = self.cluster.list(APPLICATION, field_selector=f"metadata.name={key.name}")
+        except RescueError:
+            found = []
+        places = sorted(o["metadata"]["namespace"] for o in found)
+        if places:
+            return NotFound(
+                f"Application {key.name} is not in namespace {key.namespace}",
+                "it is in " + ", ".join(places) + f": say -n {places[0]}",
+                status=404,
+                reason="NotFound",
+            )
+        near = self._near(key)
+        return NotFound(
+            f"Application {key.name} does not exist in namespace {key.namespace}",
+            (f"did you mean {near}? " if near else "")
+            + f"See them all: kubectl get applications.argoproj.io -n {key.namespace}",
+            status=404,
+            reason="NotFound",
+        )
+
+    def _near(self, key: Key) -> str:
+        import difflib  # lazy: only a name that is not there needs it
+
+        try:
+            names = [o["metadata"]["name"] for o in self.cluster.list(APPLICATION, key.namespace)]
+        except RescueError:
+            return ""
+        return next(iter(difflib.get_close_matches(key.name, names, 1)), "")
+
+
+def _project_key(argocd: ArgoCD, app: JSON) -> Key:
+    return Key("AppProject", argocd.namespace, applications.project_name(app))
+
+
+def _serves(argocd: ArgoCD, app: JSON) -> bool:
+    namespace = app["metadata"].get("namespace", "")
+    return globs.is_app_namespace_allowed(
+        namespace, argocd.namespace, argocd.application_namespaces, argocd.version
+    )
+
+
+def describe_installation(
+    namespace: str, settings: Mapping[str, str], parameters: Mapping[str, str], version: Version | None
+) -> ArgoCD:
+    """Read argocd-cm and argocd-cmd-params-cm (Argo CD: util/settings/settings.go).
+
+    Without a method, tracking is by label up to 2.14 and by annotation since 3.0.
+    """
+    method = str(settings.get("application.resourceTrackingMethod") or "")
+    if method in {t.value for t in Tracking}:
+        tracking = Tracking(method)
+    else:
+        old = version is not None and not version.at_least(3, 0)
+        tracking = Tracking.LABEL if old else Tracking.ANNOTATION
+    return ArgoCD(
+        namespace,
+        version,
+        tracking,
+        str(settings.get("application.instanceLabelKey") or "app.kubernetes.io/instance"),
+        str(settings.get("installationID") or ""),
+        tuple(p.strip() for p in str(parameters.get("application.namespaces") or "").split(",") if p.strip()),
+        _global_projects(str(settings.get("globalProjects") or "")),
+        parameters,
+    )
+
+
+def _global_projects(text: str) -> tuple[JSON, ...]:
+    if not text.strip():
+        return ()
+    import yaml  # lazy: few installations have global projects
+
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return ()  # Argo CD logs it and goes on without
+    return tuple(p for p in parsed if isinstance(p, dict)) if isinstance(parsed, list) else ()
+
+
+def controller_version(workloads: Iterable[JSON]) -> Version | None:
+    """Read the controller's version from its image tag; of two workloads the one that runs counts."""
+    found: Version | None = None
+    for o in workloads:
+        labels = o["metadata"].get("labels") or {}
+        if labels.get("app.kubernetes.io/component") != "application-controller":
+            continue
+        if (o.get("spec") or {}).get("replicas") == 0:
+            continue  # the dynamic distribution leaves an empty StatefulSet beside its Deployment
+        template = ((o.get("spec") or {}).get("template") or {}).get("spec") or {}
+        for container in template.get("containers") or ():
+            image = str(container.get("image") or "").partition("@")[0]
+            found = found or parse_version(image.rpartition(":")[2])
+    return found

@@ -1,0 +1,273 @@
+"""Watches an application and its workloads until `progress.assess` knows the truth, and shows it live."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from . import applications, planning
+from .errors import ExitStatus, Expired, NotFound, RescueError
+from .model import APPLICATION, BY_KIND, JSON, Key, Order, Resource, Result, Role
+from .output import STATUS_WORDS, Printer
+from .planning import COMMAND, Plan
+from .progress import Assessment, Expectation, State, assess, workload_keys
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+    from .session import Session
+
+WATCH_SECONDS = 300.0
+"""How long one watch request lives; the next goes on where it ended."""
+
+MAX_WATCHED_WORKLOADS = 16
+"""Beyond this a watch per workload is a burden; the rest is read again at each change of the app."""
+
+
+class _Feed:
+    """Streams of several objects poured into one queue, each in a thread that ends with the connection."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.events: queue.SimpleQueue[tuple[Key, JSON | None | RescueError]] = queue.SimpleQueue()
+        self._watched: set[Key] = set()
+        self._closed = threading.Event()
+
+    def watch(self, resource: Resource, key: Key) -> None:
+        """Follow one object; its state now comes first, None where it is gone."""
+        if key not in self._watched:
+            self._watched.add(key)
+            threading.Thread(target=self._follow, args=(resource, key), daemon=True).start()
+
+    def _follow(self, resource: Resource, key: Key) -> None:
+        failures = 0
+        while not self._closed.is_set():
+            try:
+                version = self._read(resource, key)
+                for kind, obj in self.cluster.watch(
+                    resource,
+                    key.namespace,
+                    name=key.name,
+                    resource_version=version,
+                    timeout=WATCH_SECONDS,
+                ):
+                    failures = 0
+                    if kind == "BOOKMARK":
+                        continue
+                    obj.setdefault("kind", resource.kind)
+                    self.events.put((key, None if kind == "DELETED" else obj))
+                    if self._closed.is_set():
+                        return
+            except Expired:
+                continue
+            except RescueError as e:
+                failures += 1
+                if self._closed.is_set():
+                    return
+                if failures > 5:
+                    self.events.put((key, e))
+                    return
+                self._closed.wait(min(0.2 * 2**failures, 5.0))
+
+    def _read(self, resource: Resource, key: Key) -> str:
+        try:
+            obj = self.cluster.get(resource, key.namespace, key.name)
+        except NotFound:
+            self.events.put((key, None))
+            return ""
+        obj.setdefault("kind", resource.kind)
+        self.events.put((key, obj))
+        return str(obj["metadata"]["resourceVersion"])
+
+    def close(self) -> None:
+        """Let the threads end; those in a read end when the connection is closed."""
+        self._closed.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a watch ended."""
+
+    assessment: Assessment
+    status: ExitStatus
+    message: str
+
+
+def watch(
+    cluster: Cluster,
+    expectation: Expectation,
+    *,
+    timeout: float | None,
+    show: Callable[[Assessment], None],
+    hint: Callable[[JSON], str] = lambda app: "",
+    clock: Callable[[], float] = time.monotonic,
+) -> Ending:
+    """Follow an application until its state is final or `timeout` seconds are over (None: for ever)."""
+    feed = _Feed(cluster)
+    feed.watch(APPLICATION, expectation.key)
+    deadline = None if timeout is None else clock() + timeout
+    app: JSON | None = None
+    workloads: dict[Key, JSON | None] = {}
+    unseen: set[Key] = set()
+    last = Assessment(State.WAITING, (), "nothing was seen yet")
+    try:
+        while True:
+            left = None if deadline is None else deadline - clock()
+            if left is not None and left <= 0:
+                return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
+            try:
+                key, obj = feed.events.get(timeout=left if left is not None else 3600.0)
+            except queue.Empty:
+                continue
+            if isinstance(obj, RescueError):
+                return Ending(last, obj.exit_status, f"it cannot be watched any more: {obj.message}")
+            if key == expectation.key:
+                if obj is None:
+                    return Ending(last, ExitStatus.ERROR, f"{key} does not exist any more")
+                app = obj
+                wanted = workload_keys(app)
+                for gone in set(workloads) - set(wanted):
+                    del workloads[gone]
+                for workload in wanted:
+                    if workload in workloads:
+                        continue
+                    workloads[workload] = None
+                    if len(workloads) <= MAX_WATCHED_WORKLOADS:
+                        unseen.add(workload)
+                        feed.watch(BY_KIND[workload.kind], workload)
+                _read_the_rest(cluster, feed, workloads)
+            else:
+                workloads[key] = obj
+                unseen.discard(key)
+            if app is None or unseen & set(workloads):
+                continue
+            assessment = assess(app, workloads, expectation, stuck_hint=hint(app))
+            if assessment != last:
+                show(assessment)
+                last = assessment
+            if assessment.state is State.SUCCEEDED:
+                return Ending(assessment, ExitStatus.OK, assessment.reason)
+            if assessment.state is State.REVERTED:
+                return Ending(assessment, ExitStatus.CONFLICT, assessment.reason)
+            if assessment.state is State.FAILED:
+                return Ending(assessment, ExitStatus.ERROR, assessment.reason)
+    finally:
+        feed.close()
+
+
+def _read_the_rest(cluster: Cluster, feed: _Feed, workloads: dict[Key, JSON | None]) -> None:
+    for key in list(workloads)[MAX_WATCHED_WORKLOADS:]:
+        try:
+            obj = cluster.get(BY_KIND[key.kind], key.namespace, key.name)
+        except NotFound:
+            obj = None
+        workloads[key] = obj
+
+
+@contextmanager
+def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
+    """Give what shows assessments: a table that lives in place on a terminal, else a line per change."""
+    if printer.form == "human" and printer.streams.err.isatty() and printer.streams.out.isatty():
+        from rich.console import Console  # lazy: only a terminal needs it
+        from rich.live import Live
+        from rich.table import Table
+
+        console = Console(
+            file=printer.streams.err,
+            highlight=False,
+            markup=False,
+            no_color="NO_COLOR" in printer.streams.environ,
+        )
+
+        def table(assessment: Assessment) -> Table:
+            grid = Table.grid(padding=(0, 2))
+            for part, text, good in assessment.lines:
+                grid.add_row("✓" if good else "…", part, _plain(text), style="green" if good else "yellow")
+            return grid
+
+        with Live(console=console, refresh_per_second=8, transient=False) as live:
+            yield lambda assessment: live.update(table(assessment))
+        return
+    said: dict[str, str] = {}
+
+    def lines(assessment: Assessment) -> None:
+        for part, text, _ in assessment.lines:
+            if said.get(part) != text:
+                said[part] = text
+                out = f"{part}: {text}"
+                printer.line(out) if printer.form == "human" else printer.say(out)
+
+    yield lines
+
+
+def _plain(text: str) -> str:
+    from .output import plain
+
+    return plain(text)
+
+
+def run(session: Session, expectation: Expectation, timeout: float | None) -> Ending:
+    """Watch and show, and say the end in one line."""
+    assert session.reading is not None
+    reading = session.reading
+    argocd = reading.snapshot.argocd
+    name = planning.app_arguments(expectation.key, argocd)
+
+    def hint(app: JSON) -> str:
+        snapshot = replace(reading.snapshot, now=session.now())
+        automatic = applications.is_auto_sync_on(app)
+        verdict = planning.judge(snapshot, app, manual=not automatic)
+        if not verdict.can_sync:
+            return planning.blocked_text(snapshot, app, verdict)
+        if automatic:
+            return ""
+        return f"auto-sync is off and nothing is ordered: {COMMAND} sync {name}"
+
+    with shower(session.printer) as show:
+        ending = watch(session.cluster, expectation, timeout=timeout, show=show, hint=hint)
+    if session.printer.form == "human":
+        if ending.status is ExitStatus.OK:
+            app_name = f"application.argoproj.io/{expectation.key.name}"
+            session.printer.line(f"{app_name} {ending.message}")
+        else:
+            colour = session.printer.paint("error:", "red")
+            session.printer.say(f"{colour} {expectation.key}: {_plain(ending.message)}")
+    return ending
+
+
+def watch_after(session: Session, key: Key, plan: Plan, result: Result, timeout: float | None) -> Result:
+    """Watch what a plan has set going, and fold the end into the command's result."""
+    changes: list[Any] = []
+    order_id = ""
+    for step in plan.steps:
+        if step.ref.key == key:
+            if isinstance(step, Order):
+                order_id = step.id
+            elif step.role is Role.VERSION:
+                changes += step.changes
+    ending = run(session, Expectation(key, order_id, tuple(changes)), timeout)
+    return with_ending(result, ending)
+
+
+def with_ending(result: Result, ending: Ending) -> Result:
+    """Add how a watch ended to a result."""
+    return replace(
+        result,
+        exit_status=ending.status,
+        status=STATUS_WORDS[ending.status],
+        data={**result.data, **ending_data(ending)},
+        warnings=result.warnings if ending.status is ExitStatus.OK else (*result.warnings, ending.message),
+    )
+
+
+def ending_data(ending: Ending) -> dict[str, JSON]:
+    """Return a watch's end as data."""
+    return {
+        "state": ending.assessment.state.value,
+        "message": ending.message,
+        "parts": [{"part": p, "text": t, "done": d} for p, t, d in ending.assessment.lines],
+    }

@@ -1,0 +1,99 @@
+"""Fixtures of the lanes that need a control plane, and the flags that choose what runs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:  # the unit lane pays for none of it
+    from .testbed.argocd import ArgoCD
+    from .testbed.control_plane import ControlPlane
+    from .testbed.plugin import Plugin
+
+VERSIONS = ("3.2", "3.6")
+"""The release lines of Argo CD that the bed can build."""
+
+SIZE = os.environ.get("ARGO_RESCUE_TEST_SIZE", "sample")
+"""How much the property and fault tests try: `sample` (the same one every time) or `full`."""
+
+settings.register_profile("sample", max_examples=50, deadline=None, derandomize=True, database=None)
+settings.register_profile("full", max_examples=2000, deadline=None)
+settings.load_profile(SIZE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bed",
+        default=",".join(VERSIONS),
+        metavar="VERSIONS",
+        help="Argo CD release lines for the e2e lane, comma separated (default: %(default)s)",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "argo_version" in metafunc.fixturenames:
+        chosen = [word.strip() for word in metafunc.config.getoption("--bed").split(",") if word.strip()]
+        if not chosen or not set(chosen) <= set(VERSIONS):
+            raise pytest.UsageError(f"--bed takes {', '.join(VERSIONS)}, not {','.join(chosen) or 'nothing'}")
+        metafunc.parametrize("argo_version", chosen, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "argocd" in fixtures or "argo_version" in fixtures:
+            item.add_marker("e2e")
+        elif "control_plane" in fixtures:
+            item.add_marker("apiserver")
+
+
+@pytest.fixture(scope="session")
+def is_full_size() -> bool:
+    """Whether fault tests try every case, or a sample of them."""
+    return SIZE == "full"
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """A real API server with Argo CD's CRDs and namespace `argocd`, shared by the whole run."""
+    from .testbed.control_plane import ControlPlane
+
+    with ControlPlane() as running:
+        running.namespace("argocd")
+        yield running
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> str:
+    """A fresh namespace of the shared API server."""
+    return control_plane.namespace(f"test-{next(_numbers)}")
+
+
+@pytest.fixture(scope="module")
+def argocd(argo_version: str) -> Iterator[ArgoCD]:
+    """Argo CD's real controllers on a control plane of their own, once per file and version."""
+    from .testbed.argocd import running
+
+    with running(argo_version) as argocd:
+        yield argocd
+
+
+@pytest.fixture
+def plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Plugin:
+    """Run `kubectl argo-rescue …` against the bed that the test uses."""
+    from .testbed.plugin import Plugin
+
+    if "argocd" in request.fixturenames:
+        plane: ControlPlane = request.getfixturevalue("argocd").control_plane
+    else:
+        plane = request.getfixturevalue("control_plane")
+    return Plugin(plane, tmp_path / "homes")

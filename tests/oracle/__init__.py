@@ -1,0 +1,1 @@
+"""Programs made of Argo CD's own code, to compare with."""
