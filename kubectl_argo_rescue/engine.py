@@ -69,6 +69,8 @@ class Run:
     """The objects as the server returned them."""
     warnings: list[str] = field(default_factory=list)
     interrupted: bool = False
+    writer: Writer | None = None
+    """Keeps the entry: a further part of the same command goes on with it."""
 
     def exit_status(self, *, independent: bool) -> ExitStatus:
         """Derive the exit code: conflicts before errors; partly done where objects are independent."""
@@ -143,27 +145,39 @@ class Engine:
         *,
         replan: Callable[[Snapshot], Plan] | None = None,
         finish: Callable[[Run], Sequence[Content]] = lambda run: (),
+        writer: Writer | None = None,
     ) -> Run:
-        """Carry out a plan as one journal entry.
+        """Carry out a plan as one journal entry, or as a further part of the one that `writer` keeps.
 
         `replan` is the planner again, for a snapshot with the object that moved. `finish` gives
         further records that belong beside the outcomes. Raises RefusedError where no home of the
         journal takes the originals; nothing was sent then.
         """
-        run = Run(objects=dict(snapshot.objects))
+        run = Run(entry=writer.entry if writer else "", objects=dict(snapshot.objects), writer=writer)
         for result in plan.unchanged:
             self._tell(run, result)
         if not plan.steps:
             return run
-        contents: list[Content] = [replace(begin, total=len(plan.steps))]
+        first = 0
+        contents: list[Content] = []
+        if writer is None:
+            contents.append(replace(begin, total=len(plan.steps)))
+        else:
+            first = 1 + max(
+                (r.content.number for r in writer.records if isinstance(r.content, Intent)), default=-1
+            )
         if plan.relies or plan.witnesses:
             contents.append(Context(plan.relies, plan.witnesses))
-        contents += [Intent(n, step) for n, step in enumerate(plan.steps)]
-        writer = self.journal.begin(contents)
-        run.entry = writer.entry
+        numbered = list(enumerate(plan.steps, first))
+        contents += [Intent(n, step) for n, step in numbered]
+        if writer is None:
+            writer = self.journal.begin(contents)
+        else:
+            writer.write(contents)
+        run.entry, run.writer = writer.entry, writer
         outcomes: dict[int, str] = {}
         try:
-            self._all(plan, snapshot, run, writer, outcomes, replan)
+            self._all(plan, numbered, snapshot, run, writer, outcomes, replan)
         except KeyboardInterrupt:
             run.interrupted = True
         finally:
@@ -200,13 +214,13 @@ class Engine:
     def _all(
         self,
         plan: Plan,
+        numbered: Sequence[tuple[int, Step]],
         snapshot: Snapshot,
         run: Run,
         writer: Writer,
         outcomes: dict[int, str],
         replan: Callable[[Snapshot], Plan] | None,
     ) -> None:
-        numbered = list(enumerate(plan.steps))
         first = [(n, s) for n, s in numbered if not plan.independent or not s.named]
         rest = [(n, s) for n, s in numbered if plan.independent and s.named]
         for position, (n, step) in enumerate(first):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from . import applications, globs, owners
 from .cluster import Cluster, Done, Failed, Outcome
@@ -121,7 +122,7 @@ class Reader:
             lambda: self.cluster.get(NAMESPACE, "", "kube-system"),
             self.cluster.whoami,
         ]
-        thunks += [lambda k=k: self.cluster.get(APPLICATION, k.namespace, k.name) for k in targets]
+        thunks += [partial(self.cluster.get, APPLICATION, k.namespace, k.name) for k in targets]
         for place in places:
             thunks += self._installation_thunks(place)
         got = self.cluster.gather_outcomes(*thunks)

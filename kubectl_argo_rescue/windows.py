@@ -596,11 +596,12 @@ class Relaxation:
 def relax(windows: Iterable[Window], app: JSON, now: datetime) -> Relaxation:
     """Compute the least change to the windows of all projects concerned that lets an app sync.
 
-    The app is taken out of every deny window, and of every window that cannot be parsed, that names
-    it, active or not; and of the allow windows that name it where none of its allows is open. A
-    window whose `applications` would become empty goes as a whole if it uses AND (an emptied list
-    would widen it) or lists nothing else. What matches by a glob, namespace or cluster and blocks
-    manual operations now gets `manualSync: true`, since taking it away would free other apps too.
+    The app is taken out of every deny window that names it and can ever be active, now or later, and
+    of every window that names it and cannot be parsed; of the allow windows that name it only where
+    none of its allows is open. A window whose `applications` would become empty goes as a whole if
+    it uses AND (an emptied list would widen it) or lists nothing else. What matches by a glob,
+    namespace or cluster and blocks manual operations now gets `manualSync: true`, since taking it
+    away would free other apps too.
 
     Args:
         windows: the effective windows of the app's project, global projects' included.
@@ -610,7 +611,7 @@ def relax(windows: Iterable[Window], app: JSON, now: datetime) -> Relaxation:
     before = tuple(windows)
     draft = _Draft(before, app)
     for window in matched(before, app):
-        if window.kind == "deny" or parse_error(window):
+        if parse_error(window) or (window.kind == "deny" and _parse(window)[1] > 0):
             draft.take_out(window)
     automatic = draft.judge(now, manual=False)
     if not automatic.error and any(window.kind == "allow" for window in automatic.blocking):
@@ -714,8 +715,7 @@ def _steps(before: Window, after: Window) -> Iterator[Change]:
 class VerdictChange:
     """What one app may do before and after a change of projects; each pair is (before, after)."""
 
-    key: Key
-    """The Application."""
+    app: Key
     automatic: tuple[bool, bool]
     manual: tuple[bool, bool]
 

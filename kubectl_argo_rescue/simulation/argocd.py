@@ -38,6 +38,7 @@ HYDRATE = "argocd.argoproj.io/hydrate"
 SKIP_RECONCILE = "argocd.argoproj.io/skip-reconcile"
 FINALIZER = "resources-finalizer.argocd.argoproj.io"
 COMPLETED = frozenset({"Succeeded", "Failed", "Error"})
+UNREACHABLE = "rpc error: code = Unavailable desc = connection error: connection refused"
 BLOCKED = "Sync operation blocked by sync window"
 
 AppKey: TypeAlias = tuple[str, str]
@@ -277,7 +278,7 @@ class SimulatedArgoCD:
         conditions = [
             condition
             for condition in status.get("conditions", [])
-            if condition["type"] not in ("InvalidSpecError", "UnknownError", "ComparisonError")
+            if condition["type"] not in ("InvalidSpecError", "UnknownError")
         ]
         project = self._project(app)
         if project is None:
@@ -291,12 +292,11 @@ class SimulatedArgoCD:
         found = self._compare(key, app, level, argocd)
         if found is None:
             return
+        conditions = [c for c in conditions if c["type"] != "ComparisonError"]
         if found.error:
             self._condition(app, conditions, "ComparisonError", found.error)
         self._normalise(key)
         resources = resource_statuses(found, with_health=not self.version.at_least(3, 0))
-        if found.error:
-            resources = [{**old, "status": "Unknown"} for old in status.get("resources", [])]
         blocked = self._window_error(app, project, argocd, manual=False, start=None) is not None
         if not blocked:
             conditions = [c for c in conditions if c["type"] != "SyncError"]
@@ -317,16 +317,17 @@ class SimulatedArgoCD:
             sync["revision"] = found.revision
         if found.revisions:
             sync["revisions"] = found.revisions
-        health = app_health(found, self.version.at_least(3, 4)) if not found.error else "Unknown"
         status |= {
             "sync": sync,
             "resources": resources,
             "conditions": conditions,
-            "health": {"status": health},
+            "health": {"status": app_health(found, self.version.at_least(3, 4))},
             "controllerNamespace": self.namespace,
             "sourceType": "Helm" if sources[0].get("chart") else "Directory",
-            "summary": {"images": _images(found)},
+            "summary": {"images": images} if (images := _images(found)) else {},
         }
+        if self.version.at_least(2, 14):
+            status.setdefault("sourceHydrator", {})
         if self.version.at_least(3, 0):
             status["resourceHealthSource"] = "appTree"
         self._persist(key, status)
@@ -343,8 +344,7 @@ class SimulatedArgoCD:
         if self.repo_server_alive:
             found = self._comparer.compare(app, sources, revisions, several, argocd)
         else:
-            text = "rpc error: code = Unavailable desc = connection error: connection refused"
-            found = Comparison("Unknown", error=f"Failed to load target state: {text}")
+            found = self._comparer.failed(app, sources, several, argocd, UNREACHABLE)
         if not found.error:
             self._repo_error_since.pop(key, None)
             return found
@@ -386,7 +386,7 @@ class SimulatedArgoCD:
 
         def change(live: JSON) -> None:
             old = live.get("status") or {}
-            new = {name: value for name, value in status.items() if value not in ([], {}, None)}
+            new = {name: value for name, value in status.items() if value not in ([], None)}
             for name in ("operationState", "history"):
                 new.pop(name, None)
                 if name in old:
@@ -520,7 +520,7 @@ class SimulatedArgoCD:
                 self._start_again(key, state)
         else:
             state = {
-                "operation": deepcopy(app["operation"]),
+                "operation": {"initiatedBy": {}, "retry": {}, **deepcopy(app["operation"])},
                 "phase": "Running",
                 "startedAt": timestamp(self.clock()),
             }
@@ -612,9 +612,10 @@ class SimulatedArgoCD:
         if len(revisions) != len(sources):
             revisions = [""] * len(sources)
         found = self._rendered(app, sources, revisions, several, argocd)
-        result["revision"] = found.revision
-        if found.revisions:
-            result["revisions"] = found.revisions
+        if not found.error:
+            result["revision"] = found.revision
+            if found.revisions:
+                result["revisions"] = found.revisions
         if found.error:
             state |= {"phase": "Error", "message": f"ComparisonError: {found.error}"}
         elif state["phase"] == "Terminating":
@@ -632,8 +633,7 @@ class SimulatedArgoCD:
         self, app: JSON, sources: list[JSON], revisions: list[str], several: bool, argocd: ArgoCD
     ) -> Comparison:
         if not self.repo_server_alive:
-            text = "rpc error: code = Unavailable desc = connection error: connection refused"
-            return Comparison("Unknown", error=f"Failed to load target state: {text}")
+            return self._comparer.failed(app, sources, several, argocd, UNREACHABLE)
         return self._comparer.compare(app, sources, revisions, several, argocd)
 
     @staticmethod
@@ -675,8 +675,10 @@ class SimulatedArgoCD:
                     respects="RespectIgnoreDifferences=true" in options,
                     replaces="Replace=true" in options,
                 )
+            images = _images_of(child.live if child.target is None else child.target)
             results.append(
                 {
+                    **({"images": images} if images else {}),
                     "group": child.resource.group,
                     "version": child.resource.version,
                     "kind": child.resource.kind,
@@ -779,9 +781,10 @@ def _seconds(duration: str) -> float:
 
 
 def _images(found: Comparison) -> list[str]:
-    images = set()
-    for child in found.children:
-        template = ((child.live or {}).get("spec") or {}).get("template") or {}
-        for container in (template.get("spec") or {}).get("containers", []):
-            images.add(container.get("image", ""))
-    return sorted(images)
+    return sorted({image for child in found.children for image in _images_of(child.live)})
+
+
+def _images_of(obj: JSON | None) -> list[str]:
+    template = ((obj or {}).get("spec") or {}).get("template") or {}
+    containers = (template.get("spec") or {}).get("containers") or []
+    return [container["image"] for container in containers if container.get("image")]

@@ -121,7 +121,7 @@ class Comparer:
                 for target in self.sources.manifests(source, revision)
             ]
         except SourceError as error:
-            return Comparison("Unknown", error=f"Failed to load target state: {error}")
+            return self.failed(app, sources, several, argocd, str(error))
         children = self._children(app, targets, argocd)
         synced = all(child.is_synced for child in children)
         found = Comparison("Synced" if synced else "OutOfSync", children=children)
@@ -129,6 +129,17 @@ class Comparer:
             found.revisions = resolved
         else:
             found.revision = resolved[0]
+        return found
+
+    def failed(self, app: JSON, sources: list[JSON], several: bool, argocd: ArgoCD, error: str) -> Comparison:
+        """What is left of a comparison without manifests: the live objects, all of them in excess."""
+        children = self._children(app, [], argocd)
+        found = Comparison("Unknown", children=children, error=f"Failed to load target state: {error}")
+        names = [source.get("targetRevision", "") if source.get("chart") else "" for source in sources]
+        if several:
+            found.revisions = names
+        else:
+            found.revision = names[0]
         return found
 
     def _children(self, app: JSON, targets: list[JSON], argocd: ArgoCD) -> list[Child]:
@@ -183,7 +194,7 @@ def resource_statuses(found: Comparison, with_health: bool) -> list[JSON]:
             "kind": child.resource.kind,
             "namespace": child.namespace,
             "name": child.name,
-            "status": "Synced" if child.is_synced else "OutOfSync",
+            "status": "Unknown" if found.error else "Synced" if child.is_synced else "OutOfSync",
         }
         if child.target is None:
             status["requiresPruning"] = True
@@ -196,7 +207,7 @@ def resource_statuses(found: Comparison, with_health: bool) -> list[JSON]:
 
 def app_health(found: Comparison, missing_needs_all: bool) -> str:
     """The worst health of the wanted objects (Argo CD: controller/health.go setApplicationHealth)."""
-    wanted = [child for child in found.children if child.target is not None]
+    wanted = [child for child in found.children if found.error or child.target is not None]
     healths = [health_of(child.live) or "Healthy" for child in wanted if child.live is not None]
     missing = len(wanted) - len(healths)
     if missing and (not missing_needs_all or not healths):

@@ -51,14 +51,26 @@ class Workloads:
         late = broken and waited >= timedelta(
             seconds=deployment["spec"].get("progressDeadlineSeconds", BROKEN_DEADLINE)
         )
-        reason = "NewReplicaSetAvailable" if rolled else "ReplicaSetUpdated"
+        progress = ("ReplicaSetUpdated", "is progressing.")
+        if rolled:
+            progress = ("NewReplicaSetAvailable", "has successfully progressed.")
+        elif late:
+            progress = ("ProgressDeadlineExceeded", "has timed out progressing.")
+        enough = "has" if rolled else "does not have"
         conditions = [
-            self._condition(deployment, "Available", "True" if rolled else "False", "MinimumReplicas"),
+            self._condition(
+                deployment,
+                "Available",
+                "True" if rolled else "False",
+                "MinimumReplicasAvailable" if rolled else "MinimumReplicasUnavailable",
+                f"Deployment {enough} minimum availability.",
+            ),
             self._condition(
                 deployment,
                 "Progressing",
                 "False" if late else "True",
-                "ProgressDeadlineExceeded" if late else reason,
+                progress[0],
+                f'ReplicaSet "{current["metadata"]["name"]}" {progress[1]}',
             ),
         ]
         status = {
@@ -79,17 +91,17 @@ class Workloads:
         self.api.edit(model.DEPLOYMENT, meta["namespace"], meta["name"], observe)
         self._scale(deployment, current, wanted, available)
 
-    def _condition(self, deployment: JSON, kind: str, status: str, reason: str) -> JSON:
+    def _condition(self, deployment: JSON, kind: str, status: str, reason: str, message: str) -> JSON:
         """A condition that keeps its times while it stays as it is."""
         for old in deployment.get("status", {}).get("conditions", []):
-            if (old["type"], old["status"], old["reason"]) == (kind, status, reason):
+            if (old["type"], old["status"], old["message"]) == (kind, status, message):
                 return old
         now = timestamp(self.clock())
         return {
             "type": kind,
             "status": status,
             "reason": reason,
-            "message": f"{deployment['metadata']['name']}: {reason}",
+            "message": message,
             "lastTransitionTime": now,
             "lastUpdateTime": now,
         }

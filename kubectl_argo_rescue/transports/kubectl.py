@@ -120,8 +120,7 @@ class KubectlTransport:
     ) -> Response:
         """Send one request and read the whole answer."""
         deadline = self._deadline(timeout)
-        proxy = self._running()
-        wire = proxy.acquire(deadline)
+        proxy, wire = self._acquire(deadline)
         whole = False
         try:
             with _faults(method, path, deadline):
@@ -146,7 +145,7 @@ class KubectlTransport:
     ) -> Iterator[tuple[Response, Iterator[bytes]]]:
         """GET an answer that goes on, line by line."""
         deadline = self._deadline(timeout)
-        wire = self._running().acquire(deadline)
+        _, wire = self._acquire(deadline)
         try:
             with _faults("GET", path, deadline):
                 answer = self._send(wire, "GET", path, query, headers, None, deadline, gzip=False)
@@ -224,6 +223,16 @@ class KubectlTransport:
                 self._proxy = _Proxy(self._command)
             return self._proxy
 
+    def _acquire(self, deadline: _Deadline) -> tuple[_Proxy, HTTPConnection]:
+        proxy = self._running()
+        try:
+            return proxy, proxy.acquire(deadline)
+        except TransportError:
+            if not proxy.is_ending():
+                raise
+        proxy = self._running()
+        return proxy, proxy.acquire(deadline)
+
     def _send(
         self,
         wire: HTTPConnection,
@@ -286,7 +295,10 @@ def proxy_fault(said: str) -> TransportError:
     if "getting credentials" in first:
         # client-go puts the plugin's installHint last.
         hint = paragraphs[-1] if len(paragraphs) > 1 else ""
-        message = f"no credentials for the API server: {first.removeprefix('getting credentials: ')}"
+        cause = first.removeprefix("getting credentials: ")
+        if cause.startswith("decoding stdout"):
+            cause = "the exec plugin gave no ExecCredential"
+        message = f"no credentials for the API server: {cause}"
     elif "dial tcp [::1]:8080" in first or "dial tcp 127.0.0.1:8080" in first:
         message = f"cannot reach the API server: {first}"
         hint = (
@@ -455,7 +467,7 @@ class _Proxy:
         self._idle: deque[HTTPConnection] = deque()
         self._ready = threading.Lock()
         self._stderr = _Stderr()
-        bound = _can_die_with_us()
+        bound = _can_die_with_us() and not _is_script(command[0])
         try:
             self._process = _start(
                 [
@@ -475,9 +487,9 @@ class _Proxy:
             raise TransportError(
                 f"cannot run {command[0]}: {error.strerror or error}", sent=False, lasting=True
             ) from error
-        self._guards = _Guards(self._process)
+        self._guards = _Guards(self._process, self._folder)
         # Also at exit, where nobody called close().
-        self._finalizer = weakref.finalize(self, _end, self._guards, self._stderr, self._folder, self._idle)
+        self._finalizer = weakref.finalize(self, _end, self._guards, self._stderr, self._idle)
         if not bound:
             self._guards.post(self._process.pid)
         self._stderr.start()
@@ -486,11 +498,25 @@ class _Proxy:
         """Whether the process is gone."""
         return self._process.poll() is not None
 
+    def is_ending(self) -> bool:
+        """Whether the process, having served, ends just now: its socket goes before it does."""
+        if not self.served:
+            return False
+        try:
+            self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def acquire(self, deadline: _Deadline) -> HTTPConnection:
         """Give a connection to the proxy, once it serves."""
         self._wait(deadline)
         with suppress(IndexError):
-            return self._idle.pop()
+            while True:
+                wire = self._idle.pop()
+                if not select.select([wire.sock], [], [], 0)[0]:
+                    return wire
+                wire.close()  # the other end closed it
         return self._connect(deadline)
 
     def release(self, wire: HTTPConnection) -> None:
@@ -573,8 +599,8 @@ def _private_folder() -> str:
     """Make a folder that only this user may enter, with room for a socket's name."""
     candidates = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
     for parent in candidates:
-        # mkdtemp adds eight characters; the socket is called "s".
-        if not parent or len(os.fsencode(parent)) + len("/argo-rescue-") + 8 + 2 >= SOCKET_PATH_LIMIT:
+        # mkdtemp adds eight characters, the end a dash; the socket is called "s".
+        if not parent or len(os.fsencode(parent)) + len("/argo-rescue-") + 8 + 3 >= SOCKET_PATH_LIMIT:
             continue
         with suppress(OSError):
             return tempfile.mkdtemp(prefix="argo-rescue-", dir=parent)
@@ -598,6 +624,15 @@ def _can_die_with_us() -> bool:
     )
 
 
+def _is_script(program: str) -> bool:
+    """Whether the program may be a wrapper, which would die of the signal and leave kubectl behind."""
+    try:
+        with open(shutil.which(program) or program, "rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
+
+
 def _start(command: Sequence[str], stderr: int, bound: bool) -> subprocess.Popen[bytes]:
     """Start kubectl on our stdin and in our process group.
 
@@ -619,11 +654,22 @@ def _start(command: Sequence[str], stderr: int, bound: bool) -> subprocess.Popen
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=before_exec)
 
 
+# Kills the process and its children, as far as there is a ps.
+_KILL: Final = """
+read -r _
+children=$(ps -A -o pid= -o ppid= 2>/dev/null | while read -r pid parent; do
+  [ "$parent" = "$1" ] && echo "$pid"
+done)
+kill -9 "$1" $children
+"""
+
+
 class _Guards:
     """Sees to it that the proxy dies with us: by close(), at exit, and after kill -9."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: str) -> None:
         self._process = process
+        self._folder = folder
         self._wardens: list[subprocess.Popen[bytes]] = []
         self._listener = process.pid
 
@@ -631,7 +677,7 @@ class _Guards:
         """Start a shell that kills `pid` as soon as our end of its stdin closes, for whatever cause."""
         self._wardens.append(
             subprocess.Popen(
-                ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(pid)],
+                ["/bin/sh", "-c", _KILL, "sh", str(pid)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -657,6 +703,15 @@ class _Guards:
 
     def end(self) -> None:
         """End the proxy, then the wardens: each must outlive what it guards."""
+        # From here on nothing can begin to listen where we would not find it.
+        moved = f"{self._folder}-"
+        with suppress(OSError):
+            os.rename(self._folder, moved)
+        if self._listener == self._process.pid:
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+                channel.settimeout(1.0)
+                channel.connect(os.path.join(moved, "s"))
+                self.see_listener(channel)
         if self._listener != self._process.pid and self._process.poll() is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self._listener, signal.SIGKILL)
@@ -669,14 +724,15 @@ class _Guards:
             warden.wait()
             if warden.stdin is not None:
                 warden.stdin.close()
+        shutil.rmtree(moved, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _end(guards: _Guards, stderr: _Stderr, folder: str, idle: deque[HTTPConnection]) -> None:
+def _end(guards: _Guards, stderr: _Stderr, idle: deque[HTTPConnection]) -> None:
     guards.end()
     while idle:
         idle.pop().close()
     stderr.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -70,7 +70,7 @@ class Settings:
     tls_server_name: str = ""
     proxy: str = ""
     compress: bool = True
-    token: str = ""
+    token: str = field(default="", repr=False)
     token_file: str = ""
     certificate: str = ""
     key: str = field(default="", repr=False)
@@ -110,8 +110,9 @@ class PackageTransport:
     ) -> Response:
         """Send one request and read the whole answer."""
         seconds = self._seconds(timeout)
+        ready = self._ready()  # a login may take longer than a request
         deadline = time.monotonic() + seconds
-        answer = self._open(method, path, query, headers, body, seconds, gzip=method == "GET")
+        answer = self._open(ready, method, path, query, headers, body, seconds, gzip=method == "GET")
         with _closing(answer), _faults(method, path, seconds):
             content = b"".join(_chunks(answer, deadline))
             return self._see(Response(answer.status, _lower(answer), content))
@@ -126,7 +127,7 @@ class PackageTransport:
     ) -> Iterator[tuple[Response, Iterator[bytes]]]:
         """GET an answer that goes on, line by line."""
         seconds = self._seconds(timeout)
-        answer = self._open("GET", path, query, headers, None, seconds, gzip=False)
+        answer = self._open(self._ready(), "GET", path, query, headers, None, seconds, gzip=False)
         with _closing(answer):
             if answer.status == 200:
                 yield Response(200, _lower(answer), b""), _lines(answer, path, seconds)
@@ -154,6 +155,7 @@ class PackageTransport:
 
     def _open(
         self,
+        ready: tuple[Any, _Credentials],
         method: str,
         path: str,
         query: Sequence[tuple[str, str]],
@@ -162,18 +164,18 @@ class PackageTransport:
         seconds: float,
         gzip: bool,
     ) -> Any:
+        from urllib.parse import urlencode
+
         import urllib3
         from urllib3.util import Timeout
 
-        client, credentials = self._ready()
+        client, credentials = ready
         fields = {"User-Agent": user_agent(), "Accept": "application/json"}
         if gzip and self._settings.compress:
             fields["Accept-Encoding"] = "gzip"
         fields.update(headers or {})
         if credentials.token:
             fields["Authorization"] = f"Bearer {credentials.token}"
-        from urllib.parse import urlencode
-
         url = self._settings.target.server + path + (f"?{urlencode(query)}" if query else "")
         with _faults(method, path, seconds):
             # Neither redirects nor repetitions: urllib3 by itself would send a PATCH again.

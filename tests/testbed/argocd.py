@@ -68,7 +68,7 @@ class ArgoCD:
         self.start_all()
         return self
 
-    def __exit__(self, *failure: object) -> None:
+    def __exit__(self, *_failure: object) -> None:
         self.stop(*PARTS)
 
     # -- life

@@ -159,7 +159,7 @@ class ControlPlane:
             raise
         return self
 
-    def __exit__(self, *failure: object) -> None:
+    def __exit__(self, *_failure: object) -> None:
         self.close()
 
     # -- life

@@ -154,7 +154,7 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(self, *failure: object) -> None:
+    def __exit__(self, *_failure: object) -> None:
         self.close()
 
     def log(self, name: str) -> Path:

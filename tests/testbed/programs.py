@@ -186,7 +186,7 @@ class Progress:
         self._ticker.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *failure: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_failure: object) -> None:
         self._done.set()
         self._ticker.join()
         self._say("failed" if kind else "done", end="\n")

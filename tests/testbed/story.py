@@ -100,11 +100,12 @@ class Story:
     def _look(self) -> None:
         apps = {name: self.argocd.app(name) for name in (ROOT, APP, OTHER)}
         for name, app in apps.items():
-            status, automated = app["status"], "automated" in app["spec"].get("syncPolicy", {})
+            status, automated = app["status"], app["spec"].get("syncPolicy", {}).get("automated")
+            is_on = automated is not None and automated.get("enabled", True)
             source = app["spec"]["source"]
             print(
                 f"  {name:8} {source['targetRevision']:6} {status['sync']['status']:10}"
-                f" {status['health']['status']:12} auto-sync {'on' if automated else 'off'}"
+                f" {status['health']['status']:12} auto-sync {'on' if is_on else 'off'}"
             )
         windows = self.argocd.get("appproject", PROJECT)["spec"].get("syncWindows", [])
         print(f"  windows of project {PROJECT}: {[window['applications'] for window in windows]}")

@@ -102,6 +102,12 @@ class TlsServer:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening and end all connections; safe to call twice."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         self._server.shutdown()
         self._thread.join()
@@ -178,13 +184,14 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         peer = self.connection.getpeercert() or {}
-        names = [value for part in peer.get("subject", ()) for key, value in part if key == "commonName"]
+        subject = cast("tuple[tuple[tuple[str, str], ...], ...]", peer.get("subject", ()))
+        names = [value for part in subject for key, value in part if key == "commonName"]
         seen = Seen(
             self.command,
             self.path,
             {name.lower(): value for name, value in self.headers.items()},
             body,
-            str(names[0]) if names else "",
+            names[0] if names else "",
             self.server.owner.name_of(self.connection),
         )
         self.server.owner.handle(seen, self.server.owner.wire(self))

@@ -635,7 +635,9 @@ class TestDelete:
         status, body = call(api, "DELETE", WEB, {"preconditions": {"uid": "x"}})
         assert (status, body["reason"], body["details"]["kind"]) == (409, "Conflict", "Application")
         assert call(api, "DELETE", WEB, query=[("dryRun", "All")])[0] == 200
-        status, body = call(api, "DELETE", WEB)
+        assert call(api, "DELETE", WEB, {"dryRun": ["All"]})[0] == 200
+        assert [request.is_write for request in api.requests] == [True, False, False]
+        status, body = call(api, "DELETE", WEB, {}, [("dryRun", "All")])
         assert (status, body["status"], body["details"]["kind"]) == (200, "Success", "applications")
         assert call(api, "DELETE", WEB)[0] == 404
 

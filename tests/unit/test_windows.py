@@ -544,6 +544,10 @@ def test_windows_that_are_not_in_force_yet_too() -> None:
     assert (change.item, change.index) == ("traefik", 1)
 
 
+def test_a_window_that_is_never_active_is_left_alone() -> None:
+    assert relaxed(window("deny", duration="0s", applications=["traefik", "web"])).changes == {}
+
+
 def test_repeated_entries_go_from_the_end() -> None:
     repeated = window("deny", applications=["traefik", "web", "traefik"])
     changes = relaxed(repeated).changes["cluster"]
@@ -673,7 +677,7 @@ def test_relaxing_frees_this_app_and_no_other(found: list[dict[str, Any]], now: 
     assert relaxation.is_enough
     opened = any(isinstance(c, FieldChange) for c in relaxation.changes.get("cluster", ()))
     for change in windows.changed_verdicts([before], [after], APPS, ArgoCD("argocd"), now):
-        twin = change.key.name == "traefik"
+        twin = change.app.name == "traefik"
         assert twin or (change.automatic[0] == change.automatic[1] and opened)
     # What was relaxed needs nothing more.
     assert windows.relax(relaxation.windows, target, now).changes == {}

@@ -1,0 +1,165 @@
+"""`log`: what was done, by whom, and what of it still stands; `log prune` for what is long closed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from ..durations import human
+from ..entries import (
+    entry_json,
+    is_worth_a_look,
+    newest_first,
+    objects_of,
+    one_line,
+    state_text,
+    time_text,
+    what,
+)
+from ..errors import ExitStatus, RefusedError, RescueError, UsageError
+from ..flags import Common, Duration, Verb, common_options
+from ..looking import look
+from ..model import Result
+from ..output import STATUS_WORDS, columns
+from ..records import Entry
+from ..session import Session
+
+
+@click.command("log", cls=Verb)
+@click.argument("prune", required=False, metavar="[prune]", type=click.Choice(["prune"]))
+@click.option("--open", "only_open", is_flag=True, help="Only what still stands or may stand.")
+@click.option(
+    "--older-than", type=Duration(), default=None, metavar="DURATION",
+    help="With prune: delete closed entries in which nothing happened for so long, such as 90d.",
+)  # fmt: skip
+@click.option("-y", "--yes", is_flag=True, help="With prune: do not ask.")
+@click.option("--dry-run", is_flag=True, help="With prune: only say what would be deleted.")
+@common_options
+def command(
+    common: Common, prune: str | None, only_open: bool, older_than: float | None, yes: bool, dry_run: bool
+) -> int:
+    r"""List what was done, by whom and what still stands, newest first.
+
+    Both homes of the journal are read, the files on this machine and the ConfigMaps beside Argo CD,
+    so entries of colleagues are here as well. What a command left in doubt is settled by looking at
+    the cluster. `log prune` deletes closed entries from both homes, never open or doubtful ones.
+
+    \b
+    Examples:
+      kubectl argo-rescue log
+      kubectl argo-rescue log --open -o name
+      kubectl argo-rescue log prune --older-than 90d
+    """
+    if prune and older_than is None:
+        raise UsageError("log prune needs an age", "say it: kubectl argo-rescue log prune --older-than 90d")
+    if not prune and (older_than is not None or yes or dry_run):
+        raise UsageError(
+            "--older-than, --yes and --dry-run go with prune", "see kubectl argo-rescue log --help"
+        )
+    with Session(common) as session:
+        session.read([])
+        if prune:
+            assert older_than is not None
+            return _prune(session, timedelta(seconds=older_than), yes=yes, dry_run=dry_run)
+        return _list(session, only_open=only_open)
+
+
+def _list(session: Session, *, only_open: bool) -> int:
+    printer = session.printer
+    reading = session.journal.read()
+    shown = [e for e in newest_first(reading.entries) if e.is_open or not only_open]
+    if printer.form == "name":
+        for entry in shown:
+            printer.line(entry.id)
+    live, unread = look(
+        session.cluster, () if printer.form == "name" else
+        [key for entry in shown if is_worth_a_look(entry) for key in objects_of(entry)],
+    )  # fmt: skip
+    warnings = (*session.reader.warnings, *reading.warnings, *unread)
+    for text in warnings:
+        printer.warn(text)
+    now = session.now()
+    if printer.form == "human":
+        rows = [
+            (
+                entry.id,
+                human(now - entry.begin.started),
+                state_text(entry, live, now),
+                one_line(entry.begin.actor) or "(unknown)",
+                what(entry),
+                one_line(entry.begin.reason),
+            )
+            for entry in shown
+        ]
+        for text in columns(rows, ("ENTRY", "AGE", "STATE", "WHO", "WHAT", "REASON")) if rows else ():
+            printer.line(text)
+        if not shown:
+            printer.say("nothing is open" if only_open and reading.entries else "the log is empty")
+    entries = [entry_json(e, reading.entries, live, now) for e in shown]
+    return session.finish(Result("log", warnings=warnings, data={"entries": entries}))
+
+
+def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> int:
+    from ..entries import last_time, lost
+
+    printer = session.printer
+    journal = session.journal
+    if journal.in_cluster is not None:
+        # What only the cluster knows, an entry reopened by a colleague, must be known here.
+        journal.in_cluster.read()
+    reading = journal.read()
+    for text in reading.warnings:
+        printer.warn(text)
+
+    def is_closed(entry: Entry) -> bool:
+        damaged = lost(entry) or any(entry.id in text for text in reading.warnings)
+        in_doubt = any(entry.is_in_doubt(n) for n in entry.intents)
+        return not (entry.is_open or in_doubt or damaged)
+
+    old = [e for e in reading.entries if session.now() - last_time(e) > age and is_closed(e)]
+    if not old:
+        printer.say(f"no closed entry is older than {human(age)}")
+    elif not (yes or dry_run):
+        _agree(session, old, age)
+    gone: list[str] = []
+    failed: dict[str, str] = {}
+    for entry in old:
+        try:
+            if not dry_run:
+                # This machine's copy last: while the cluster refuses, the entry stays listed here.
+                if journal.in_cluster is not None:
+                    journal.in_cluster.remove(entry.id)
+                journal.local.remove(entry.id)
+        except (RescueError, OSError) as e:
+            failed[entry.id] = e.message if isinstance(e, RescueError) else str(e)
+            printer.say(f"{printer.paint('error:', 'red')} entry {entry.id}: {failed[entry.id]}")
+            continue
+        gone.append(entry.id)
+        if printer.form == "human":
+            printer.line(f"entry/{entry.id} pruned" + (" (dry run)" if dry_run else ""))
+        elif printer.form == "name":
+            printer.line(f"entry/{entry.id}")
+    status = ExitStatus.OK
+    if failed:
+        status = ExitStatus.PARTIAL if gone else ExitStatus.ERROR
+    warnings = (*session.reader.warnings, *reading.warnings, *(f"entry {i}: {m}" for i, m in failed.items()))
+    return session.finish(
+        Result(
+            "log", warnings=warnings, data={"pruned": [] if dry_run else gone, "planned": gone if dry_run else []},
+            exit_status=status, status="planned" if dry_run and not failed else STATUS_WORDS[status],
+        )
+    )  # fmt: skip
+
+
+def _agree(session: Session, old: list[Entry], age: timedelta) -> None:
+    count = f"{len(old)} closed {'entry' if len(old) == 1 else 'entries'} older than {human(age)}"
+    if not session.streams.is_interactive:
+        raise RefusedError(
+            f"not done without a yes: {count} would be deleted from the log",
+            "add --yes to agree, or --dry-run to see them; nothing was deleted",
+        )
+    for entry in newest_first(old):
+        session.printer.say(f"  {entry.id}  {time_text(entry.begin.started)}  {what(entry)}")
+    if not session.printer.ask(f"Delete {count} from the log for everybody?"):
+        raise RefusedError("you did not say yes", "nothing was deleted")

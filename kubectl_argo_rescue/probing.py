@@ -1,0 +1,100 @@
+"""Asks Argo CD's controller to look at an Application again, and waits until it has.
+
+The annotation is Argo CD's own and erases itself, so it is no edit: nothing of the user's is
+changed and there is nothing to undo. On a timeout we take it away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from . import applications
+from .cluster import Cluster
+from .errors import Expired, GuardFailed, RescueError, TransportError
+from .model import APPLICATION, JSON, Key
+from .patches import pointer
+
+REFRESH = "argocd.argoproj.io/refresh"
+REFRESH_SECONDS = 45.0
+"""How long a live controller may take: one that is busy needs some, one that is dead never answers."""
+
+RETRY_SECONDS = 3.0
+"""After this the request is made again."""
+
+
+def refresh(
+    cluster: Cluster,
+    key: Key,
+    *,
+    timeout: float = REFRESH_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> JSON | None:
+    """Return the Application as compared just now, None where the controller did not answer in time.
+
+    Done when the annotation is gone and `reconciledAt` has moved. It has only whole seconds: where
+    it did not move, the request fell into the second of the comparison before, and is made again.
+    A request that falls into a comparison under way is not answered by it; it is made again too.
+    """
+    deadline = clock() + timeout
+    app = cluster.get(APPLICATION, key.namespace, key.name)
+    before = (app.get("status") or {}).get("reconciledAt")
+    tries = 0
+    while clock() < deadline:
+        tries += 1
+        app = _request(cluster, key, app, f"normal{tries if tries > 1 else ''}")
+        app, answered = _until_gone(cluster, key, app, min(deadline, clock() + RETRY_SECONDS), clock)
+        if answered and (app.get("status") or {}).get("reconciledAt") != before:
+            return app
+    _withdraw(cluster, key)
+    return None
+
+
+def _request(cluster: Cluster, key: Key, app: JSON, value: str) -> JSON:
+    """Annotate it; every value but `hard` means a normal refresh, and a new one wakes the controller."""
+    annotations = app["metadata"].get("annotations")
+    ops: list[JSON] = [{"op": "test", "path": "/metadata/uid", "value": app["metadata"]["uid"]}]
+    if annotations is None:
+        ops += [
+            {"op": "test", "path": "/metadata/annotations", "value": None},
+            {"op": "add", "path": "/metadata/annotations", "value": {REFRESH: value}},
+        ]
+    else:
+        ops.append({"op": "add", "path": pointer(["metadata", "annotations", REFRESH]), "value": value})
+    try:
+        return cluster.patch(APPLICATION, key.namespace, key.name, ops)
+    except GuardFailed:
+        return cluster.get(APPLICATION, key.namespace, key.name)
+
+
+def _until_gone(
+    cluster: Cluster, key: Key, app: JSON, deadline: float, clock: Callable[[], float]
+) -> tuple[JSON, bool]:
+    while REFRESH in (app["metadata"].get("annotations") or {}):
+        left = deadline - clock()
+        if left <= 0:
+            return app, False
+        try:
+            for kind, obj in cluster.watch(
+                APPLICATION,
+                key.namespace,
+                name=key.name,
+                resource_version=app["metadata"]["resourceVersion"],
+                timeout=left,
+            ):
+                if kind == "BOOKMARK":
+                    continue
+                app = obj
+                if kind == "DELETED" or REFRESH not in (app["metadata"].get("annotations") or {}):
+                    break
+        except (Expired, TransportError):
+            app = cluster.get(APPLICATION, key.namespace, key.name)
+    return app, True
+
+
+def _withdraw(cluster: Cluster, key: Key) -> None:
+    path = pointer(["metadata", "annotations", REFRESH])
+    try:
+        cluster.patch(APPLICATION, key.namespace, key.name, [{"op": "remove", "path": path}])
+    except RescueError:
+        return  # gone by itself at the last moment, or nobody is there to see it
