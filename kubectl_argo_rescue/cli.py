@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "undo": ("undo", "Put the saved originals back"),
     "log": ("log", "List what was done, by whom and what still stands"),
     "show": ("show", "Show one entry of the log, with every edit"),
+    "report": ("report", "Report the timeline and the git change still owed"),
     "windows": ("windows", "Show which sync windows let an application sync"),
     "version": ("version", "Print the version"),
 }

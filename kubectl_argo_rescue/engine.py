@@ -7,6 +7,7 @@ three times. An answer that got lost is settled by looking, never by sending aga
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,6 +18,7 @@ from .errors import (
     ApiError,
     ConflictError,
     ExitStatus,
+    Expired,
     Forbidden,
     GuardFailed,
     Invalid,
@@ -28,13 +30,13 @@ from .errors import (
 )
 from .journal import Journal, Writer
 from .model import (
-    ABSENT,
     BY_KIND,
     JSON,
     Edit,
     EditResult,
     Key,
     Order,
+    OrderKind,
     Ref,
     Resource,
     Role,
@@ -49,6 +51,8 @@ MAX_ORDER_TRIES = 8
 """For `.operation` the resourceVersion is locked, which the controller's own status writes move."""
 
 Step = Edit | Order
+
+STARTING = (OrderKind.START, OrderKind.ROLLBACK)
 
 ACTIONS: Mapping[Role, str] = {
     Role.PAUSE: "paused",
@@ -87,15 +91,19 @@ class Run:
 
 def action_of(step: Step, actions: Mapping[Role, str] = ACTIONS) -> str:
     """Return the past participle that is printed for a step."""
-    return "sync ordered" if isinstance(step, Order) else actions[step.role]
+    return step.kind.value if isinstance(step, Order) else actions[step.role]
 
 
 def order_ops(live: JSON, order: Order) -> list[patches.Op]:
-    """Build the patch that writes `.operation` where there is none (Argo CD: argo.go SetAppOperation).
+    """Build the patch that starts or ends an operation.
 
-    The old operationState goes in the same patch: the controller would resume what it says. Both
-    are locked by the resourceVersion, since the decision rests on status.
+    Starting one where there is none mirrors Argo CD: argo.go SetAppOperation: the old
+    operationState goes in the same patch, since the controller would resume what it says. Ending
+    one mirrors server/application TerminateOperation. All are locked by the resourceVersion, since
+    the decision rests on status.
     """
+    state = (live.get("status") or {}).get("operationState")
+    where = "/status/operationState"
     ops: list[patches.Op] = [
         {"op": "test", "path": "/metadata/uid", "value": order.ref.uid},
         {
@@ -103,11 +111,26 @@ def order_ops(live: JSON, order: Order) -> list[patches.Op]:
             "path": "/metadata/resourceVersion",
             "value": live["metadata"]["resourceVersion"],
         },
-        {"op": "test", "path": "/operation", "value": None},
-        {"op": "add", "path": "/operation", "value": order.operation},
     ]
-    if (live.get("status") or {}).get("operationState") is not None:
-        ops.append({"op": "remove", "path": "/status/operationState"})
+    if order.kind in STARTING:
+        ops += [
+            {"op": "test", "path": "/operation", "value": None},
+            {"op": "add", "path": "/operation", "value": order.operation},
+        ]
+        if state is not None:
+            ops.append({"op": "remove", "path": where})
+    elif order.kind is OrderKind.TERMINATE:
+        ops += [
+            {"op": "test", "path": f"{where}/phase", "value": (state or {}).get("phase")},
+            {"op": "replace", "path": f"{where}/phase", "value": "Terminating"},
+        ]
+    else:
+        if live.get("operation") is not None:
+            # Never `add null` here: the CRD refuses it (argo-cd#29741).
+            ops.append({"op": "remove", "path": "/operation"})
+        if order.kind is OrderKind.ABORT and state is not None:
+            for name, value in (order.operation or {}).items():
+                ops.append({"op": "add", "path": f"{where}/{name}", "value": value})
     return ops
 
 
@@ -203,7 +226,7 @@ class Engine:
         at = self.now()
         closing: list[Content] = [Outcome(outcomes, at=at)] if outcomes else []
         closing += finish(run)
-        done = run.exit_status(independent=plan.independent)
+        done = run.exit_status(independent=plan.independent_from is not None)
         closing.append(End("interrupted" if run.interrupted else done.name.lower(), at))
         try:
             writer.write(closing)
@@ -221,8 +244,8 @@ class Engine:
         outcomes: dict[int, str],
         replan: Callable[[Snapshot], Plan] | None,
     ) -> None:
-        first = [(n, s) for n, s in numbered if not plan.independent or not s.named]
-        rest = [(n, s) for n, s in numbered if plan.independent and s.named]
+        cut = len(numbered) if plan.independent_from is None else plan.independent_from
+        first, rest = numbered[:cut], numbered[cut:]
         for position, (n, step) in enumerate(first):
             result = self._step(n, step, snapshot, run, writer, replan)
             _note(outcomes, n, result)
@@ -270,6 +293,12 @@ class Engine:
             tries += 1
             if live is None:
                 live = self.cluster.get(resource, ref.namespace, ref.name)
+            if (
+                isinstance(step, Order)
+                and step.kind not in STARTING
+                and not applications.operation(live).in_progress
+            ):
+                return self._result(step, Verdict.UNCHANGED, detail="no operation is in progress any more")
             try:
                 ops = ops_of(live, step)
             except patches.Unresolved as e:
@@ -278,6 +307,10 @@ class Engine:
                 return self._result(step, Verdict.UNCHANGED, detail="already so")
             try:
                 run.objects[ref.key] = self.cluster.patch(resource, ref.namespace, ref.name, ops)
+                if isinstance(step, Edit) and step.hold:
+                    taken_back = self._hold(resource, step, run)
+                    if taken_back:
+                        return self._result(step, Verdict.CONFLICT, ops=ops, detail=taken_back)
                 return self._result(step, Verdict.APPLIED, ops=ops)
             except (GuardFailed, StaleWrite) as e:
                 fresh = self._read_again(resource, ref)
@@ -334,7 +367,7 @@ class Engine:
             )
         if isinstance(step, Order):
             other = applications.operation(fresh)
-            if other.present and other.own_id != step.id:
+            if step.kind in STARTING and other.present and other.own_id != step.id:
                 return self._result(
                     step,
                     Verdict.CONFLICT,
@@ -381,7 +414,7 @@ class Engine:
             for change in step.changes:
                 c = merge.conflict(change, fresh)
                 if merge.judge(change, fresh) is not merge.Standing.OURS:
-                    details.append(f"{patches.show_path(c.path)} is now {shown(c.ours)}")
+                    details.append(f"{patches.show_path(c.path)} is now {patches.shown(c.ours)}")
             detail = "somebody else keeps changing it" + (f": {'; '.join(details)}" if details else "")
         return self._result(step, Verdict.CONFLICT, detail=detail)
 
@@ -406,6 +439,9 @@ class Engine:
             return self._result(step, Verdict.CONFLICT, ops=ops, detail=f"{step.ref} was created anew")
         if isinstance(step, Order):
             state = (fresh.get("status") or {}).get("operationState") or {}
+            if step.kind not in STARTING:
+                ended = state.get("phase") == "Terminating" or not applications.operation(fresh).in_progress
+                return self._result(step, Verdict.APPLIED, ops=ops) if ended else None
             landed = step.id in (
                 applications.own_id(fresh.get("operation")),
                 applications.own_id(state.get("operation")),
@@ -417,6 +453,43 @@ class Engine:
         if standings == {merge.Standing.ORIGINAL}:
             return None
         return self._conflict(step, fresh)
+
+    def _hold(self, resource: Resource, step: Edit, run: Run) -> str:
+        """See that an edit stays; where somebody takes it back, write it again a few times.
+
+        An ApplicationSet's controller that was at work with the set as it was before writes once
+        more what it had decided. Returns who-did-what where it does not stay, empty where it does.
+        """
+        ref, again = step.ref, 0
+        end = time.monotonic() + step.hold
+        while (left := end - time.monotonic()) > 0:
+            live = run.objects[ref.key]
+            try:
+                for kind, obj in self.cluster.watch(
+                    resource,
+                    ref.namespace,
+                    name=ref.name,
+                    resource_version=live["metadata"]["resourceVersion"],
+                    timeout=left,
+                ):
+                    if kind != "BOOKMARK":
+                        run.objects[ref.key] = obj
+                        break
+            except (Expired, TransportError):
+                run.objects[ref.key] = self.cluster.get(resource, ref.namespace, ref.name)
+            live = run.objects[ref.key]
+            if all(merge.judge(change, live) is merge.Standing.OURS for change in step.changes):
+                continue
+            again += 1
+            if again > MAX_REPLANS:
+                return f"somebody keeps taking it back: {self._conflict(step, live).detail}"
+            try:
+                ops = ops_of(live, step)
+                run.objects[ref.key] = self.cluster.patch(resource, ref.namespace, ref.name, ops)
+            except (GuardFailed, patches.Unresolved):
+                run.objects[ref.key] = self.cluster.get(resource, ref.namespace, ref.name)
+            end = time.monotonic() + step.hold
+        return ""
 
     def _without_enabled(
         self,
@@ -446,11 +519,3 @@ def _note(outcomes: dict[int, str], number: int, result: EditResult) -> None:
         outcomes[number] = "conflict"
     elif result.status is not Verdict.UNKNOWN:
         outcomes[number] = "not-applied"
-
-
-def shown(value: JSON) -> str:
-    """Say a value in a message: JSON, or `(absent)`."""
-    if value is ABSENT:
-        return "(absent)"
-    text = patches.encode(value).decode()
-    return text if len(text) <= 200 else text[:199] + "…"

@@ -244,12 +244,22 @@ def overwritten_by(entry: Entry, ref: Ref, change: Change, entries: Sequence[Ent
     return ""
 
 
+def _order_now(order: Order, live: Live) -> Now:
+    state = _object_now(order.ref, live)
+    if state is not None:
+        return state
+    app = live[order.ref.key]
+    running = (app.get("status") or {}).get("operationState") or {}
+    ids = (applications.own_id(app.get("operation")), applications.own_id(running.get("operation")))
+    return Now.STANDS if order.id in ids else Now.RESTORED
+
+
 def order_fate(order: Order, live: Live) -> str:
     """Say what became of an operation that was ordered."""
-    app = live.get(order.ref.key)
     state = _object_now(order.ref, live)
-    if state is not None or app is None:
-        return (state or Now.GONE).value
+    if state is not None:
+        return state.value
+    app = live[order.ref.key]
     found = applications.operation(app)
     if applications.own_id(app.get("operation")) == order.id:
         return found.describe()
@@ -271,12 +281,8 @@ def doubt(entry: Entry, live: Live) -> str:
     for number, step in sorted(entry.intents.items()):
         if not entry.is_in_doubt(number) or _is_settled(entry, number):
             continue
-        if isinstance(step, Edit):
-            found.append(edit_now(step, live).value)
-        elif order_fate(step, live).startswith("no trace"):
-            found.append(Now.RESTORED.value)
-        else:
-            found.append(Now.STANDS.value if live.get(step.ref.key) is not None else order_fate(step, live))
+        now = edit_now(step, live) if isinstance(step, Edit) else _order_now(step, live)
+        found.append(now.value)
     return _together(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from .cluster import Cluster, Done
 from .errors import NotFound
@@ -28,10 +29,10 @@ def look(cluster: Cluster, keys: Iterable[Key]) -> tuple[dict[Key, JSON], list[s
     for (kind, namespace), wanted in places.items():
         resource = BY_KIND[kind]
         if len(wanted) < MANY:
-            thunks += [lambda r=resource, k=k: cluster.get(r, k.namespace, k.name) for k in wanted]
+            thunks += [partial(cluster.get, resource, k.namespace, k.name) for k in wanted]
             asked += [(k,) for k in wanted]
         else:
-            thunks.append(lambda r=resource, n=namespace: cluster.list(r, n))
+            thunks.append(partial(cluster.list, resource, namespace))
             asked.append(tuple(wanted))
     for wanted_here, outcome in zip(asked, cluster.gather_outcomes(*thunks), strict=True):
         if isinstance(outcome, Done):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from . import patches
-from .model import ABSENT, JSON, Change, FieldChange, MemberChange, Path
+from .model import ABSENT, JSON, Change, FieldChange, Match, MemberChange, Path
 
 
 class Standing(Enum):
@@ -80,6 +80,15 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """What another entry did to the same object: an item that it took may hold what ours was in."""
+
+    change: Change
+    stands: bool
+    """False where it was undone already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fold:
     """What undoing several changes of one object comes to, from live to the oldest original."""
 
@@ -92,11 +101,18 @@ class Fold:
     """The object as it will be."""
 
 
-def fold(live: JSON, undone: Sequence[tuple[Tag, Change]], *, overwrite: bool = False) -> Fold:
+def fold(
+    live: JSON,
+    undone: Sequence[tuple[Tag, Change]],
+    *,
+    neighbours: Sequence[Neighbour] = (),
+    overwrite: bool = False,
+) -> Fold:
     """Undo changes of one object, given newest first, on a copy of `live`.
 
     No intermediate value ever reaches the cluster: what counts is the first state and the last.
-    `overwrite` takes the original also where somebody else wrote since.
+    `neighbours` are the changes that all other entries made to the object. `overwrite` takes the
+    original also where somebody else wrote since.
     """
     draft = copy.deepcopy(live)
     restored: list[Tag] = []
@@ -111,15 +127,21 @@ def fold(live: JSON, undone: Sequence[tuple[Tag, Change]], *, overwrite: bool = 
         while end < len(undone) and undone[end][0].entry == undone[start][0].entry:
             end += 1
         back: list[Change] = []
+        removed: dict[int, list[MemberChange]] = {}
         for tag, change in undone[start:end]:
             standing = judge(change, draft)
+            holder = _removed_holder(change, draft, neighbours)
             if standing is Standing.ORIGINAL:
                 already.append(tag)
+            elif holder >= 0 and isinstance(change, MemberChange):
+                removed.setdefault(holder, []).append(change)
+                restored.append(tag)
             elif standing is Standing.OURS or (overwrite and _reachable(change, draft)):
-                back.append(_back_to_original(change, draft))
+                back += _back_to_original(change, draft, neighbours)
                 restored.append(tag)
             else:
                 conflicts.append((tag, conflict(change, draft)))
+        back += [_with_members(neighbours[i].change, members) for i, members in removed.items()]
         draft = patches.applied(draft, back)
         touched += back
         start = end
@@ -134,11 +156,74 @@ def _reachable(change: Change, live: JSON) -> bool:
     return True
 
 
-def _back_to_original(change: Change, live: JSON) -> Change:
+def _back_to_original(change: Change, live: JSON, neighbours: Sequence[Neighbour]) -> list[Change]:
     undo = patches.inverse(change)
     if isinstance(undo, FieldChange):
-        return FieldChange(undo.path, patches.read(undo.path, live), undo.after)
-    return undo
+        return [FieldChange(undo.path, patches.read(undo.path, live), undo.after)]
+    return _into_remade(undo, live, neighbours) or [undo]
+
+
+# Two entries on one window: the first takes `traefik` out of [traefik, web], the second the whole
+# window [web]. Undoing the first alone makes the window anew for [traefik]; undoing the second
+# then puts `web` into that one, instead of a second window beside it.
+
+
+def _removed_holder(change: Change, live: JSON, neighbours: Sequence[Neighbour]) -> int:
+    """Return which neighbour took away, as a whole, the item whose member we took; -1 for none."""
+    if not isinstance(change, MemberChange) or change.present:
+        return -1
+    *outer, match, _ = change.path if len(change.path) > 2 else (*change.path, "", "")
+    if not isinstance(match, Match) or _reachable(change, live):
+        return -1
+    whole = [
+        i
+        for i, n in enumerate(neighbours)
+        if n.stands
+        and isinstance(n.change, MemberChange)
+        and not n.change.present
+        and n.change.path == tuple(outer)
+        and patches.holds(n.change.item, match)
+    ]
+    return min(whole, key=lambda i: neighbours[i].change != match.index, default=-1)
+
+
+def _with_members(removal: Change, members: Sequence[MemberChange]) -> MemberChange:
+    """Put an item back with only these members in their list: the others are not ours to restore."""
+    assert isinstance(removal, MemberChange)
+    name = members[0].path[-1]
+    item = {**removal.item, name: [m.item for m in sorted(members, key=lambda m: m.index)]}
+    return MemberChange(removal.path, item, removal.index, present=True, sole=removal.sole)
+
+
+def _into_remade(undo: MemberChange, live: JSON, neighbours: Sequence[Neighbour]) -> list[Change]:
+    """Put the members of a whole item into the one that an undo of a neighbour made anew, if any."""
+    items = patches.read(undo.path, live)
+    if not undo.present or not isinstance(undo.item, dict) or not isinstance(items, list):
+        return []
+    for n in neighbours:
+        path = n.change.path
+        match, name = (path[-2], path[-1]) if len(path) > 2 else ("", "")
+        if not isinstance(match, Match) or not isinstance(name, str) or path[:-2] != undo.path:
+            continue
+        if n.stands or not patches.holds(undo.item, match) or not isinstance(n.change, MemberChange):
+            continue
+        try:
+            index = patches.find(items, match)
+        except patches.Unresolved:
+            continue
+        listed = items[index].get(name)
+        rest = {k: v for k, v in items[index].items() if k != name}
+        if not isinstance(listed, list) or rest != {k: v for k, v in undo.item.items() if k != name}:
+            continue
+        # Made anew by us: it has nothing but what neighbours had taken out of it.
+        taken = [m.change.item for m in neighbours if isinstance(m.change, MemberChange) and m.change.path == path]
+        if listed and all(x in taken for x in listed):
+            where = (*undo.path, Match(match.content, index), name)
+            missing = [x for x in undo.item.get(name) or () if x not in listed]
+            return [
+                MemberChange(where, x, len(listed) + i, present=True) for i, x in enumerate(missing)
+            ]
+    return []
 
 
 def _net(live: JSON, target: JSON, touched: Sequence[Change]) -> tuple[Change, ...]:

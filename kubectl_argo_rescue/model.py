@@ -179,14 +179,28 @@ class Edit:
     role: Role
     named: bool = True
     """The user named this object; False where it comes into the plan by itself."""
+    hold: float = 0.0
+    """Seconds to see that nobody takes it back; written again where somebody does."""
+
+
+class OrderKind(Enum):
+    """What is asked of Argo CD's controller; the value is the past participle that is printed."""
+
+    START = "sync ordered"
+    ROLLBACK = "rollback ordered"
+    TERMINATE = "terminating"
+    WITHDRAW = "operation withdrawn"
+    """Take `.operation` back before anybody has picked it up."""
+    ABORT = "operation cleared"
+    """Write the end into the status by hand, where no controller will."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An Argo CD operation to be written into `.operation` of an Application.
+    """An Argo CD operation to be started or ended: `.operation` and `status.operationState`.
 
-    `operation` is the field's whole value; its `info` holds `id` under the name argo-rescue, by
-    which the watch knows its own operation. `phase` "Terminating" ends a running one instead.
+    For START and ROLLBACK `operation` is the field's whole value; its `info` holds `id` under the
+    name argo-rescue, by which the watch knows its own operation. Otherwise it is None.
     """
 
     ref: Ref
@@ -194,6 +208,7 @@ class Order:
     operation: JSON
     reason: str
     named: bool = True
+    kind: OrderKind = OrderKind.START
 
 
 class Verdict(Enum):

@@ -14,10 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from .engine import shown
 from .errors import ExitStatus
 from .model import ABSENT, BY_KIND, JSON, Change, Edit, EditResult, MemberChange, Order, Ref, Result, Verdict
-from .patches import show_path
+from .patches import show_path, shown
 
 API_VERSION = "argo-rescue/v1"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from . import applications
-from .model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Path, Snapshot, Tracking, ref_of
+from .model import ABSENT, JSON, ArgoCD, Change, Key, MemberChange, Path, Snapshot, Tracking, ref_of
 from .patches import show_path
 
 TRACKING_ID = "argocd.argoproj.io/tracking-id"
@@ -137,7 +137,10 @@ def _speed(owner: JSON, obj: JSON, change: Change) -> str:
     ignored = is_ignored(owner, obj, change.path)
     if ignored and "RespectIgnoreDifferences=true" in options:
         return ""
-    added_key = isinstance(change, FieldChange) and change.before is ABSENT
+    if isinstance(change, MemberChange):
+        added_key = change.sole and change.present
+    else:
+        added_key = change.before is ABSENT
     if added_key and all(isinstance(step, str) for step in change.path):
         return "sync" if replaces else ""
     # A key added inside a list item is no drift, but the next apply replaces the list.
@@ -160,7 +163,7 @@ def is_ignored(owner: JSON, obj: JSON, path: Path) -> bool:
         if rule.get("namespace") and rule["namespace"] != me.get("namespace", ""):
             continue
         pointers = [*(rule.get("jsonPointers") or ())]
-        pointers += [_plain_jq(e) for e in rule.get("jqPathExpressions") or ()]
+        pointers += [plain_jq(e) for e in rule.get("jqPathExpressions") or ()]
         if any(p and (where == p or where.startswith(p + "/")) for p in pointers):
             return True
     return False
@@ -169,7 +172,8 @@ def is_ignored(owner: JSON, obj: JSON, path: Path) -> bool:
 _JQ = re.compile(r'(?:\.(?:[A-Za-z_][A-Za-z0-9_]*|"[^"]*"))+')
 
 
-def _plain_jq(expression: str) -> str:
+def plain_jq(expression: str) -> str:
+    """Turn a jq path that is a plain path into a JSON pointer; empty where it is more than that."""
     expression = expression.strip()
     return expression.replace('"', "").replace(".", "/") if _JQ.fullmatch(expression) else ""
 

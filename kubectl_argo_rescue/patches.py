@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import TypeAlias
 
 from .model import ABSENT, JSON, Change, FieldChange, Match, MemberChange, Path, Ref
@@ -18,6 +20,10 @@ Op: TypeAlias = dict[str, JSON]
 _GO_ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
+
+
+# A string, or a number that Python may write otherwise than Go: one with a point or an exponent.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)')
 
 
 class Unresolved(Exception):
@@ -31,7 +37,28 @@ def encode(value: JSON) -> bytes:
     (evanphx/json-patch lazyNode.equal), so `>=2.4` must leave here as `\\u003e=2.4`.
     """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _TOKEN.sub(lambda token: _go_float(token[0]), text)
     return text.translate(_GO_ESCAPES).encode("utf-8", "surrogatepass")
+
+
+def _go_float(token: str) -> str:
+    """Write a float as Go does (encoding/json floatEncoder): plain from 1e-6 up to 1e21, else `1e-7`."""
+    if token.startswith('"'):
+        return token
+    number = float(token)
+    if number == 0 or 1e-6 <= abs(number) < 1e21:
+        plain = format(Decimal(token), "f")
+        return plain.rstrip("0").rstrip(".") if "." in plain else plain
+    mantissa, _, exponent = token.partition("e")
+    return f"{mantissa}e{exponent[0]}{exponent[1:].lstrip('0')}"
+
+
+def shown(value: JSON) -> str:
+    """Say a value in a message: JSON, or `(absent)`."""
+    if value is ABSENT:
+        return "(absent)"
+    text = encode(value).decode("utf-8", "replace")
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def pointer(parts: Iterable[str | int]) -> str:
@@ -44,6 +71,14 @@ def show_path(path: Path) -> str:
     return pointer(s.index if isinstance(s, Match) else s for s in path)
 
 
+def show_change(change: Change) -> str:
+    """Say a change in one string: the same for changes that do the same."""
+    if isinstance(change, FieldChange):
+        after = "absent" if change.after is ABSENT else encode(change.after).decode()
+        return f"{show_path(change.path)} to {after}"
+    return f"{show_path(change.path)} {'+' if change.present else '-'} {encode(change.item).decode()}"
+
+
 def equal(a: JSON, b: JSON) -> bool:
     """Compare as the API server does for our purposes: null and absent are one."""
     if a is ABSENT or a is None:
@@ -53,7 +88,8 @@ def equal(a: JSON, b: JSON) -> bool:
     return bool(a == b)
 
 
-def _holds(item: JSON, match: Match) -> bool:
+def holds(item: JSON, match: Match) -> bool:
+    """Whether a list item has the content that `match` selects by."""
     if not isinstance(item, dict):
         return not match.content
     return all(equal(item.get(name, ABSENT), value) for name, value in match.content)
@@ -66,11 +102,11 @@ def find(items: JSON, match: Match) -> int:
     the first. Raises Unresolved where none has it.
     """
     if isinstance(items, list):
-        if 0 <= match.index < len(items) and _holds(items[match.index], match):
+        if 0 <= match.index < len(items) and holds(items[match.index], match):
             return match.index
         if match.content:
             for index, item in enumerate(items):
-                if _holds(item, match):
+                if holds(item, match):
                     return index
     raise Unresolved(f"no item with {dict(match.content)!r}" if match.content else "no such item")
 

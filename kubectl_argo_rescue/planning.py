@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from . import applications, globs, owners, windows
+from . import applications, applicationsets, globs, owners, patches, windows
 from .applications import Source, SourceKind
 from .durations import human
 from .errors import NotFound, RefusedError, UsageError
@@ -22,6 +22,7 @@ from .model import (
     EditResult,
     FieldChange,
     Key,
+    MemberChange,
     Order,
     Role,
     Snapshot,
@@ -48,8 +49,8 @@ class Plan:
     """What needs a yes: objects that were not named, values that look wrong."""
     relies: tuple[Reliance, ...] = ()
     witnesses: tuple[Witness, ...] = ()
-    independent: bool = False
-    """Steps of equal `Edit.named` do not depend on each other: one failing does not stop the rest."""
+    independent_from: int | None = None
+    """From this step on they do not depend on each other: one failing does not stop the rest."""
     next_commands: tuple[str, ...] = ()
 
 
@@ -88,24 +89,49 @@ def served(app: JSON, argocd: ArgoCD) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class _Guard:
+    """One edit of an owner, and the question that it raises; without an edit, the question alone."""
+
+    edit: Edit | None
+    question: str
+
+
 class _Protection:
-    """What must be edited first so that an edit holds, and what is worth knowing about it."""
+    """What must be edited first so that edits hold, and what is worth knowing about it."""
 
-    edits: tuple[Edit, ...] = ()
-    warnings: tuple[str, ...] = ()
-    questions: tuple[str, ...] = ()
-    relies: tuple[Reliance, ...] = ()
-    witnesses: tuple[Witness, ...] = ()
+    def __init__(
+        self,
+        *,
+        guards: Sequence[_Guard] = (),
+        warnings: Sequence[str] = (),
+        relies: Sequence[Reliance] = (),
+        witnesses: Sequence[Witness] = (),
+    ) -> None:
+        self.guards: dict[object, _Guard] = {}
+        self.warnings = dict.fromkeys(warnings)
+        self.relies: dict[tuple[Key, str], Reliance] = {
+            (r.key, patches.show_path(r.change.path)): r for r in relies
+        }
+        self.witnesses: dict[Key, Witness] = {w.owner: w for w in witnesses}
+        for guard in guards:
+            self._add_guard(guard)
 
-    def __add__(self, other: _Protection) -> _Protection:
-        """Join two, each edit and line once."""
-        return _Protection(
-            tuple(dict.fromkeys((*self.edits, *other.edits))),
-            tuple(dict.fromkeys((*self.warnings, *other.warnings))),
-            tuple(dict.fromkeys((*self.questions, *other.questions))),
-            (*self.relies, *(r for r in other.relies if r not in self.relies)),
-            (*self.witnesses, *(w for w in other.witnesses if w not in self.witnesses)),
-        )
+    def _add_guard(self, guard: _Guard) -> None:
+        # Two children make one owner be paused once, whatever the reasons say.
+        edit = guard.edit
+        key = (edit.ref, tuple(map(patches.show_change, edit.changes))) if edit else guard.question
+        self.guards.setdefault(key, guard)
+
+    def __iadd__(self, other: _Protection) -> _Protection:
+        """Take over what the other knows, each edit and line once."""
+        for guard in other.guards.values():
+            self._add_guard(guard)
+        self.warnings.update(other.warnings)
+        for place, reliance in other.relies.items():
+            self.relies.setdefault(place, reliance)
+        for owner, witness in other.witnesses.items():
+            self.witnesses.setdefault(owner, witness)
+        return self
 
 
 def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
@@ -113,9 +139,7 @@ def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
     verdict = judge(snapshot, app, manual=False)
     if verdict.can_sync:
         return None
-    change = windows.until(
-        app_windows(snapshot, app), app, snapshot.now, manual=False
-    )
+    change = windows.until(app_windows(snapshot, app), app, snapshot.now, manual=False)
     return f"{change:%Y-%m-%d %H:%M} UTC" if change else "no end in sight"
 
 
@@ -144,7 +168,7 @@ def protect(
                 )
             continue
         if owner_key.kind == "ApplicationSet":
-            total += _protect_from_set(snapshot, owner, obj, changes, only=only)
+            total += _protect_from_set(snapshot, owner, obj, changes, only=only, below=_below)
             continue
         total += _Protection(witnesses=(_witness(owner),))
         if owner_key in _below:
@@ -163,29 +187,100 @@ def protect(
         name = display_name(owner_key, snapshot.argocd)
         total += protect(snapshot, owner, (pause,), only=only, _below=_below | {key, owner_key})
         total += _Protection(
-            edits=(
-                Edit(
-                    ref_of(owner),
-                    (pause,),
-                    f"it would revert {key.kind} {display_name(key, snapshot.argocd)} {reversion.how_soon}",
-                    Role.PAUSE,
-                    named=owner_key == key and False,
+            guards=(
+                _Guard(
+                    Edit(
+                        ref_of(owner),
+                        (pause,),
+                        f"it would revert {key.kind} {display_name(key, snapshot.argocd)} {reversion.how_soon}",
+                        Role.PAUSE,
+                        named=False,
+                    ),
+                    f"{name} is paused as well: {reversion.describe()}",
                 ),
             ),
-            questions=(f"{name} is paused as well: {reversion.describe()}",),
         )
     return total
 
 
 def _protect_from_set(
-    snapshot: Snapshot, owner: JSON, obj: JSON, changes: Sequence[Change], *, only: bool
+    snapshot: Snapshot,
+    owner: JSON,
+    obj: JSON,
+    changes: Sequence[Change],
+    *,
+    only: bool,
+    below: frozenset[Key],
 ) -> _Protection:
-    key = ref_of(owner).key
-    return _Protection(
-        warnings=(
-            f"{key} generates {ref_of(obj).key} and would revert the edit within seconds; "
-            f"pausing an ApplicationSet is not supported by this version",
+    """Make an ApplicationSet leave `changes` of its Application alone, by its least invasive means.
+
+    Nothing where its policy writes no existing app; else a rule for just these fields of just this
+    app; else, before 2.9 or where a RollingSync would go on ordering syncs, create-only for all of
+    its apps. The set's own owner comes first.
+    """
+    argocd = snapshot.argocd
+    key, child = ref_of(owner).key, ref_of(obj).key
+    workload = _controller_of_sets(snapshot)
+    if not changes or applicationsets.is_idle(owner, argocd, workload):
+        return _Protection()
+    if only:
+        return _Protection(warnings=(f"{key} would revert it within seconds; it is left as it is by --only",))
+    pausing = any(patches.show_path(c.path).startswith("/spec/syncPolicy") for c in changes)
+    rolling = applicationsets.is_rolling(owner) and pausing
+    change: Change | None
+    if applicationsets.has_rules(argocd) and not rolling:
+        change = applicationsets.rule_change(owner, obj, changes)
+        if change is None:
+            return _Protection(relies=_rule_reliances(owner, key))
+        reason = (
+            f"a rule makes it leave these fields of {child.name} alone: it would revert them within seconds"
         )
+        question = f"{key} gets a rule to leave {child.name} alone; it would revert the edit within seconds"
+    elif applicationsets.has_policies(argocd) and applicationsets.may_override(argocd, workload):
+        change = applicationsets.freeze_change(owner)
+        if change is None:
+            return _Protection()
+        why = "its RollingSync would go on ordering syncs" if rolling else "Argo CD before 2.9 knows no rules"
+        reason = f"create-only freezes it, since {why}"
+        question = (
+            f"{key} is frozen for all its apps ({', '.join(applicationsets.generated(owner)[:8])}): {why}"
+        )
+    else:
+        return _Protection(
+            warnings=(
+                f"{key} would revert the edit within seconds, and nothing of its own stops it here: this "
+                f"Argo CD knows no rule for it and forbids a policy of its own; scale its controller down: "
+                f"kubectl -n {argocd.namespace} scale deployment argocd-applicationset-controller --replicas=0",
+            ),
+            guards=(
+                _Guard(None, f"{key} would revert the edit within seconds and cannot be stopped by an edit"),
+            ),
+        )
+    above = protect(snapshot, owner, (change,), only=only, _below=below | {child, key})
+    above += _Protection(
+        guards=(_Guard(Edit(ref_of(owner), (change,), reason, Role.RULE, named=False), question),)
+    )
+    return above
+
+
+def _controller_of_sets(snapshot: Snapshot) -> JSON | None:
+    return next(
+        (
+            o
+            for k, o in snapshot.objects.items()
+            if k.kind == "Deployment"
+            and (o["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
+            == "applicationset-controller"
+        ),
+        None,
+    )
+
+
+def _rule_reliances(owner: JSON, key: Key) -> tuple[Reliance, ...]:
+    rules = (owner.get("spec") or {}).get("ignoreApplicationDifferences") or ()
+    return tuple(
+        Reliance(key, MemberChange(applicationsets.RULES, rule, i, present=True))
+        for i, rule in enumerate(rules)
     )
 
 
@@ -217,31 +312,31 @@ def _plan(
     next_commands: Sequence[str] = (),
 ) -> Plan:
     """Join what was named and what protects it; an object that is both is edited once, as named."""
-    named = {step.ref for step in steps if isinstance(step, Edit)}
+    own = {step.ref: step for step in steps if isinstance(step, Edit)}
     before: list[Edit | Order] = []
-    moved: list[Edit | Order] = list(steps)
-    for edit in protection.edits:
-        if edit.ref not in named:
+    asked: list[str] = []
+    for guard in protection.guards.values():
+        edit = guard.edit
+        named = own.get(edit.ref) if edit else None
+        if edit is None:
+            asked.append(guard.question)
+        elif named is None or any(c not in named.changes for c in edit.changes):
             before.append(edit)
-            continue
-        # It is edited anyway: at the owner's place in the order, under the user's own reason.
-        own = next(s for s in steps if isinstance(s, Edit) and s.ref == edit.ref)
-        if any(c not in own.changes for c in edit.changes):
-            before.append(edit)
-        elif own in moved:
-            moved.remove(own)
-            before.append(own)
-    kept = {step.ref for step in before if isinstance(step, Edit) and not step.named}
-    asked = tuple(q for e, q in zip(protection.edits, protection.questions, strict=False) if e.ref in kept)
+            asked.append(guard.question)
+        elif named not in before:
+            # It is edited anyway: at the owner's place in the order, under the user's own reason.
+            before.append(named)
+    placed = set(map(id, before))
+    rest = [step for step in steps if id(step) not in placed]
     return Plan(
         verb,
-        (*before, *moved),
+        (*before, *rest),
         tuple(unchanged),
         tuple(dict.fromkeys((*warnings, *protection.warnings))),
         tuple(dict.fromkeys((*questions, *asked))),
-        protection.relies,
-        protection.witnesses,
-        independent,
+        tuple(protection.relies.values()),
+        tuple(protection.witnesses.values()),
+        len(before) if independent else None,
         tuple(next_commands),
     )
 
@@ -269,9 +364,7 @@ def projects(snapshot: Snapshot) -> list[JSON]:
 
 def judge(snapshot: Snapshot, app: JSON, *, manual: bool) -> windows.Judgement:
     """Say whether windows let the app sync now."""
-    return windows.judge(
-        app_windows(snapshot, app), app, snapshot.now, manual=manual
-    )
+    return windows.judge(app_windows(snapshot, app), app, snapshot.now, manual=manual)
 
 
 # -- pause
@@ -351,11 +444,9 @@ def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
 
 def _others_freed(snapshot: Snapshot, steps: Sequence[Edit], key: Key) -> list[str]:
     """Name the other Applications whose verdict the window edits change, as far as they were read."""
-    from .patches import applied
-
     after = {k: o for k, o in snapshot.objects.items() if k.kind == "AppProject"}
     for edit in steps:
-        after[edit.ref.key] = applied(snapshot.objects[edit.ref.key], edit.changes)
+        after[edit.ref.key] = patches.applied(snapshot.objects[edit.ref.key], edit.changes)
     others = [o for k, o in snapshot.objects.items() if k.kind == "Application" and k != key]
     changed = windows.changed_verdicts(
         projects(snapshot), list(after.values()), others, snapshot.argocd, snapshot.now
@@ -494,7 +585,9 @@ def plan_pin(
         steps.append(Edit(ref_of(app), (change,), f"{from_text} to {wanted.revision}", Role.VERSION))
         pinned = _with(app, change)
     if sync:
-        stays_on = applications.is_auto_sync_on(app) and ref_of(app) not in {e.ref for e in total.edits}
+        stays_on = applications.is_auto_sync_on(app) and ref_of(app) not in {
+            g.edit.ref for g in total.guards.values() if g.edit
+        }
         act = will_act(snapshot, pinned, auto_sync=stays_on)
         warnings += act.warnings
         if act.needs_order:
@@ -508,9 +601,7 @@ def plan_pin(
 
 
 def _with(app: JSON, change: Change) -> JSON:
-    from .patches import applied
-
-    return applied(app, (change,))
+    return patches.applied(app, (change,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,9 +651,7 @@ def blocked_text(snapshot: Snapshot, app: JSON, verdict: windows.Judgement) -> s
     what = verdict.error or ", ".join(
         f"{windows.describe(w)} (AppProject {w.project})" for w in verdict.blocking
     )
-    end = windows.until(
-        app_windows(snapshot, app), app, snapshot.now, manual=True
-    )
+    end = windows.until(app_windows(snapshot, app), app, snapshot.now, manual=True)
     until = f" until {end:%Y-%m-%d %H:%M} UTC" if end else ""
     return (
         f"{name} will not roll out: sync windows stop it{until}: {what}; "

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from . import applications, merge
-from .engine import shown
 from .model import JSON, Change, Key
-from .patches import show_path
+from .patches import show_path, shown
 
 WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 

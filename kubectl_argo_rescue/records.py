@@ -14,7 +14,21 @@ from datetime import datetime, timezone
 from typing import TypeAlias
 
 from . import merge
-from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, Match, MemberChange, Order, Path, Ref, Role
+from .model import (
+    ABSENT,
+    JSON,
+    Change,
+    Edit,
+    FieldChange,
+    Key,
+    Match,
+    MemberChange,
+    Order,
+    OrderKind,
+    Path,
+    Ref,
+    Role,
+)
 
 FORMAT = 1
 """The newest record format that this version reads and the one that it writes."""
@@ -208,6 +222,7 @@ def to_line(record: Record) -> str:
                 "ref": _ref(o.ref),
                 "id": o.id,
                 "operation": o.operation,
+                "kind": o.kind.name,
                 "reason": o.reason,
                 "named": o.named,
             }
@@ -361,7 +376,17 @@ def _read_content(line: dict[str, JSON]) -> Content:
         ref = _read_ref(o.get("ref"))
         if ref.kind != "Application":
             raise Untrusted("an order is not for an Application")
-        order = Order(ref, _text(o.get("id"), 64), o.get("operation"), _text(o.get("reason")))
+        kind = OrderKind.__members__.get(str(o.get("kind", "START")))
+        if kind is None:
+            raise Untrusted("an order is of an unknown kind")
+        order = Order(
+            ref,
+            _text(o.get("id"), 64),
+            o.get("operation"),
+            _text(o.get("reason")),
+            o.get("named") is not False,
+            kind,
+        )
         return Intent(_number(o.get("number")), order)
     if "outcome" in line:
         o = _map(line["outcome"])

@@ -167,7 +167,7 @@ class Session(AbstractContextManager["Session"]):
         )
         for text in run.warnings:
             self.printer.warn(text)
-        status = run.exit_status(independent=plan.independent)
+        status = run.exit_status(independent=plan.independent_from is not None)
         self._tell_how_to_go_on(plan, run, status, is_undo=bool(undoes))
         result = Result(
             plan.verb,

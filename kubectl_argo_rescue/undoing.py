@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from . import applications, handback, merge, patches, planning, probing
 from .durations import human
-from .engine import Engine, Run, shown
+from .engine import Engine, Run
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError, TimedOut
 from .flags import Writing
 from .handback import Evidence, Handback
@@ -33,6 +33,7 @@ from .model import (
     ref_of,
 )
 from .output import STATUS_WORDS
+from .patches import shown
 from .planning import COMMAND, Plan, display_name
 from .records import Content, Entry, Reopened, Settled, Witness
 from .session import Session

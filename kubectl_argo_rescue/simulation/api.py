@@ -13,12 +13,11 @@ from datetime import datetime
 from urllib.parse import unquote
 
 from .. import model
+from ..errors import TransportError
 from ..model import JSON, Resource
 from ..transports import Response, Target
 from . import schemas
-from .jsonpatch_go import (
-    ServerPanic,
-)
+from .jsonpatch_go import ServerPanic
 from .kinds import BUILT_IN_GROUPS, Kind, definition, kinds
 from .reading import Reader, Watch
 from .schemas import FieldError, JSONSchema
@@ -98,7 +97,6 @@ class InMemoryApi:
         """False as on servers before 1.28."""
         self.where = Target("in-memory", "https://in-memory.invalid", "")
         self._kinds = {k: v for k, v in kinds(replaced_schemas or {}).items() if k not in absent}
-        self._absent = frozenset(absent)
         self._store = Store(history)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -130,13 +128,18 @@ class InMemoryApi:
         body: bytes | None = None,
         timeout: float | None = None,
     ) -> Response:
-        """Answer one request; raises TransportError only where a hook does, or a watch is cut."""
+        """Answer one request; raises TransportError where a hook does, or lets too much time pass."""
         asked = self._logged(method, path, query, headers, body)
+        began = self.clock()
         response = self._hooked(asked) or self._answered(asked)
         if isinstance(response, Watch):
             lines = b"".join(self._reader.events(response, timeout))
             response = Response(200, {"content-type": "application/json"}, lines)
-        return self._after(asked, response)
+            return self._after(asked, response)
+        response = self._after(asked, response)
+        if timeout is not None and (self.clock() - began).total_seconds() >= timeout:
+            raise TransportError(f"no answer within {timeout:g} s")
+        return response
 
     @contextmanager
     def stream(
@@ -281,6 +284,21 @@ class InMemoryApi:
         with self._lock:
             self._store.remove(resource, namespace, name)
             self._changed.notify_all()
+
+    def delete(self, resource: Resource, namespace: str, name: str) -> None:
+        """Delete as a controller would: what has finalizers is marked and waits for them."""
+        live = self.find(resource, namespace, name)
+        if live is None or live["metadata"].get("deletionTimestamp"):
+            return
+        if not live["metadata"].get("finalizers"):
+            self.remove(resource, namespace, name)
+            return
+
+        def mark(dying: JSON) -> None:
+            dying["metadata"]["deletionTimestamp"] = timestamp(self.clock())
+            dying["metadata"]["deletionGracePeriodSeconds"] = 0
+
+        self.edit(resource, namespace, name, mark)
 
     def compact(self, keep: int = 0) -> None:
         """Forget history, so that watches and continue tokens of before are expired."""

@@ -66,7 +66,7 @@ class SimulatedApplicationSets:
         if policy in ("sync", "create-delete"):
             for live in self._owned(application_set):
                 if live["metadata"]["name"] not in names:
-                    self._delete(live)
+                    self.api.delete(model.APPLICATION, meta["namespace"], live["metadata"]["name"])
         self._report(application_set)
 
     def _owned(self, application_set: JSON) -> list[JSON]:
@@ -97,6 +97,9 @@ class SimulatedApplicationSets:
         meta = application_set["metadata"]
         template = rendered(application_set["spec"]["template"])
         new_meta = {k: v for k, v in template["metadata"].items() if v and k != "namespace"}
+        preserves = (application_set["spec"].get("syncPolicy") or {}).get("preserveResourcesOnDeletion")
+        if not preserves:
+            new_meta.setdefault("finalizers", ["resources-finalizer.argocd.argoproj.io"])
         return {
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Application",
@@ -160,17 +163,6 @@ class SimulatedApplicationSets:
         changes = _merge_diff(there, new)
         self.api.edit(model.APPLICATION, old["namespace"], old["name"], lambda obj: _merged(obj, changes))
 
-    def _delete(self, app: JSON) -> None:
-        meta = app["metadata"]
-        if not meta.get("finalizers"):
-            self.api.remove(model.APPLICATION, meta["namespace"], meta["name"])
-            return
-
-        def change(dying: JSON) -> None:
-            dying["metadata"].setdefault("deletionTimestamp", timestamp(self.clock()))
-
-        self.api.edit(model.APPLICATION, meta["namespace"], meta["name"], change)
-
     def _report(self, application_set: JSON) -> None:
         """Mirror each app's own sync status; that says nothing about the template."""
         resources = []
@@ -200,14 +192,33 @@ class SimulatedApplicationSets:
                 "lastTransitionTime": now,
             }
             for kind, status, reason, text in (
-                ("ErrorOccurred", "False", "ApplicationSetUpToDate", "All applications have been generated"),
-                ("ParametersGenerated", "True", "ParametersGenerated", "Successfully generated parameters"),
-                ("ResourcesUpToDate", "True", "ApplicationSetUpToDate", "All applications are up to date"),
+                (
+                    "ErrorOccurred",
+                    "False",
+                    "ApplicationSetUpToDate",
+                    "All applications have been generated successfully",
+                ),
+                (
+                    "ParametersGenerated",
+                    "True",
+                    "ParametersGenerated",
+                    "Successfully generated parameters for all Applications",
+                ),
+                (
+                    "ResourcesUpToDate",
+                    "True",
+                    "ApplicationSetUpToDate",
+                    "All applications have been generated successfully",
+                ),
             )
         ]
 
         def observe(live: JSON) -> None:
-            live["status"] = {"conditions": conditions, "resources": resources}
+            live["status"] = {
+                "conditions": conditions,
+                "resources": resources,
+                "resourcesCount": len(resources),
+            }
 
         meta = application_set["metadata"]
         self.api.edit(model.APPLICATIONSET, meta["namespace"], meta["name"], observe)

@@ -9,13 +9,15 @@ looked at in every step, which is sooner than the real controller's thirty secon
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TypeAlias
 
-from .. import model
+from .. import model, windows
+from ..globs import is_app_namespace_allowed
 from ..model import JSON, ArgoCD, Tracking, Version
 from .api import InMemoryApi, timestamp
 from .applicationsets import SimulatedApplicationSets
@@ -90,6 +92,7 @@ class SimulatedArgoCD:
         self.workloads = Workloads(api, clock)
         self.application_sets = SimulatedApplicationSets(api, clock)
         self._comparer = Comparer(api, sources)
+        self._stepping = threading.RLock()
         self._seen = 0
         self._requested: dict[AppKey, list[tuple[datetime, Level]]] = {}
         self._was_automated: dict[AppKey, tuple[bool, bool]] = {}
@@ -99,14 +102,15 @@ class SimulatedArgoCD:
 
     def step(self) -> bool:
         """One round of all controllers; whether anything was written."""
-        before = self.api.revision
-        if self.controller_alive:
-            self._controller_round()
-        if self.appset_alive:
-            self.application_sets.step()
-        if self.workloads_alive:
-            self.workloads.step()
-        return self.api.revision != before
+        with self._stepping:
+            before = self.api.revision
+            if self.controller_alive:
+                self._controller_round()
+            if self.appset_alive:
+                self.application_sets.step()
+            if self.workloads_alive:
+                self.workloads.step()
+            return self.api.revision != before
 
     def settle(self, max_rounds: int = 50) -> int:
         """Step until nothing changes any more at this instant; the rounds it took."""
@@ -130,8 +134,6 @@ class SimulatedArgoCD:
 
     def installation(self) -> ArgoCD:
         """The installation as its ConfigMaps say now."""
-        import yaml  # lazy: only where argocd-cm lists global projects
-
         settings = (self.api.find(model.CONFIGMAP, self.namespace, "argocd-cm") or {}).get("data") or {}
         found = self.api.find(model.CONFIGMAP, self.namespace, "argocd-cmd-params-cm") or {}
         parameters = found.get("data") or {}
@@ -145,14 +147,12 @@ class SimulatedArgoCD:
             instance_label=settings.get("application.instanceLabelKey") or "app.kubernetes.io/instance",
             installation_id=settings.get("installationID", ""),
             application_namespaces=tuple(entry.strip() for entry in entries if entry.strip()),
-            global_projects=tuple(yaml.safe_load(settings.get("globalProjects", "")) or ()),
+            global_projects=_global_projects(settings.get("globalProjects", "")),
             parameters=parameters,
         )
 
     def _serves(self, app: JSON, argocd: ArgoCD) -> bool:
         """Argo CD: appcontroller.go canProcessApp."""
-        from ..globs import is_app_namespace_allowed  # lazy: a sibling that is written at the same time
-
         namespace = app["metadata"]["namespace"]
         if not is_app_namespace_allowed(
             namespace, self.namespace, argocd.application_namespaces, self.version
@@ -169,8 +169,6 @@ class SimulatedArgoCD:
         self, app: JSON, project: JSON, argocd: ArgoCD, *, manual: bool, start: datetime | None
     ) -> str | None:
         """Why windows stop a sync: None they do not, "" they do, else the windows are malformed."""
-        from .. import windows  # lazy: a sibling that is written at the same time
-
         projects = self.api.peek(model.APPPROJECT, self.namespace)
         found = windows.judge(
             windows.effective_windows(project, projects, argocd),
@@ -323,9 +321,10 @@ class SimulatedArgoCD:
             "conditions": conditions,
             "health": {"status": app_health(found, self.version.at_least(3, 4))},
             "controllerNamespace": self.namespace,
-            "sourceType": "Helm" if sources[0].get("chart") else "Directory",
             "summary": {"images": images} if (images := _images(found)) else {},
         }
+        types = ["Helm" if source.get("chart") else "Directory" for source in sources]
+        status |= {"sourceTypes": types} if several else {"sourceType": types[0]}
         if self.version.at_least(2, 14):
             status.setdefault("sourceHydrator", {})
         if self.version.at_least(3, 0):
@@ -667,7 +666,7 @@ class SimulatedArgoCD:
                 outcome = "Pruned" if sync.get("prune") else "PruneSkipped"
                 text = "pruned" if sync.get("prune") else "ignored (requires pruning)"
                 if sync.get("prune") and not sync.get("dryRun"):
-                    self._delete(child.resource, child.namespace, child.name)
+                    self.api.delete(child.resource, child.namespace, child.name)
             elif not sync.get("dryRun"):
                 text = apply_child(
                     self.api,
@@ -717,20 +716,6 @@ class SimulatedArgoCD:
 
         self.api.edit(model.APPLICATION, *key, change)
 
-    def _delete(self, resource: model.Resource, namespace: str, name: str) -> None:
-        """Delete as the API does: what has finalizers waits for their owners."""
-        live = self.api.find(resource, namespace, name)
-        if live is None:
-            return
-        if not live["metadata"].get("finalizers"):
-            self.api.remove(resource, namespace, name)
-            return
-
-        def change(dying: JSON) -> None:
-            dying["metadata"].setdefault("deletionTimestamp", timestamp(self.clock()))
-
-        self.api.edit(resource, namespace, name, change)
-
     def _finalize(self, app: JSON, argocd: ArgoCD) -> None:
         """Delete what the app owns, then let it go (appcontroller.go finalizeApplicationDeletion)."""
         meta = app["metadata"]
@@ -741,12 +726,20 @@ class SimulatedArgoCD:
         found = self._comparer.compare(app, sources, [""] * len(sources), several, argocd)
         for child in found.children:
             if child.live is not None and tracked_by(child.live, argocd):
-                self._delete(child.resource, child.namespace, child.name)
+                self.api.delete(child.resource, child.namespace, child.name)
 
         def change(dying: JSON) -> None:
             dying["metadata"]["finalizers"] = [f for f in finalizers if not f.startswith(FINALIZER)]
 
         self.api.edit(model.APPLICATION, meta["namespace"], meta["name"], change)
+
+
+def _global_projects(text: str) -> tuple[JSON, ...]:
+    if not text:
+        return ()
+    import yaml  # lazy: hardly any installation has global projects
+
+    return tuple(yaml.safe_load(text) or ())
 
 
 def _is_automated(app: JSON) -> bool:

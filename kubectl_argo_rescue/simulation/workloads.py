@@ -12,6 +12,14 @@ from ..model import JSON
 from .api import InMemoryApi, timestamp
 
 REVISION = "deployment.kubernetes.io/revision"
+_OWNERS = (
+    model.DEPLOYMENT,
+    model.REPLICASET,
+    model.STATEFULSET,
+    model.DAEMONSET,
+    model.APPLICATIONSET,
+)
+_OWNED = (model.REPLICASET, model.CONTROLLERREVISION, model.POD, model.APPLICATION)
 BROKEN_DEADLINE = 600
 """apps/v1: the default of progressDeadlineSeconds."""
 
@@ -31,11 +39,28 @@ class Workloads:
 
     def step(self) -> None:
         """One round over all workloads, in order."""
+        self._collect_garbage()
         for deployment in self.api.peek(model.DEPLOYMENT):
             self._deployment(deployment)
         for resource in (model.STATEFULSET, model.DAEMONSET):
             for workload in self.api.peek(resource):
                 self._replica_counts(resource, workload)
+
+    def _collect_garbage(self) -> None:
+        """Delete what nobody owns any more, as the garbage collector does."""
+        known = set(self.api.resources())
+        owners = {
+            owner["metadata"]["uid"]
+            for resource in _OWNERS
+            if resource in known
+            for owner in self.api.peek(resource)
+        }
+        for resource in _OWNED:
+            for obj in self.api.peek(resource):
+                meta = obj["metadata"]
+                references = meta.get("ownerReferences", [])
+                if references and not any(owner["uid"] in owners for owner in references):
+                    self.api.delete(resource, meta.get("namespace", ""), meta["name"])
 
     def _deployment(self, deployment: JSON) -> None:
         meta = deployment["metadata"]

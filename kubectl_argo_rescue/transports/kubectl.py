@@ -272,16 +272,18 @@ class KubectlTransport:
 
 # What Go's net, crypto/tls and client-go say where no request can have been processed: the name
 # was not found, nothing listens, the handshake failed or the credentials never came.
+_BAD_LOGIN: Final = r"private key|invalid header field|valid JWT|oauth2: "
 _NOT_SENT: Final = re.compile(
     r"dial (?:tcp|unix|udp)|no such host|getting credentials|x509: |TLS handshake|"
     r"tls: .*(?:certificate|handshake|protocol version|unrecognized name|verify|first record)|"
     r"proxyconnect |socks connect|server gave HTTP response to HTTPS client|"
-    r"unsupported protocol|failed to refresh token"
+    r"unsupported protocol|failed to refresh token|" + _BAD_LOGIN
 )
 
 
 _LASTING: Final = re.compile(
-    r"no such host|getting credentials|x509: |tls: |server gave HTTP response|unsupported protocol|refresh token"
+    r"no such host|getting credentials|x509: |tls: |server gave HTTP response|unsupported protocol|refresh token|"
+    + _BAD_LOGIN
 )
 
 
@@ -744,7 +746,7 @@ def _write_all(fd: int, data: bytes) -> None:
 # Go's log and klog write these for every request that fails; the same text reaches us as the
 # answer, and our message says it once.
 _NOISE: Final = re.compile(
-    rb"proxy_server\.go:|upgradeaware\.go:|httputil: ReverseProxy|Error while proxying request"
+    rb"proxy_server\.go:|cert_rotation\.go:|upgradeaware\.go:|httputil: ReverseProxy|Error while proxying request"
 )
 _TAIL: Final = 8192
 

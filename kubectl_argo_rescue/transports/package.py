@@ -232,6 +232,11 @@ def _client(settings: Settings, credentials: _Credentials) -> Any:
     for name in ("ca_certs", "ca_cert_data", "cert_file", "key_file", "cert_reqs"):
         pool.pop(name, None)
     pool["ssl_context"] = _tls(settings, credentials)
+    if not settings.verify:
+        import urllib3
+
+        # The user asked for it; once per request is no help.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return client
 
 
@@ -432,6 +437,8 @@ def _cluster_settings(
         folder, ca_file, ca_data = Path.cwd(), connection.certificate_authority, ""
     if not verify and (ca_file or ca_data):
         raise Refused(f"{where} has both a certificate authority and insecure-skip-tls-verify", "remove one")
+    if ca_file and ca_data:
+        raise Refused(f"{where} has both certificate-authority and certificate-authority-data", "remove one")
     ca = ""
     if ca_data:
         ca = _decode(ca_data, f"certificate-authority-data of {where}")
@@ -521,7 +528,8 @@ def _user_settings(
     certificate, key = _key_pair(connection, user, who, folder)
     plugin = _exec(user, who, folder, place, cluster, settings)
     if connection.token:
-        token, token_file, plugin = connection.token, "", None
+        # Over an exec plugin, but not over a token file: that is what kubectl does.
+        token, plugin = connection.token, None
     if plugin is not None and (token or token_file or certificate):
         raise Refused(f"{who} has an exec plugin and other credentials too", "remove one")
     if token_file:
@@ -546,7 +554,9 @@ def _key_pair(connection: Connection, user: Mapping[str, Any], who: str, folder:
         data, path = _text(user, f"{name}-data", who), _text(user, name, who)
         if flag:
             pair.append(_read_file(Path(flag), f"--{name}"))
-        elif data:  # data wins over the file, and an empty one is none
+        elif data and path:
+            raise Refused(f"{who} has both {name} and {name}-data", "remove one")
+        elif data:
             pair.append(_decode(data, f"{name}-data of {who}"))
         else:
             pair.append(_read_file(folder / path, f"{name} of {who}") if path else "")

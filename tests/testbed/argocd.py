@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -249,9 +250,14 @@ class ArgoCD:
     def follow_git(self, app: str, timeout: float = 60) -> None:
         """Refresh an app of the repository and wait until it compared with the branch's head."""
         head = self.repository.head()
-        self.refresh(app)
+        asked = 0.0
 
         def compared() -> bool:
+            nonlocal asked
+            if time.monotonic() - asked > 3:  # a request that falls into a running comparison is lost
+                asked = time.monotonic()
+                annotations = {REFRESH: f"normal{asked}"}
+                self.api.patch("application", app, self.namespace, {"metadata": {"annotations": annotations}})
             live = self.app(app)
             return (
                 REFRESH not in live["metadata"].get("annotations", {})

@@ -329,6 +329,11 @@ class TestCreate:
         _, body = call(api, "POST", APPS, web("b") | {"status": {"sync": {"status": "Synced"}}})
         assert body["status"]["sync"]["status"] == "Synced"
 
+    def test_whole_floats_are_integers_in_storage(self, api: InMemoryApi) -> None:
+        body = json.dumps(web("f")).replace('"project"', '"revisionHistoryLimit": 4.0, "project"')
+        status, found = call(api, "POST", APPS, body.encode())
+        assert (status, repr(found["spec"]["revisionHistoryLimit"])) == (201, "4")
+
     def test_namespaces_get_what_a_server_gives_them(self, api: InMemoryApi) -> None:
         _, body = call(
             api,
@@ -843,6 +848,14 @@ class TestWatch:
             assert json.loads(next(lines))["type"] == "ADDED"
         writer.join()
 
+    def test_silence_without_a_world_to_move(self) -> None:
+        api = InMemoryApi()
+        assert api.idle is None
+        query = [("watch", "1"), ("resourceVersion", str(api.revision)), ("timeoutSeconds", "1")]
+        with api.stream(MAPS, query, None, 0.01) as (_, lines):
+            with pytest.raises(TransportError):
+                next(lines)
+
     def test_refused_watches_and_plain_gets(self, api: InMemoryApi) -> None:
         with api.stream(MAPS, [("watch", "1"), ("resourceVersion", "abc")]) as (response, lines):
             assert (response.status, list(lines)) == (500, [])
@@ -879,6 +892,18 @@ class TestFaults:
         with pytest.raises(TransportError):
             patch(api, op("replace", "/spec/project", "x"))
         assert call(api, "GET", WEB)[1]["spec"]["project"] == "x"
+
+    def test_a_delay_beyond_the_timeout(self, api: InMemoryApi, clock: SteppedClock) -> None:
+        def slow(request: Request) -> None:
+            clock.advance(5)
+
+        api.before.append(slow)
+        body = json.dumps([op("replace", "/spec/project", "x")]).encode()
+        with pytest.raises(TransportError) as caught:
+            api.request("PATCH", WEB, (), JSON_PATCH, body, timeout=3)
+        assert caught.value.sent
+        assert api.request("GET", WEB, timeout=6).status == 200
+        assert api.get(APPLICATION, "argocd", "web")["spec"]["project"] == "x"
 
     def test_another_answer_after(self, api: InMemoryApi) -> None:
         api.after.append(lambda request, response: answer(503, {"kind": "Status", "code": 503}))

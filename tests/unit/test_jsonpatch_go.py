@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_argo_rescue.simulation.jsonpatch_go import (
@@ -94,6 +94,10 @@ def test_what_holds(operation: dict[str, Any]) -> None:
         op("test", "/spec/list/1_0", "d"),
         op("test", "/spec/source/n", "3"),
         op("test", "/spec/source/n/deeper", "3"),
+        op("test", "/spec/source/n/deeper/still", "3"),
+        op("test", "/spec/automated", {"prune": True, "other": False}),
+        op("test", "/spec/automated", {"prune": True, "selfHeal": None}),
+        op("test", "/spec/automated", ["prune"]),
         op("test", "uid", "u1"),
         op("remove", "/spec/absent"),
         op("remove", "/spec/absent/deeper"),
@@ -235,6 +239,14 @@ def test_copies_are_limited_together() -> None:
         run(*[once] * 3, live=live)
 
 
+def test_a_copy_counts_as_it_is_encoded() -> None:
+    live = {"a": {"k": ["x" * 1_500_000, True, None, {}]}}
+    copies = [{"op": "copy", "from": "/a", "path": f"/{name}"} for name in "bcd"]
+    assert run(*copies[:2], live=live)["c"] == live["a"]
+    with pytest.raises(PatchNotApplied):
+        run(*copies, live=live)
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [
@@ -303,12 +315,14 @@ VALUES = st.recursive(
 DOCUMENTS = st.dictionaries(st.text("ab/~", max_size=2), VALUES, max_size=4)
 
 
+@settings(deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_agrees_with_python_jsonpatch_where_both_apply(before: Any, after: Any) -> None:
     operations = list(jsonpatch.make_patch(before, after))
     assert run(*operations, live=before) == after
 
 
+@settings(deadline=None)
 @given(DOCUMENTS)
 def test_every_value_tests_equal_to_itself(document: Any) -> None:
     run(

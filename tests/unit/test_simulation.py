@@ -24,9 +24,17 @@ from kubectl_argo_rescue.model import (
     SERVICE,
     STATEFULSET,
 )
-from kubectl_argo_rescue.simulation.api import InMemoryApi
+from kubectl_argo_rescue.simulation.api import InMemoryApi, timestamp
 from kubectl_argo_rescue.simulation.argocd import SimulatedArgoCD
 from kubectl_argo_rescue.simulation.clock import SteppedClock
+from kubectl_argo_rescue.simulation.diffing import (
+    applied,
+    differs,
+    dropped,
+    matching_pointers,
+    with_pointers_of,
+    without_pointers,
+)
 from kubectl_argo_rescue.simulation.incident import (
     BAD,
     CHARTS,
@@ -395,7 +403,10 @@ class TestApplicationSets:
         incident.argocd.tick()
         meta = app(incident, "traefik")["metadata"]
         assert (meta["annotations"], meta["labels"]) == ({"keep": "1"}, {"stay": "1"})
-        assert meta["finalizers"] == ["post-delete-finalizer.argocd.argoproj.io"]
+        assert meta["finalizers"] == [
+            "resources-finalizer.argocd.argoproj.io",
+            "post-delete-finalizer.argocd.argoproj.io",
+        ]
 
     def test_a_removed_element_deletes_its_app_unless_the_policy_keeps_it(self) -> None:
         incident = in_a_set()
@@ -411,10 +422,6 @@ class TestApplicationSets:
         def allow(live: Any) -> None:
             del live["spec"]["syncPolicy"]
 
-        def hold(live: Any) -> None:
-            live["metadata"]["finalizers"] = ["resources-finalizer.argocd.argoproj.io"]
-
-        edit(incident, "traefik", hold)
         edit_set(incident, allow)
         incident.argocd.run(3)
         assert incident.api.find(APPLICATION, "argocd", "traefik") is None
@@ -428,6 +435,13 @@ class TestApplicationSets:
         pin(incident, GOOD)
         incident.argocd.run(5)
         assert image(incident) == f"traefik:{GOOD}"
+
+    def test_apps_go_with_their_set(self) -> None:
+        incident = in_a_set()
+        incident.api.delete(APPLICATIONSET, "argocd", "ingress")
+        incident.argocd.run(2)
+        assert incident.api.find(APPLICATION, "argocd", "traefik") is None
+        assert incident.api.objects(REPLICASET, "traefik") == []
 
     def test_other_generators_take_their_parameters_from_the_test(self) -> None:
         incident = in_a_set()
@@ -490,6 +504,33 @@ class TestAutoSync:
             reverted.append((incident.clock() - began).total_seconds())
         assert reverted[0] <= 1 < reverted[1] < reverted[2] < reverted[3]
         assert reverted[3] >= 15
+
+    def test_self_heal_waited_five_seconds_before_2_13(self) -> None:
+        incident = traefik_incident(version=(2, 12))
+        pin(incident, GOOD)
+        incident.argocd.run(2)
+        assert target_revision(incident) == BAD
+        pin(incident, GOOD)
+        incident.argocd.run(2)
+        assert target_revision(incident) == GOOD
+        incident.argocd.run(5)
+        assert target_revision(incident) == BAD
+
+    def test_an_attempt_without_a_result_counts_since_3_2(self) -> None:
+        for version, synced in (((3, 1), GOOD), ((3, 2), BAD)):
+            incident = traefik_incident(version=version)
+            pause(incident, "root")
+            unblock(incident)
+
+            def failed(live: Any) -> None:
+                live["spec"]["source"]["targetRevision"] = GOOD
+                state = live["status"]["operationState"]
+                del state["syncResult"]
+                state |= {"phase": "Error", "message": "no"}
+
+            edit(incident, "traefik", failed)
+            incident.argocd.run(1)
+            assert image(incident) == f"traefik:{synced}"
 
     def test_a_failed_sync_is_retried_within_its_operation_and_then_never(self, incident: Incident) -> None:
         pause(incident, "root")
@@ -878,6 +919,7 @@ class TestComparison:
         status = app(incident, "many")["status"]
         assert status["sync"]["revisions"] == ["1.0.0", incident.git.branches["main"]]
         assert status["history"][0]["source"] == {"repoURL": ""}
+        assert status["sourceTypes"] == ["Helm", "Directory"]
         assert status["history"][0]["sources"] == obj["spec"]["sources"]
         operate(incident, "many", sync={"revisions": ["1.0.0"]})
         incident.argocd.run(1)
@@ -907,6 +949,84 @@ class TestComparison:
         source = {"repoURL": CHARTS, "chart": "a", "helm": {"values": "x"}}
         found = Sources(charts={CHARTS: charts}).manifests(source, "1")
         assert found[0]["spec"]["template"]["spec"]["containers"][0]["image"] == "x"
+
+    def test_edits_that_are_compared_at_once(self, incident: Incident) -> None:
+        pause(incident, "root")
+        before = app(incident, "web")["status"]["reconciledAt"]
+        incident.clock.advance(5)
+
+        def elsewhere(live: Any) -> None:
+            live["spec"]["destination"]["namespace"] = "other"
+            live["spec"]["syncPolicy"]["syncOptions"] = ["CreateNamespace=true"]
+            live["spec"]["source"]["helm"] = {}
+
+        outside_windows(incident)
+        edit(incident, "web", elsewhere)
+        incident.argocd.run(1)
+        live = app(incident, "web")
+        assert live["status"]["reconciledAt"] > before
+        assert incident.api.get(DEPLOYMENT, "other", "web")
+        assert live["status"]["operationState"]["operation"]["sync"]["syncOptions"] == [
+            "CreateNamespace=true"
+        ]
+        assert "helm" not in live["spec"]["source"]
+
+    def test_an_app_with_argo_cds_finalizer_takes_its_objects_along(self, incident: Incident) -> None:
+        pause(incident, "root")
+
+        def dying(live: Any) -> None:
+            live["metadata"]["finalizers"] = ["resources-finalizer.argocd.argoproj.io"]
+            live["metadata"]["deletionTimestamp"] = timestamp(incident.clock())
+
+        def held(live: Any) -> None:
+            live["metadata"]["finalizers"] = ["example.com/hold"]
+
+        incident.api.edit(SERVICE, "traefik", "traefik", held)
+        edit(incident, "traefik", dying)
+        incident.argocd.run(1)
+        assert incident.api.find(APPLICATION, "argocd", "traefik") is None
+        assert incident.api.find(DEPLOYMENT, "traefik", "traefik") is None
+        assert incident.api.get(SERVICE, "traefik", "traefik")["metadata"]["deletionTimestamp"]
+
+    def test_an_app_without_it_waits_for_whoever_holds_it(self, incident: Incident) -> None:
+        def dying(live: Any) -> None:
+            live["metadata"]["finalizers"] = ["example.com/hold"]
+            live["metadata"]["deletionTimestamp"] = timestamp(incident.clock())
+
+        edit(incident, "web", dying)
+        incident.argocd.run(1)
+        assert app(incident, "web")
+
+
+class TestDiffing:
+    def test_lists_by_index_and_keys_of_git_only(self) -> None:
+        assert not differs({"a": [{"b": 1}]}, {"a": [{"b": 1, "c": 2}], "d": 3})
+        assert differs({"a": [1]}, {"a": [1, 2]})
+        assert differs({"a": 1}, {})
+        assert differs({"a": {"b": 1}}, {"a": None})
+
+    def test_what_was_applied_before_and_is_gone_from_git(self) -> None:
+        assert dropped({"a": {"b": 1}}, {"a": {}}, {"a": {"b": 1}})
+        assert not dropped({"a": 1}, {}, {})
+        assert applied({"a": {"b": 1}}, {"a": {"c": 2}}, {"a": {"b": 1, "x": 9}}) == {"a": {"x": 9, "c": 2}}
+
+    def test_pointers_into_lists(self) -> None:
+        obj = {"a": [{"b": 1, "c": 2}, {"b": 3}], "k/y": 1}
+        assert without_pointers(obj, ["/a/0/b", "/a/1", "/k~1y", "/none/x", "/a/9"]) == {"a": [{"c": 2}]}
+        live = {"a": [{"b": 7}, 5], "k/y": 8, "new": {"x": 1}}
+        kept = with_pointers_of(obj, live, ["/a/0/b", "/a/0/c", "/a/1", "/k~1y", "/new/x", "/a/9"])
+        assert kept == {"a": [{"b": 7}, 5], "k/y": 8, "new": {"x": 1}}
+
+    def test_rules_are_about_some_objects(self) -> None:
+        obj = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "n"}}
+        rules = [
+            {"kind": "Deployment", "jsonPointers": ["/core"]},
+            {"group": "*", "kind": "*", "jsonPointers": ["/any"]},
+            {"group": "apps", "kind": "Deployment", "name": "d", "namespace": "n", "jsonPointers": ["/this"]},
+            {"group": "apps", "kind": "Deployment", "name": "e", "jsonPointers": ["/other"]},
+            {"group": "apps", "kind": "Deployment", "namespace": "m", "jsonPointers": ["/elsewhere"]},
+        ]
+        assert matching_pointers(rules, obj) == ["/any", "/this"]
 
 
 class TestSources:

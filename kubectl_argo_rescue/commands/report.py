@@ -1,0 +1,59 @@
+"""`report`: the facts for the post-mortem."""
+
+from __future__ import annotations
+
+import click
+
+from .. import reporting
+from ..entries import find_entry
+from ..flags import Common, Verb, common_options
+from ..looking import look
+from ..model import Result
+from ..session import Session
+
+
+@click.command("report", cls=Verb)
+@click.argument("entry_ids", nargs=-1, metavar="[ENTRY]...")
+@common_options
+def command(common: Common, entry_ids: tuple[str, ...]) -> int:
+    r"""Report who did what and when, how soon it helped, and what git still owes.
+
+    Written from the journal and the cluster: the timeline with the time to mitigation, every edit as
+    a diff, the change for the pull request per repository and path, and what is still open. Markdown
+    for people, JSON for tools. Without ENTRY, what is open and what happened in the last 24 hours.
+
+    \b
+    Examples:
+      kubectl argo-rescue report > post-mortem.md
+      kubectl argo-rescue report 7f3a1c 81d0aa
+      kubectl argo-rescue report -o json
+    """
+    with Session(common) as session:
+        argocd = session.read([]).snapshot.argocd
+        printer, reader = session.printer, session.reader
+        journal = session.journal.read()
+        entries, now = journal.entries, session.now()
+        if entry_ids:
+            chosen = reporting.with_undos([find_entry(entries, text) for text in entry_ids], entries)
+        else:
+            chosen = reporting.choose(entries, now)
+        live, unread = look(session.cluster, reporting.wanted_objects(chosen, entries))
+        reader.objects.update({key: obj for key, obj in live.items() if obj is not None})
+        reader.missing.update(key for key, obj in live.items() if obj is None)
+        reader.follow(argocd, [key for key in reporting.pinned(chosen) if live.get(key) is not None])
+        report = reporting.build(chosen, entries, reader.snapshot(argocd), live, now)
+        warnings = (*dict.fromkeys((*reader.warnings, *journal.warnings, *unread)),)
+        for text in warnings:
+            printer.warn(text)
+        if printer.form == "human" and chosen:
+            target = session.cluster.target()
+            version = argocd.version.text if argocd.version else "of unknown version"
+            where = f"{target.context or '(no context)'} ({target.server}), Argo CD {version} in {argocd.namespace}"
+            for line in reporting.markdown(report, where):
+                printer.line(line)
+        elif printer.form == "name":
+            for entry in report.entries:
+                printer.line(entry.id)
+        if not chosen:
+            printer.say("nothing to report: nothing is open, and nothing was done in the last 24 hours")
+        return session.finish(Result("report", warnings=warnings, data=reporting.report_json(report)))

@@ -1,0 +1,194 @@
+"""`windows`: every sync window, what it matches, whether it is active, and what may sync now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import click
+
+from ..durations import human
+from ..entries import one_line
+from ..errors import ExitStatus, UsageError
+from ..flags import Common, Verb, common_options
+from ..model import APPLICATION, APPPROJECT, JSON, Key, Result, ref_of
+from ..output import STATUS_WORDS, columns, resource_name
+from ..planning import display_name
+from ..session import Session
+from ..verdicts import AppVerdict, WindowLine, judge_apps, line_json, lines_of, short, verdict_json
+
+
+@click.command("windows", cls=Verb)
+@click.argument("apps", nargs=-1, metavar="[APP]...")
+@click.option("-A", "--all-namespaces", is_flag=True, help="The verdict for every application served.")
+@common_options
+def command(common: Common, apps: tuple[str, ...], all_namespaces: bool) -> int:
+    r"""Show which sync windows let an application sync, and which stop it until when.
+
+    For applications that are named, each window of their project and of the global projects that
+    apply is shown with what it matches. Without a name, the verdict for every application. Windows
+    alone are judged: whether auto-sync is on, or the application healthy, is not.
+
+    \b
+    Examples:
+      kubectl argo-rescue windows traefik
+      kubectl argo-rescue windows
+      kubectl argo-rescue windows -A -o json
+    """
+    if apps and all_namespaces:
+        raise UsageError("applications are named, and all are asked for", "leave out the names, or -A")
+    with Session(common) as session:
+        found, verdicts = _named(session, apps) if apps else _all(session, all_namespaces)
+        return _tell(session, found, verdicts, details=bool(apps))
+
+
+def _named(session: Session, names: Sequence[str]) -> tuple[list[JSON], list[AppVerdict]]:
+    reading = session.read(names)
+    snapshot = reading.snapshot
+    projects = [o for k, o in snapshot.objects.items() if k.kind == "AppProject"]
+    unreadable = frozenset(k.name for k in session.reader.unreadable if k.kind == "AppProject")
+    found = [snapshot.objects[key] for key in reading.targets]
+    return found, judge_apps(found, projects, snapshot.argocd, snapshot.now, unreadable=unreadable)
+
+
+def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[AppVerdict]]:
+    reading = session.read([])
+    argocd = reading.snapshot.argocd
+    namespace = "" if all_namespaces else session.common.namespace
+    cluster = session.cluster
+    found, projects = cluster.gather(
+        lambda: (
+            cluster.list(APPLICATION, namespace) if namespace else session.reader.all_applications(argocd)
+        ),
+        lambda: cluster.list(APPPROJECT, argocd.namespace),
+    )
+    found = sorted(found, key=lambda app: ref_of(app).key)
+    return found, judge_apps(found, projects, argocd, session.now())
+
+
+def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
+    assert session.reading is not None
+    argocd = session.reading.snapshot.argocd
+    found = list(session.reader.warnings)
+    unserved: dict[str, list[str]] = {}
+    homeless: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        name = display_name(verdict.key, argocd)
+        if not verdict.is_served:
+            unserved.setdefault(verdict.key.namespace, []).append(name)
+        if verdict.is_project_missing:
+            homeless.setdefault(verdict.project, []).append(name)
+        if verdict.unknown:
+            found.append(verdict.unknown)
+    found += [
+        f"Argo CD in {argocd.namespace} does not serve namespace {namespace}: nothing will act on "
+        f"{_some(names)}, whatever the windows say"
+        for namespace, names in unserved.items()
+    ]
+    found += [
+        f"AppProject {argocd.namespace}/{project} does not exist: Argo CD syncs nothing of {_some(names)}"
+        for project, names in homeless.items()
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict], *, details: bool) -> int:
+    assert session.reading is not None
+    printer = session.printer
+    argocd = session.reading.snapshot.argocd
+    now = session.now()
+    warnings = _warnings(session, verdicts)
+    for text in warnings:
+        printer.warn(text)
+    seen = {v.key: lines_of(v, a, now) for a, v in zip(apps, verdicts, strict=True)} if details else {}
+    if printer.form == "name":
+        for app in apps:
+            printer.line(resource_name(ref_of(app)))
+    elif printer.form == "human":
+        header = ("APP", "PROJECT", "AUTOMATIC", "MANUAL", "BLOCKED BY", "UNTIL")
+        rows = [_row(display_name(v.key, argocd), v, now) for v in verdicts]
+        for text in columns(rows, header) if rows else ():
+            printer.line(text)
+        if not rows:
+            printer.say("there are no applications")
+        if any(seen.values()):
+            printer.line()
+            for text in _window_table(seen, {v.key: display_name(v.key, argocd) for v in verdicts}):
+                printer.line(text)
+        elif details and not any(v.unknown for v in verdicts):
+            printer.say("there are no sync windows in the project")
+    data = {
+        f"{v.key.namespace}/{v.key.name}": {
+            **verdict_json(v),
+            **({"windows": [line_json(line) for line in seen[v.key]]} if details else {}),
+        }
+        for v in verdicts
+    }
+    status = ExitStatus.ERROR if any(v.unknown for v in verdicts) else ExitStatus.OK
+    return session.finish(
+        Result(
+            "windows", warnings=tuple(warnings), data={"apps": data}, exit_status=status,
+            status=STATUS_WORDS[status],
+        )
+    )  # fmt: skip
+
+
+def _row(name: str, verdict: AppVerdict, now: datetime) -> tuple[str, ...]:
+    if verdict.unknown:
+        return name, verdict.project, "unknown", "unknown", verdict.unknown, ""
+    yes = {True: "yes", False: "no"}
+    by = [short(w) for w in verdict.blocking]
+    blocked = one_line(verdict.automatic.error or "; ".join(by[:2]))
+    blocked += f"; and {len(by) - 2} more" if len(by) > 2 and not verdict.automatic.error else ""
+    return (
+        name,
+        verdict.project,
+        yes[verdict.automatic.can_sync],
+        yes[verdict.manual.can_sync],
+        blocked,
+        _until(verdict, now),
+    )
+
+
+def _until(verdict: AppVerdict, now: datetime) -> str:
+    """Say until when the verdicts hold: both in one where they change together."""
+    if verdict.error:
+        return "the window is corrected"
+
+    def text(at: datetime | None, can_sync: bool) -> str:
+        if at is None:
+            return "" if can_sync else "no end in sight"
+        return f"{at:%Y-%m-%d %H:%M} UTC (in {human(at - now)})"
+
+    automatic = text(verdict.until_automatic, verdict.automatic.can_sync)
+    manual = text(verdict.until_manual, verdict.manual.can_sync)
+    if verdict.until_automatic == verdict.until_manual and (
+        verdict.automatic.can_sync == verdict.manual.can_sync or verdict.until_automatic is not None
+    ):
+        return automatic
+    return automatic + (f"; manual {manual}" if manual else "")
+
+
+def _window_table(seen: dict[Key, list[WindowLine]], names: dict[Key, str]) -> list[str]:
+    rows: list[tuple[str, ...]] = []
+    for key, lines in seen.items():
+        for line in lines:
+            w = line.window
+            hits = ", ".join(f"{h.list} {h.pattern}" for h in line.hits)
+            if hits and not line.matches:
+                hits += " (not all of AND)"
+            active = one_line(line.error) if line.error else ("yes" if line.active else "no")
+            row = (
+                f"{w.project} #{w.index}", w.kind, one_line(w.schedule), one_line(w.duration),
+                w.time_zone or "UTC", "allowed" if w.manual_sync else "no", one_line(hits) or "-", active,
+                ", ".join(line.blocks) or "-",
+            )  # fmt: skip
+            rows.append((names[key], *row) if len(seen) > 1 else row)
+    header = (
+        "WINDOW", "KIND", "SCHEDULE", "DURATION", "TIMEZONE", "MANUAL SYNC", "MATCHED BY", "ACTIVE", "BLOCKS",
+    )  # fmt: skip
+    return columns(rows, ("APP", *header) if len(seen) > 1 else header)
