@@ -75,6 +75,8 @@ class Run:
     interrupted: bool = False
     writer: Writer | None = None
     """Keeps the entry: a further part of the same command goes on with it."""
+    doubtful: set[int] = field(default_factory=set)
+    """Steps that may have landed without our knowing: only the live object tells what became of them."""
 
     def exit_status(self, *, independent: bool) -> ExitStatus:
         """Derive the exit code: conflicts before errors; partly done where objects are independent."""
@@ -247,8 +249,11 @@ class Engine:
         cut = len(numbered) if plan.independent_from is None else plan.independent_from
         first, rest = numbered[:cut], numbered[cut:]
         for position, (n, step) in enumerate(first):
-            result = self._step(n, step, snapshot, run, writer, replan)
-            _note(outcomes, n, result)
+            try:
+                result = self._step(n, step, snapshot, run, writer, replan)
+            except RescueError as e:
+                result = self._result(step, Verdict.FAILED, detail=e.message)
+            _note(outcomes, n, result, run)
             self._tell(run, result)
             if result.status not in (Verdict.APPLIED, Verdict.UNCHANGED):
                 for m, _ in [*first[position + 1 :], *rest]:
@@ -263,7 +268,7 @@ class Engine:
                     result = self._result(step, Verdict.FAILED, detail=got.error.message)
                 else:
                     raise got.error
-                _note(outcomes, n, result)
+                _note(outcomes, n, result, run)
                 self._tell(run, result)
 
     def _tell(self, run: Run, result: EditResult) -> None:
@@ -304,10 +309,13 @@ class Engine:
             except patches.Unresolved as e:
                 return self._result(step, Verdict.CONFLICT, detail=f"what it edits is gone: {e}")
             if not ops:
+                if number in run.doubtful:
+                    return self._result(step, Verdict.APPLIED)
                 return self._result(step, Verdict.UNCHANGED, detail="already so")
             try:
                 run.objects[ref.key] = self.cluster.patch(resource, ref.namespace, ref.name, ops)
                 if isinstance(step, Edit) and step.hold:
+                    run.doubtful.add(number)
                     taken_back = self._hold(resource, step, run)
                     if taken_back:
                         return self._result(step, Verdict.CONFLICT, ops=ops, detail=taken_back)
@@ -316,6 +324,10 @@ class Engine:
                 fresh = self._read_again(resource, ref)
                 if isinstance(fresh, EditResult):
                     return fresh
+                if number in run.doubtful and _has_landed(step, fresh):
+                    # It landed after we had looked.
+                    run.objects[ref.key] = fresh
+                    return self._result(step, Verdict.APPLIED, ops=ops)
                 refused = self._moved(step, ops, live, fresh, e)
                 if refused is not None:
                     return refused
@@ -331,8 +343,19 @@ class Engine:
                         step = planned
                 elif tries >= MAX_ORDER_TRIES:
                     return self._conflict(step, fresh)
+                elif step.kind not in STARTING:
+                    # How to end an operation depends on how far it is: one picked up meanwhile is
+                    # terminated, not withdrawn.
+                    ending = self._replan_order(step, snapshot, run, fresh, replan)
+                    if ending is None:
+                        return self._result(step, Verdict.UNCHANGED, detail="it has ended by itself")
+                    if ending != step:
+                        writer.write([Intent(number, ending)])
+                        step = ending
                 live = fresh
             except (TransportError, Overloaded) as e:
+                if not (isinstance(e, TransportError) and not e.sent) and getattr(e, "status", 0) != 429:
+                    run.doubtful.add(number)
                 settled = self._settle(resource, step, ops, e)
                 if settled is not None or tries >= MAX_REPLANS:
                     return settled or self._result(step, Verdict.FAILED, ops=ops, detail=e.message)
@@ -367,6 +390,8 @@ class Engine:
             )
         if isinstance(step, Order):
             other = applications.operation(fresh)
+            if isinstance(e, GuardFailed) and fresh["metadata"].get("resourceVersion") == ops[1]["value"]:
+                return self._result(step, Verdict.FAILED, ops=ops, detail=e.message)
             if step.kind in STARTING and other.present and other.own_id != step.id:
                 return self._result(
                     step,
@@ -379,7 +404,7 @@ class Engine:
             again = ops_of(fresh, step)
         except patches.Unresolved:
             return None
-        if again == list(ops):
+        if again == list(ops) and isinstance(e, GuardFailed):
             # Nothing that we test has moved: an admission webhook, or the like, said no.
             return self._result(step, Verdict.FAILED, ops=ops, detail=e.message)
         return None
@@ -405,6 +430,20 @@ class Engine:
             if isinstance(planned, Edit) and planned.ref == step.ref and planned.role is step.role:
                 return planned
         return self._result(step, Verdict.UNCHANGED, detail="already so")
+
+    def _replan_order(
+        self,
+        step: Order,
+        snapshot: Snapshot,
+        run: Run,
+        fresh: JSON,
+        replan: Callable[[Snapshot], Plan] | None,
+    ) -> Order | None:
+        run.objects[step.ref.key] = fresh
+        if replan is None:
+            return step
+        plan = replan(replace(snapshot, objects=dict(run.objects)))
+        return next((s for s in plan.steps if isinstance(s, Order) and s.ref == step.ref), None)
 
     def _conflict(self, step: Step, fresh: JSON) -> EditResult:
         if isinstance(step, Order):
@@ -437,20 +476,11 @@ class Engine:
             )
         if fresh["metadata"].get("uid") != step.ref.uid:
             return self._result(step, Verdict.CONFLICT, ops=ops, detail=f"{step.ref} was created anew")
-        if isinstance(step, Order):
-            state = (fresh.get("status") or {}).get("operationState") or {}
-            if step.kind not in STARTING:
-                ended = state.get("phase") == "Terminating" or not applications.operation(fresh).in_progress
-                return self._result(step, Verdict.APPLIED, ops=ops) if ended else None
-            landed = step.id in (
-                applications.own_id(fresh.get("operation")),
-                applications.own_id(state.get("operation")),
-            )
-            return self._result(step, Verdict.APPLIED, ops=ops) if landed else None
-        standings = {merge.judge(change, fresh) for change in step.changes}
-        if standings == {merge.Standing.OURS}:
+        if _has_landed(step, fresh):
             return self._result(step, Verdict.APPLIED, ops=ops)
-        if standings == {merge.Standing.ORIGINAL}:
+        if isinstance(step, Order):
+            return None
+        if all(merge.judge(change, fresh) is merge.Standing.ORIGINAL for change in step.changes):
             return None
         return self._conflict(step, fresh)
 
@@ -511,10 +541,25 @@ class Engine:
         return planned[0] if planned and planned[0] != step else None
 
 
-def _note(outcomes: dict[int, str], number: int, result: EditResult) -> None:
+def _has_landed(step: Step, fresh: JSON) -> bool:
+    """Whether an object shows what a step writes."""
+    if not isinstance(step, Order):
+        return all(merge.judge(change, fresh) is merge.Standing.OURS for change in step.changes)
+    state = (fresh.get("status") or {}).get("operationState") or {}
+    if step.kind not in STARTING:
+        return state.get("phase") == "Terminating" or not applications.operation(fresh).in_progress
+    return step.id in (
+        applications.own_id(fresh.get("operation")),
+        applications.own_id(state.get("operation")),
+    )
+
+
+def _note(outcomes: dict[int, str], number: int, result: EditResult, run: Run) -> None:
     """Keep what is known; of an UNKNOWN step nothing is, and it stays in doubt."""
     if result.status is Verdict.APPLIED:
         outcomes[number] = "applied"
+    elif number in run.doubtful:
+        return
     elif result.status is Verdict.CONFLICT:
         outcomes[number] = "conflict"
     elif result.status is not Verdict.UNKNOWN:

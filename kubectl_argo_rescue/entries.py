@@ -15,7 +15,7 @@ from . import applications, merge, patches
 from .durations import human
 from .errors import NotFound, UsageError
 from .merge import Standing
-from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, Order, Ref
+from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, Order, OrderKind, Ref
 from .records import Entry, Outcome, Reopened, Settled
 
 Live = Mapping[Key, JSON]
@@ -250,17 +250,25 @@ def _order_now(order: Order, live: Live) -> Now:
         return state
     app = live[order.ref.key]
     running = (app.get("status") or {}).get("operationState") or {}
-    ids = (applications.own_id(app.get("operation")), applications.own_id(running.get("operation")))
-    return Now.STANDS if order.id in ids else Now.RESTORED
+    if order.kind in _STARTING:
+        ids = (applications.own_id(app.get("operation")), applications.own_id(running.get("operation")))
+        return Now.STANDS if order.id in ids else Now.RESTORED
+    is_over = running.get("phase") == "Terminating" or not applications.operation(app).in_progress
+    return Now.STANDS if is_over else Now.RESTORED
+
+
+_STARTING = (OrderKind.START, OrderKind.ROLLBACK)
 
 
 def order_fate(order: Order, live: Live) -> str:
-    """Say what became of an operation that was ordered."""
+    """Say what became of an operation that was ordered, or ended."""
     state = _object_now(order.ref, live)
     if state is not None:
         return state.value
     app = live[order.ref.key]
     found = applications.operation(app)
+    if order.kind not in _STARTING:
+        return found.describe() if found.in_progress else "no operation is in progress"
     if applications.own_id(app.get("operation")) == order.id:
         return found.describe()
     running = (app.get("status") or {}).get("operationState") or {}
@@ -364,7 +372,8 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
         is_known = step.ref.key in looked
         if isinstance(step, Order):
             fate = order_fate(step, live) if is_known else None
-            orders.append({**common, "id": step.id, "operation": step.operation, "fate": fate})
+            what_for = {"id": step.id, "order": step.kind.name.lower(), "operation": step.operation}
+            orders.append({**common, **what_for, "fate": fate})
             continue
         changes: list[JSON] = []
         for i, change in enumerate(step.changes):

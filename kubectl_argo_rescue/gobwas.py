@@ -185,6 +185,8 @@ def _decode(text: bytes, at: int) -> tuple[int, int]:
 
 def _runes(text: bytes) -> list[tuple[int, int]]:
     """Go: `for i, r := range text`."""
+    if text.isascii():
+        return list(enumerate(text))
     out, at = [], 0
     while at < len(text):
         rune, width = _decode(text, at)
@@ -239,7 +241,7 @@ class _Text:
 
     @property
     def length(self) -> int:
-        return len(_runes(self.value))
+        return len(self.value.decode())
 
     def match(self, text: bytes) -> bool:
         return text == self.value

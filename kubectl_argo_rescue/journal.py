@@ -6,6 +6,7 @@ are 0600 in 0700 folders, fsynced with their folder; a torn last line is dropped
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -120,13 +121,14 @@ class LocalHome:
             found.setdefault(record.entry, []).append(record)
 
     def has(self, entry: str) -> bool:
-        """Whether a file of that entry is here."""
-        return any((folder / f"{entry}.jsonl").exists() for folder in self.folders)
+        """Whether a file of that entry is here; False as well where the folder cannot be looked into."""
+        return any(os.path.exists(folder / f"{entry}.jsonl") for folder in self.folders)
 
     def remove(self, entry: str) -> None:
-        """Delete an entry's file, where it is here."""
+        """Delete an entry's file, where it is here and may be deleted."""
         for folder in self.folders:
-            (folder / f"{entry}.jsonl").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (folder / f"{entry}.jsonl").unlink(missing_ok=True)
 
 
 def _ends_with_newline(path: Path) -> bool:
@@ -167,6 +169,8 @@ class ClusterHome:
         self.cluster = cluster
         self.namespace = namespace
         self.dropped: list[str] = []
+        self._claims: dict[str, str] = {}
+        """Per entry the claim that we hold."""
         self._parts: dict[str, list[tuple[str, int]]] = {}
         """Per entry: (ConfigMap name, bytes of records in it), as far as known."""
 
@@ -288,15 +292,19 @@ class ClusterHome:
                     f"entry {entry} is being undone by {_claimed_by(now_there or '')}",
                     f"wait for it, then look: kubectl argo-rescue show {entry}",
                 ) from e
+        self._claims[entry] = mine
 
     def release(self, entry: str) -> None:
-        """Give the claim back; best effort, since a claim left behind only costs a wait."""
-        try:
-            self.cluster.patch(
-                CONFIGMAP, self.namespace, f"{PREFIX}{entry}", [{"op": "remove", "path": f"/data/{CLAIM}"}]
-            )
-        except RescueError:
-            return
+        """Give our claim back; best effort, since a claim left behind only costs a wait.
+
+        Somebody who took over what looked left behind keeps it.
+        """
+        ops = [
+            {"op": "test", "path": f"/data/{CLAIM}", "value": self._claims.pop(entry, None)},
+            {"op": "remove", "path": f"/data/{CLAIM}"},
+        ]
+        with contextlib.suppress(RescueError):
+            self.cluster.patch(CONFIGMAP, self.namespace, f"{PREFIX}{entry}", ops)
 
     def remove(self, entry: str) -> None:
         """Delete the entry's ConfigMaps."""
@@ -425,6 +433,8 @@ class Writer:
         self.journal = journal
         self.entry = entry
         self.records: list[Record] = list(seen)
+        self._owed: dict[str, list[tuple[str, str]]] = {"local": [], "cluster": []}
+        """Per home what it failed to take so far: it gets that first when it works again."""
         self._lock = threading.Lock()
         """Edits of one entry may be sent from several threads."""
 
@@ -442,11 +452,18 @@ class Writer:
             id = records.next_id([*self.records, *made], self.journal.writer)
             made.append(Record(self.entry, id, content))
         lines = [(r.id, records.to_line(r)) for r in made]
+        if any(len(line) > records.MAX_RECORD for _, line in lines):
+            raise RefusedError(
+                "the original cannot be saved: it is too large for the journal", "nothing more was changed"
+            )
         failures: list[str] = []
         local, in_cluster = self.journal.local, self.journal.in_cluster
+        owed = self._owed
         try:
-            local.append(self.entry, [line for _, line in lines])
+            local.append(self.entry, [line for _, line in (*owed["local"], *lines)])
+            owed["local"] = []
         except OSError as e:
+            owed["local"] += lines
             failures.append(f"on this machine ({e.strerror or e})")
             self._warn(
                 "local",
@@ -460,10 +477,12 @@ class Writer:
                 if fresh:
                     in_cluster.begin(self.entry, lines)
                 else:
-                    in_cluster.append(self.entry, lines)
-            except AlreadyExists:
-                raise
+                    in_cluster.append(self.entry, [*owed["cluster"], *lines])
+                owed["cluster"] = []
             except RescueError as e:
+                if fresh and isinstance(e, AlreadyExists):
+                    raise
+                owed["cluster"] += lines
                 failures.append(f"in the cluster ({e.message})")
                 self._warn(
                     "cluster",

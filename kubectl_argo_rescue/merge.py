@@ -53,12 +53,16 @@ def judge(change: Change, live: JSON) -> Standing:
     return Standing.ORIGINAL if patches.equal(now, change.before) else Standing.FOREIGN
 
 
+def _read(path: Path, obj: JSON) -> JSON:
+    try:
+        return patches.read(path, obj)
+    except patches.Unresolved:
+        return ABSENT
+
+
 def conflict(change: Change, live: JSON) -> Conflict:
     """Describe a FOREIGN change with its three values."""
-    try:
-        now = patches.read(change.path, live)
-    except patches.Unresolved:
-        now = ABSENT
+    now = _read(change.path, live)
     if isinstance(change, MemberChange):
         there, gone = change.item, ABSENT
         return Conflict(
@@ -127,21 +131,21 @@ def fold(
         while end < len(undone) and undone[end][0].entry == undone[start][0].entry:
             end += 1
         back: list[Change] = []
-        removed: dict[int, list[MemberChange]] = {}
+        remade: dict[int, tuple[MemberChange, list[MemberChange]]] = {}
         for tag, change in undone[start:end]:
             standing = judge(change, draft)
             holder = _removed_holder(change, draft, neighbours)
             if standing is Standing.ORIGINAL:
                 already.append(tag)
-            elif holder >= 0 and isinstance(change, MemberChange):
-                removed.setdefault(holder, []).append(change)
+            elif holder is not None and isinstance(change, MemberChange):
+                remade.setdefault(id(holder), (holder, []))[1].append(change)
                 restored.append(tag)
             elif standing is Standing.OURS or (overwrite and _reachable(change, draft)):
                 back += _back_to_original(change, draft, neighbours)
                 restored.append(tag)
             else:
                 conflicts.append((tag, conflict(change, draft)))
-        back += [_with_members(neighbours[i].change, members) for i, members in removed.items()]
+        back += [_with_members(holder, members) for holder, members in remade.values()]
         draft = patches.applied(draft, back)
         touched += back
         start = end
@@ -168,60 +172,75 @@ def _back_to_original(change: Change, live: JSON, neighbours: Sequence[Neighbour
 # then puts `web` into that one, instead of a second window beside it.
 
 
-def _removed_holder(change: Change, live: JSON, neighbours: Sequence[Neighbour]) -> int:
-    """Return which neighbour took away, as a whole, the item whose member we took; -1 for none."""
-    if not isinstance(change, MemberChange) or change.present:
-        return -1
-    *outer, match, _ = change.path if len(change.path) > 2 else (*change.path, "", "")
-    if not isinstance(match, Match) or _reachable(change, live):
-        return -1
+def _member_place(change: Change) -> tuple[Path, Match, str] | None:
+    """Split the path of a member of a list in a list item: (outer list, the item, the list's name)."""
+    if isinstance(change, MemberChange) and len(change.path) > 2:
+        *outer, match, name = change.path
+        if isinstance(match, Match) and isinstance(name, str):
+            return tuple(outer), match, name
+    return None
+
+
+def _took_whole(change: Change, outer: Path, match: Match) -> bool:
+    return (
+        isinstance(change, MemberChange)
+        and not change.present
+        and change.path == outer
+        and patches.holds(change.item, match)
+    )
+
+
+def _removed_holder(change: Change, live: JSON, neighbours: Sequence[Neighbour]) -> MemberChange | None:
+    """Return the neighbour's change that took away, as a whole, the item out of which we took."""
+    place = _member_place(change)
+    if place is None or _reachable(change, live):
+        return None
+    outer, match, _ = place
     whole = [
-        i
-        for i, n in enumerate(neighbours)
-        if n.stands
-        and isinstance(n.change, MemberChange)
-        and not n.change.present
-        and n.change.path == tuple(outer)
-        and patches.holds(n.change.item, match)
+        n.change
+        for n in neighbours
+        if n.stands and isinstance(n.change, MemberChange) and _took_whole(n.change, outer, match)
     ]
-    return min(whole, key=lambda i: neighbours[i].change != match.index, default=-1)
+    return min(whole, key=lambda w: w.index != match.index, default=None)
 
 
-def _with_members(removal: Change, members: Sequence[MemberChange]) -> MemberChange:
-    """Put an item back with only these members in their list: the others are not ours to restore."""
-    assert isinstance(removal, MemberChange)
-    name = members[0].path[-1]
-    item = {**removal.item, name: [m.item for m in sorted(members, key=lambda m: m.index)]}
+def _with_members(removal: MemberChange, members: Sequence[MemberChange]) -> MemberChange:
+    """Put an item back with only these members in its list: the others are not ours to restore."""
+    item = {
+        **removal.item,
+        str(members[0].path[-1]): [m.item for m in sorted(members, key=lambda m: m.index)],
+    }
     return MemberChange(removal.path, item, removal.index, present=True, sole=removal.sole)
 
 
 def _into_remade(undo: MemberChange, live: JSON, neighbours: Sequence[Neighbour]) -> list[Change]:
-    """Put the members of a whole item into the one that an undo of a neighbour made anew, if any."""
+    """Put the members of a whole item into the one that the undo of a neighbour made anew, if any."""
     items = patches.read(undo.path, live)
-    if not undo.present or not isinstance(undo.item, dict) or not isinstance(items, list):
+    if not undo.present or not isinstance(items, list):
         return []
     for n in neighbours:
-        path = n.change.path
-        match, name = (path[-2], path[-1]) if len(path) > 2 else ("", "")
-        if not isinstance(match, Match) or not isinstance(name, str) or path[:-2] != undo.path:
+        place = _member_place(n.change)
+        if n.stands or place is None or not _took_whole(patches.inverse(undo), place[0], place[1]):
             continue
-        if n.stands or not patches.holds(undo.item, match) or not isinstance(n.change, MemberChange):
-            continue
+        _, match, name = place
         try:
             index = patches.find(items, match)
         except patches.Unresolved:
             continue
         listed = items[index].get(name)
-        rest = {k: v for k, v in items[index].items() if k != name}
-        if not isinstance(listed, list) or rest != {k: v for k, v in undo.item.items() if k != name}:
+        if {**items[index], name: None} != {**undo.item, name: None} or not listed:
             continue
         # Made anew by us: it has nothing but what neighbours had taken out of it.
-        taken = [m.change.item for m in neighbours if isinstance(m.change, MemberChange) and m.change.path == path]
-        if listed and all(x in taken for x in listed):
+        taken = [
+            m.change.item
+            for m in neighbours
+            if isinstance(m.change, MemberChange) and _member_place(m.change) == place
+        ]
+        if all(item in taken for item in listed):
             where = (*undo.path, Match(match.content, index), name)
-            missing = [x for x in undo.item.get(name) or () if x not in listed]
+            missing = [item for item in undo.item.get(name) or () if item not in listed]
             return [
-                MemberChange(where, x, len(listed) + i, present=True) for i, x in enumerate(missing)
+                MemberChange(where, item, len(listed) + i, present=True) for i, item in enumerate(missing)
             ]
     return []
 
@@ -240,14 +259,13 @@ def _net(live: JSON, target: JSON, touched: Sequence[Change]) -> tuple[Change, .
             else:
                 members.remove(opposite)
     net: list[Change] = []
-    for change in fields.values():
-        try:
-            now = patches.read(change.path, live)
-        except patches.Unresolved:
-            net.append(change)  # inside an item that another change puts back first
-            continue
-        if not patches.equal(now, change.after):
-            net.append(FieldChange(change.path, now, change.after))
+    for where, change in fields.items():
+        if any(where.startswith(f"{outer}/") for outer in fields):
+            continue  # the field around it goes to its target as a whole
+        # What is not there now is inside an item that another change puts back first.
+        now, after = _read(change.path, live), _read(change.path, target)
+        if not patches.equal(now, after):
+            net.append(FieldChange(change.path, now, after))
     return (*net, *members)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from .durations import human
-from .patches import shown
 from .entries import (
     Live,
     Now,
@@ -29,7 +28,8 @@ from .entries import (
     who,
 )
 from .model import Change, Edit, FieldChange, Order, Ref
-from .output import change_lines
+from .output import change_lines, step_lines
+from .patches import shown
 from .planning import COMMAND
 from .records import Entry
 
@@ -144,5 +144,5 @@ def _order_lines(entry: Entry, number: int, order: Order, live: Live) -> Iterato
     yield f"  + {order.ref}  {one_line(order.reason)}"
     outcome = entry.outcomes.get(number)
     yield f"      {outcome or 'in doubt'}" + (f" at {time_text(at)}" if at else "")
-    yield f"      + /operation: {shown(order.operation)}"
+    yield from (f"      {line}" for line in step_lines(order))
     yield f"        now: {fate}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from . import applications
 from .cluster import Cluster
 from .errors import Expired, GuardFailed, RescueError, TransportError
 from .model import APPLICATION, JSON, Key
@@ -48,6 +47,18 @@ def refresh(
             return app
     _withdraw(cluster, key)
     return None
+
+
+def wake(cluster: Cluster, key: Key) -> None:
+    """Ask for a comparison without waiting: Argo CD does not notice by itself that a window opened.
+
+    Best effort: without it the next periodic comparison does the same, minutes later
+    (argo-cd#21692).
+    """
+    try:
+        _request(cluster, key, cluster.get(APPLICATION, key.namespace, key.name), "normal")
+    except RescueError:
+        return
 
 
 def _request(cluster: Cluster, key: Key, app: JSON, value: str) -> JSON:

@@ -147,6 +147,14 @@ class Record:
 # -- writing
 
 
+MAX_TEXT = 4096
+"""Characters of a reason, an argument, a name; what is longer is cut on writing and refused on reading."""
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
 def _step(step: str | Match) -> JSON:
     if isinstance(step, str):
         return step
@@ -190,11 +198,11 @@ def to_line(record: Record) -> str:
         body = {
             "begin": {
                 "verb": c.verb,
-                "argv": list(c.argv),
-                "actor": c.actor,
-                "host": c.host,
+                "argv": [_clip(word) for word in c.argv],
+                "actor": _clip(c.actor),
+                "host": _clip(c.host),
                 "started": _time(c.started),
-                "reason": c.reason,
+                "reason": _clip(c.reason),
                 "argocdNamespace": c.argocd_namespace,
                 "argocdVersion": c.argocd_version,
                 "undoes": list(c.undoes),
@@ -209,7 +217,7 @@ def to_line(record: Record) -> str:
                 "number": c.number,
                 "ref": _ref(e.ref),
                 "role": e.role.value,
-                "reason": e.reason,
+                "reason": _clip(e.reason),
                 "named": e.named,
                 "changes": [change_json(x) for x in e.changes],
             }
@@ -223,13 +231,17 @@ def to_line(record: Record) -> str:
                 "id": o.id,
                 "operation": o.operation,
                 "kind": o.kind.name,
-                "reason": o.reason,
+                "reason": _clip(o.reason),
                 "named": o.named,
             }
         }
     elif isinstance(c, Outcome):
         body = {
-            "outcome": {"of": {str(k): v for k, v in c.of.items()}, "detail": c.detail, "at": _time(c.at)}
+            "outcome": {
+                "of": {str(k): v for k, v in c.of.items()},
+                "detail": _clip(c.detail),
+                "at": _time(c.at),
+            }
         }
     elif isinstance(c, Settled):
         body = {
@@ -267,7 +279,7 @@ def to_line(record: Record) -> str:
 # -- reading
 
 
-def _text(value: JSON, limit: int = 4096) -> str:
+def _text(value: JSON, limit: int = MAX_TEXT) -> str:
     if not isinstance(value, str) or len(value) > limit:
         raise Untrusted("a text is missing or too long")
     return value
@@ -564,3 +576,16 @@ def next_id(records: Sequence[Record], writer: str) -> str:
     """Name the next record of an entry: after all that were seen, unique by its writer (6 hex digits)."""
     last = max((int(r.id[:5]) for r in records), default=0)
     return f"{last + 1:05d}-{writer}"
+
+
+def neighbours(entries: Iterable[Entry], ref: Ref, undone: Iterable[str]) -> list[merge.Neighbour]:
+    """Return what entries other than those being undone did to one object, for `merge.fold`."""
+    ids = set(undone)
+    return [
+        merge.Neighbour(change, stands=(n, i) not in entry.settled)
+        for entry in entries
+        if entry.id not in ids and not entry.begin.undoes
+        for n, edit in entry.edits()
+        if edit.ref == ref and entry.outcomes.get(n) not in ("not-applied", "conflict")
+        for i, change in enumerate(edit.changes)
+    ]

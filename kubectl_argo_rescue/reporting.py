@@ -27,7 +27,21 @@ from .entries import (
     who,
 )
 from .handback import Evidence
-from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, Match, Path, Ref, Role, Snapshot
+from .model import (
+    ABSENT,
+    JSON,
+    Change,
+    Edit,
+    FieldChange,
+    Key,
+    Match,
+    Order,
+    OrderKind,
+    Path,
+    Ref,
+    Role,
+    Snapshot,
+)
 from .narration import change_text, outcome_text
 from .output import change_lines
 from .planning import COMMAND
@@ -217,10 +231,20 @@ def _app_events(app: JSON, name: str, first: datetime) -> Iterator[Event]:
 
 def _mitigations(written: Sequence[Entry], live: Live) -> Iterator[Mitigation]:
     last: dict[Ref, tuple[Entry, Edit]] = {}
+    rolled: dict[Ref, tuple[Entry, Order]] = {}
     for entry in written:
         for number, edit in entry.edits():
             if edit.role is Role.VERSION and entry.outcomes.get(number) == "applied":
                 last[edit.ref] = (entry, edit)
+        for number, order in entry.orders():
+            if order.kind is OrderKind.ROLLBACK and entry.outcomes.get(number) == "applied":
+                rolled[order.ref] = (entry, order)
+    for ref, (entry, order) in rolled.items():
+        if ref not in last:
+            app = live.get(ref.key)
+            synced = _done_at(app, order) if app is not None else None
+            healthy = _healthy_at(app, synced, must_match=False) if synced else None
+            yield Mitigation(ref.key, one_line(order.reason), entry.begin.started, synced, healthy)
     for ref, (entry, edit) in last.items():
         versions = _versions(edit)
         started = entry.begin.started
@@ -256,8 +280,16 @@ def _synced_at(app: JSON, versions: Sequence[str], since: datetime) -> datetime 
     return None
 
 
-def _healthy_at(app: JSON, synced: datetime) -> datetime | None:
-    if applications.health_status(app) != "Healthy" or not applications.is_compared(app):
+def _done_at(app: JSON, order: Order) -> datetime | None:
+    state = (app.get("status") or {}).get("operationState") or {}
+    if applications.own_id(state.get("operation")) != order.id or state.get("phase") != "Succeeded":
+        return None
+    return applications.parse_time(state.get("finishedAt"))
+
+
+def _healthy_at(app: JSON, synced: datetime, *, must_match: bool = True) -> datetime | None:
+    # After a rollback the spec still asks for the broken version.
+    if applications.health_status(app) != "Healthy" or (must_match and not applications.is_compared(app)):
         return None
     health = (app.get("status") or {}).get("health") or {}
     since = applications.parse_time(health.get("lastTransitionTime"))
@@ -275,7 +307,7 @@ def _owed(
     wanted = set(pinned(chosen))
     pins: dict[Ref, dict[str, list[tuple[Entry, FieldChange]]]] = {}
     for entry in sorted(entries, key=lambda e: (e.begin.started, e.id)):
-        for number, index, edit, change in entry.unsettled():
+        for number, _, edit, change in entry.unsettled():
             if edit.role is not Role.VERSION or edit.ref.key not in wanted or entry.begin.undoes:
                 continue
             if isinstance(change, FieldChange) and (
@@ -368,7 +400,8 @@ def manifest_patch(obj: JSON, changes: Sequence[FieldChange]) -> list[str]:
         # A copy without shared parts, which YAML would write as anchors.
         text = yaml.safe_dump(json.loads(json.dumps(doc)), sort_keys=False, allow_unicode=True, width=10_000)
         sides.append(text.splitlines())
-    return list(difflib.unified_diff(*sides, lineterm="", n=10_000))[3:]
+    before, after = sides
+    return list(difflib.unified_diff(before, after, lineterm="", n=10_000))[3:]
 
 
 def _put(doc: dict[str, JSON], path: Path, value: JSON, obj: JSON) -> None:
@@ -446,7 +479,7 @@ def markdown(report: Report, where: str) -> Iterator[str]:
         for number, order in entry.orders():
             yield ""
             outcome = outcome_text(entry, number, "not known")
-            yield f"Ordered: {_md(str(order.ref))}, {_md(order.reason)}: {outcome}"
+            yield f"{_md(str(order.ref))}: {order.kind.value}, {_md(order.reason)} ({outcome})"
     yield ""
     yield "## Owed to git"
     yield ""

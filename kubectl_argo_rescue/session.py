@@ -8,16 +8,30 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from types import TracebackType
 
-from . import patches
-from .cluster import Cluster, Failed
+from . import patches, planning
+from .cluster import Cluster, Done, Failed
 from .engine import ACTIONS, Engine, Run, action_of, ops_of
 from .errors import ExitStatus, Forbidden, RefusedError, RescueError
 from .flags import Common, Writing
 from .journal import ClusterHome, Journal, LocalHome, state_home
-from .model import BY_KIND, JSON, EditResult, Key, Order, Result, Role, Snapshot, Verdict
+from .model import (
+    APPPROJECT,
+    BY_KIND,
+    JSON,
+    EditResult,
+    FieldChange,
+    Key,
+    Order,
+    Result,
+    Role,
+    Snapshot,
+    Verdict,
+)
 from .output import STATUS_WORDS, Printer, Streams, standard_streams
 from .planning import COMMAND, Plan
 from .records import Begin, Content
@@ -77,6 +91,28 @@ class Session(AbstractContextManager["Session"]):
         argocd = self.reading.snapshot.argocd
         self.reader.twins(argocd, key)
         self.reading.snapshot = self.reader.snapshot(argocd)
+
+    def read_what_windows_touch(self, key: Key) -> None:
+        """Read what a window edit for this app may concern: its twins, and all apps of shared windows."""
+        assert self.reading is not None
+        self.read_twins(key)
+        snapshot = self.reading.snapshot
+        edits = planning.window_edits(snapshot, snapshot.objects[key])
+        if any(isinstance(c, FieldChange) for e in edits for c in e.changes):
+            self.reader.scan(snapshot.argocd)
+            self.reading.snapshot = self.reader.snapshot(snapshot.argocd)
+
+    def reread_projects(self) -> Snapshot:
+        """Read the AppProjects of the snapshot again."""
+        assert self.reading is not None
+        old = self.reading.snapshot
+        keys = [k for k in old.objects if k.kind == "AppProject"]
+        got = self.cluster.gather_outcomes(
+            *[partial(self.cluster.get, APPPROJECT, k.namespace, k.name) for k in keys]
+        )
+        fresh = {k: o.value for k, o in zip(keys, got, strict=True) if isinstance(o, Done)}
+        self.reading.snapshot = replace(old, objects={**old.objects, **fresh}, now=self.now())
+        return self.reading.snapshot
 
     def header(self) -> None:
         """Say in one line where every write will go: context, server, user, Argo CD."""

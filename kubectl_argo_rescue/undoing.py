@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from . import applications, handback, merge, patches, planning, probing
+from . import applications, handback, merge, patches, probing
 from .durations import human
 from .engine import Engine, Run
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError, TimedOut

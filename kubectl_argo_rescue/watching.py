@@ -220,9 +220,12 @@ def run(session: Session, expectation: Expectation, timeout: float | None) -> En
     def hint(app: JSON) -> str:
         snapshot = replace(reading.snapshot, now=session.now())
         automatic = applications.is_auto_sync_on(app)
-        verdict = planning.judge(snapshot, app, manual=not automatic)
-        if not verdict.can_sync:
-            return planning.blocked_text(snapshot, app, verdict)
+        if not planning.judge(snapshot, app, manual=not automatic).can_sync:
+            # Somebody may have opened it since: look again before saying so.
+            snapshot = session.reread_projects()
+            verdict = planning.judge(snapshot, app, manual=not automatic)
+            if not verdict.can_sync:
+                return planning.blocked_text(snapshot, app, verdict)
         if automatic:
             return ""
         return f"auto-sync is off and nothing is ordered: {COMMAND} sync {name}"

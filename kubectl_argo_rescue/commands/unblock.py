@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from .. import planning
+from .. import planning, probing
 from ..flags import Common, Verb, Writing, common_options, only_option, writing_options
+from ..model import Key, Role
+from ..records import Entry
 from ..session import Session
 
 
@@ -28,6 +30,19 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
     with Session(common) as session:
         reading = session.read([app])
         key = reading.targets[0]
-        session.read_twins(key)
+        session.read_what_windows_touch(key)
         _, result = session.carry_out(lambda s: planning.plan_unblock(s, key, only=only), writing)
+        if result.entry and not result.exit_status and is_pinned(key, session.journal.read().entries):
+            # Its version is ours already: let Argo CD notice at once that nothing stops it now.
+            probing.wake(session.cluster, key)
         return session.finish(result)
+
+
+def is_pinned(key: Key, entries: tuple[Entry, ...]) -> bool:
+    """Whether an open entry has pinned this Application."""
+    return any(
+        edit.ref.key == key and edit.role is Role.VERSION
+        for entry in entries
+        if entry.is_open
+        for _, _, edit, _ in entry.unsettled()
+    )

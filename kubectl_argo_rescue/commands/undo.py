@@ -97,7 +97,7 @@ def choose(
             raise NotFound(f"no entry is about {word!r}", "see them all: kubectl argo-rescue log", status=404)
         keys.append(key)
         chosen.update((e.id, e) for e in found)
-    if keys and len(keys) < len([w for w in what]):
+    if keys and len(keys) < len(what):
         raise UsageError("entries and applications cannot be undone in one call", "name one kind of them")
     return list(chosen.values()), keys
 

@@ -14,6 +14,7 @@ from ..flags import Common, Verb, common_options
 from ..model import APPLICATION, APPPROJECT, JSON, Key, Result, ref_of
 from ..output import STATUS_WORDS, columns, resource_name
 from ..planning import display_name
+from ..planning import projects as projects_of
 from ..session import Session
 from ..verdicts import AppVerdict, WindowLine, judge_apps, line_json, lines_of, short, verdict_json
 
@@ -45,15 +46,15 @@ def command(common: Common, apps: tuple[str, ...], all_namespaces: bool) -> int:
 def _named(session: Session, names: Sequence[str]) -> tuple[list[JSON], list[AppVerdict]]:
     reading = session.read(names)
     snapshot = reading.snapshot
-    projects = [o for k, o in snapshot.objects.items() if k.kind == "AppProject"]
     unreadable = frozenset(k.name for k in session.reader.unreadable if k.kind == "AppProject")
     found = [snapshot.objects[key] for key in reading.targets]
+    projects = projects_of(snapshot)
     return found, judge_apps(found, projects, snapshot.argocd, snapshot.now, unreadable=unreadable)
 
 
 def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[AppVerdict]]:
-    reading = session.read([])
-    argocd = reading.snapshot.argocd
+    snapshot = session.read([]).snapshot
+    argocd = snapshot.argocd
     namespace = "" if all_namespaces else session.common.namespace
     cluster = session.cluster
     found, projects = cluster.gather(
@@ -63,7 +64,7 @@ def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[AppVe
         lambda: cluster.list(APPPROJECT, argocd.namespace),
     )
     found = sorted(found, key=lambda app: ref_of(app).key)
-    return found, judge_apps(found, projects, argocd, session.now())
+    return found, judge_apps(found, projects, argocd, snapshot.now)
 
 
 def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:

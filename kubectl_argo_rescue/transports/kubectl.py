@@ -295,8 +295,8 @@ def proxy_fault(said: str) -> TransportError:
     lasting = bool(_LASTING.search(first))
     hint = ""
     if "getting credentials" in first:
-        # client-go puts the plugin's installHint last.
-        hint = paragraphs[-1] if len(paragraphs) > 1 else ""
+        # client-go puts the plugin's installHint last, after words of its own.
+        hint = paragraphs[-1] if len(paragraphs) > 1 and not _ADVICE.match(paragraphs[-1].encode()) else ""
         cause = first.removeprefix("getting credentials: ")
         if cause.startswith("decoding stdout"):
             cause = "the exec plugin gave no ExecCredential"
@@ -572,7 +572,7 @@ class _Proxy:
     def _read_until_serving(self, deadline: _Deadline) -> None:
         assert self._process.stdout is not None
         out = self._process.stdout.fileno()
-        said = b""
+        text = b""
         while True:
             try:
                 readable = select.select([out], [], [], deadline.remaining())[0]
@@ -581,17 +581,26 @@ class _Proxy:
             data = os.read(out, 4096) if readable else b""
             if readable and not data:
                 break
-            said += data
-            if _SERVING in said and said.endswith(b"\n"):
+            text += data
+            if _SERVING in text and text.endswith(b"\n"):
                 return
-            if said and not _SERVING.startswith(said[: len(_SERVING)]):
+            if text and not _SERVING.startswith(text[: len(_SERVING)]):
                 # kubectl asks for user name and password here, where the kubeconfig has none.
-                _write_all(2, said)
-                said = b""
+                _write_all(2, text)
+                text = b""
         self._process.wait()
         self._stderr.finish()
+        said = _said(self._stderr.tail)
+        if said == "EOF":
+            # kubectl asked for a user name, and our stdin is at its end.
+            raise TransportError(
+                "the kubeconfig has no credentials for this context",
+                "see --user, --token and kubectl config view",
+                sent=False,
+                lasting=True,
+            )
         raise TransportError(
-            _said(self._stderr.tail) or f"kubectl proxy exited with status {self._process.returncode}",
+            said or f"kubectl proxy exited with status {self._process.returncode}",
             sent=False,
             lasting=True,
         )
@@ -746,8 +755,16 @@ def _write_all(fd: int, data: bytes) -> None:
 # Go's log and klog write these for every request that fails; the same text reaches us as the
 # answer, and our message says it once.
 _NOISE: Final = re.compile(
-    rb"proxy_server\.go:|cert_rotation\.go:|upgradeaware\.go:|httputil: ReverseProxy|Error while proxying request"
+    rb"proxy_server\.go:|cert_rotation\.go:|upgradeaware\.go:|httputil: ReverseProxy|"
+    rb"Error while proxying request"
 )
+# What client-go adds, below the log line, about a plugin that is not installed.
+_ADVICE: Final = re.compile(
+    rb"\s*(?:It looks like you are trying to use a client-go credential plugin|"
+    rb"To learn more about this feature, consult|https://kubernetes\.io/docs/reference/access-authn)"
+)
+# With these kubectl gives up before it serves.
+_GIVES_UP: Final = (b"error: ", b"Error in configuration")
 _TAIL: Final = 8192
 
 
@@ -760,6 +777,7 @@ class _Stderr:
     def __init__(self) -> None:
         self.tail = b""
         self.serving = False
+        self._quiet = False
         self._stop_r, self._stop_w = os.pipe()
         self._reader, self.child_end = _terminal_pair() if os.isatty(2) else os.pipe()
         self._thread = threading.Thread(target=self._forward, name="kubectl-stderr", daemon=True)
@@ -806,15 +824,25 @@ class _Stderr:
 
     def _pass_on(self, text: bytes) -> bytes:
         *lines, rest = text.split(b"\n")
-        _write_all(2, b"".join(line + b"\n" for line in lines if not self._is_ours(line)))
-        if _may_be_log(rest) or (not self.serving and b"error: ".startswith(rest[:7])):
+        _write_all(2, b"".join(line + b"\n" for line in lines if not self._is_said_by_us(line)))
+        if _may_be_log(rest) or (rest and not self.serving and self._may_give_up(rest)):
             return rest
         _write_all(2, rest)
         return b""
 
-    def _is_ours(self, line: bytes) -> bool:
+    def _is_said_by_us(self, line: bytes) -> bool:
         """Whether our own error message will say this line."""
-        return bool(_NOISE.search(line)) or (not self.serving and line.startswith(b"error: "))
+        if not self.serving:
+            self._quiet = self._quiet or line.startswith(_GIVES_UP)
+            return self._quiet or bool(_NOISE.search(line))
+        # The log of a failed request may go on over several lines.
+        self._quiet = bool(_NOISE.search(line)) or (
+            self._quiet and (not line.strip() or bool(_ADVICE.match(line)))
+        )
+        return self._quiet
+
+    def _may_give_up(self, text: bytes) -> bool:
+        return self._quiet or any(start.startswith(text[: len(start)]) for start in _GIVES_UP)
 
 
 _LOG_START: Final = re.compile(rb"(?:[EWIF]\d{4} |\d{4}/\d\d/\d\d )")

@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -188,6 +189,7 @@ class PackageTransport:
                 retries=urllib3.Retry(0, redirect=False, raise_on_status=False),
                 redirect=False,
                 preload_content=False,
+                enforce_content_length=True,
             )
 
     def _ready(self) -> tuple[Any, _Credentials]:
@@ -819,11 +821,13 @@ def _faults(method: str, path: str, seconds: float) -> Iterator[None]:
 def _fault(error: BaseException, method: str, path: str, seconds: float) -> TransportError:
     from urllib3 import exceptions
 
-    text = one_line(str(error), 200)
+    # urllib3 begins with the connection object's own name.
+    text = re.sub(r"^HTTPS?Connection(?:Pool)?\([^)]*\): ", "", one_line(str(error), 200))
     if isinstance(error, exceptions.ProxyError):
         return TransportError(f"the proxy does not let us through: {text}", sent=False)
     if isinstance(error, exceptions.NewConnectionError | exceptions.ConnectTimeoutError):
-        return TransportError(f"cannot reach the API server: {text}", sent=False)
+        unknown = "Failed to resolve" in text
+        return TransportError(f"cannot reach the API server: {text}", sent=False, lasting=unknown)
     if isinstance(error, exceptions.SSLError | ssl.SSLError):
         untrusted = "CERTIFICATE" in text.upper()
         return TransportError(
@@ -837,10 +841,16 @@ def _fault(error: BaseException, method: str, path: str, seconds: float) -> Tran
 
 
 def _chunks(answer: Any, deadline: float | None) -> Iterator[bytes]:
+    if not hasattr(answer, "read1"):  # urllib3 1.26
+        for data in answer.stream(_CHUNK):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError
+            yield data
+        return
     while True:
         if deadline is not None and time.monotonic() >= deadline:
             raise TimeoutError
-        data = answer.read1(_CHUNK) if hasattr(answer, "read1") else answer.read(_CHUNK)
+        data = answer.read1(_CHUNK)
         if not data:
             return
         yield data

@@ -185,7 +185,7 @@ simple(
 )
 simple("certificate file missing", lambda r: r.write({**r.alice(), "client-certificate": "/nowhere"}))
 simple(
-    "data that is no base64", lambda r: r.write({**r.alice(), "client-certificate-data": "%%%not base64%%%"})
+    "data that is no base64", lambda r: r.write({"client-certificate-data": "%%%", "client-key-data": "%%%"})
 )
 simple(
     "certificate and key of two users",

@@ -462,6 +462,41 @@ def test_what_kubectl_rejects_is_said_once_and_at_once(
     assert capfd.readouterr().err == ""
 
 
+def test_what_a_plugin_says_beside_its_work_is_passed_on(
+    server: TlsServer, kubectl: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plugin = script(
+        tmp_path / "login",
+        "printf 'E' >&2; printf 'nter the code 1234: ' >&2; echo 'E0000 is no log' >&2\n"
+        f"echo '{credential('x')}'",
+    )
+    config = kubeconfig(tmp_path / "config", cluster_of(server), exec_user(plugin))
+    with closing(KubectlTransport(Connection(kubeconfig=str(config)), kubectl)) as opened:
+        opened.request("GET", PATH)
+    assert capfd.readouterr().err == "Enter the code 1234: E0000 is no log\n"
+
+
+def test_a_missing_plugin_is_reported_once(
+    server: TlsServer, kubectl: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = kubeconfig(tmp_path / "config", cluster_of(server), exec_user("no-such-plugin"))
+    with closing(KubectlTransport(Connection(kubeconfig=str(config)), kubectl)) as opened:
+        with pytest.raises(TransportError) as caught:
+            opened.request("GET", PATH)
+    assert "no-such-plugin not found" in caught.value.message
+    assert caught.value.hint == ""
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("user", [{}, None])
+def test_a_context_without_credentials(server: TlsServer, kubectl: str, tmp_path: Path, user: JSON) -> None:
+    config = kubeconfig(tmp_path / "config", cluster_of(server), user)
+    with closing(KubectlTransport(Connection(kubeconfig=str(config)), kubectl)) as opened:
+        with pytest.raises(TransportError, match="no credentials for this context"):
+            opened.request("GET", PATH)
+    assert server.seen == []
+
+
 def test_a_kubectl_that_cannot_be_run(config: Path, tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="cannot run"):
         KubectlTransport(Connection(kubeconfig=str(config)), str(tmp_path / "kubectl"))

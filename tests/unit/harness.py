@@ -24,6 +24,8 @@ import pytest
 
 from kubectl_argo_rescue import cli, session
 from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
+from kubectl_argo_rescue.model import NAMESPACE
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 
@@ -122,3 +124,9 @@ class Run:
         clock = self._clock()
         assert isinstance(clock, SteppedClock), f"this would sleep for {seconds} s: use a SteppedClock"
         clock.advance(seconds)
+
+    def journal(self, api: InMemoryApi, laptop: str = "laptop", namespace: str = "argocd") -> Journal:
+        """The journal of a laptop, to write what no command line writes, and to read it."""
+        uid = api.get(NAMESPACE, "", "kube-system")["metadata"]["uid"]
+        folder = self.state_home(laptop) / "kubectl-argo-rescue" / uid
+        return Journal(LocalHome([folder]), ClusterHome(Cluster(api), namespace))

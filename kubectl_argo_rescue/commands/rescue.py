@@ -1,0 +1,75 @@
+"""`rescue`: everything between a broken application and a good version that stays."""
+
+from __future__ import annotations
+
+import click
+
+from .. import planning
+from ..errors import UsageError
+from ..flags import Common, Duration, Verb, Writing, common_options, only_option, writing_options
+from ..rescuing import Rescuing
+from ..session import Session, new_order_id
+
+
+@click.command("rescue", cls=Verb)
+@click.argument("app", metavar="APP")
+@click.argument("version", metavar="[VERSION]", required=False)
+@click.option(
+    "--source", default=None, metavar="NAME_OR_INDEX", help="Which of several sources; the first is 0."
+)
+@click.option("--whole-source", is_flag=True, help="Take the whole old source back, not only its version.")
+@click.option("--pause-only", is_flag=True, help="Only stop Argo CD from acting, to work with kubectl.")
+@click.option("--no-wait", is_flag=True, help="Do not watch to the end.")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default="10m",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to watch; 0 is for ever.",
+)
+@only_option
+@common_options
+@writing_options
+def command(
+    common: Common,
+    writing: Writing,
+    app: str,
+    version: str | None,
+    source: str | None,
+    whole_source: bool,
+    pause_only: bool,
+    no_wait: bool,
+    timeout: float | None,
+    only: bool,
+) -> int:
+    r"""Bring an application back to a good version, and see that it stays.
+
+    Without VERSION the last good one of its own history. Whoever would revert the change is found
+    and paused first, an operation in the way is ended, the windows that stop it are opened for it
+    alone, and the rollout is watched to a proven result. Everything is saved first.
+
+    \b
+    Examples:
+      kubectl argo-rescue rescue traefik
+      kubectl argo-rescue rescue traefik 2.4.1 --reason INC-4711 --yes
+      kubectl argo-rescue rescue traefik --dry-run=server
+      kubectl argo-rescue rescue traefik --pause-only
+    """
+    if pause_only and version:
+        raise UsageError("--pause-only takes no version", "leave one of them out")
+    order_id = new_order_id()
+    with Session(common) as session:
+        reading = session.read([app])
+        key = reading.targets[0]
+        session.read_what_windows_touch(key)
+        rescuing = Rescuing(
+            session,
+            key,
+            lambda s: planning.plan_rescue(
+                s, key, version, order_id=order_id, actor=reading.actor, reason=writing.reason,
+                source=source, only=only, pause_only=pause_only, whole_source=whole_source,
+            ),
+            writing,
+        )  # fmt: skip
+        return session.finish(rescuing.run(wait=not no_wait, timeout=timeout))

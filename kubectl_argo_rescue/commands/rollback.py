@@ -1,0 +1,60 @@
+"""`rollback`: an operation from history, that works with auto-sync on and stays."""
+
+from __future__ import annotations
+
+import click
+
+from .. import planning
+from ..flags import Common, Verb, Writing, common_options, only_option, waiting_options, writing_options
+from ..session import Session, new_order_id
+from ..watching import watch_after
+
+
+@click.command("rollback", cls=Verb)
+@click.argument("app", metavar="APP")
+@click.option(
+    "--to",
+    default=None,
+    metavar="ID_OR_VERSION",
+    help="Which deployment of the history; the last good one by default.",
+)
+@click.option("--prune", is_flag=True, help="Delete what the old version does not have.")
+@waiting_options
+@only_option
+@common_options
+@writing_options
+def command(
+    common: Common,
+    writing: Writing,
+    app: str,
+    to: str | None,
+    prune: bool,
+    wait: bool,
+    timeout: float | None,
+    only: bool,
+) -> int:
+    r"""Deploy a version from the application's history, and keep it there.
+
+    Auto-sync is paused first, and whoever would turn it on again, since it would move forward at
+    once. The spec stays as it is: pin changes that. As with Argo CD's own rollback, hooks do not run.
+
+    \b
+    Examples:
+      kubectl argo-rescue rollback traefik
+      kubectl argo-rescue rollback traefik --to 2.4.1 --wait
+      kubectl argo-rescue rollback traefik --to 12
+    """
+    order_id = new_order_id()
+    with Session(common) as session:
+        reading = session.read([app])
+        key = reading.targets[0]
+        plan, result = session.carry_out(
+            lambda s: planning.plan_rollback(
+                s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, to=to, only=only,
+                prune=prune,
+            ),
+            writing,
+        )  # fmt: skip
+        if wait and writing.dry_run == "none" and not result.exit_status:
+            result = watch_after(session, key, plan, result, timeout)
+        return session.finish(result)

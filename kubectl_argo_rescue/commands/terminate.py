@@ -1,0 +1,52 @@
+"""`terminate`: the end of an operation, and the truth about it."""
+
+from __future__ import annotations
+
+import click
+
+from ..flags import Common, Duration, Verb, Writing, common_options, only_option, writing_options
+from ..rescuing import Terminating
+from ..session import Session
+
+
+@click.command("terminate", cls=Verb)
+@click.argument("app", metavar="APP")
+@click.option("--force", is_flag=True, help="Clear it by hand, where no controller ends it.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for its end.")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default="1m",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to wait for its end.",
+)
+@only_option
+@common_options
+@writing_options
+def command(
+    common: Common,
+    writing: Writing,
+    app: str,
+    force: bool,
+    no_wait: bool,
+    timeout: float | None,
+    only: bool,
+) -> int:
+    r"""End the operation in progress, and wait until it has ended.
+
+    Nothing of it is applied any more. Where a sync window keeps it from ending, as in Argo CD up
+    to 3.5, the window is opened after that, and put back. An operation that nobody runs any more is
+    cleared.
+
+    \b
+    Examples:
+      kubectl argo-rescue terminate traefik
+      kubectl argo-rescue terminate traefik --force
+    """
+    with Session(common) as session:
+        key = session.read([app]).targets[0]
+        session.read_what_windows_touch(key)
+        terminating = Terminating(session, key, writing)
+        result = terminating.run(wait=not no_wait, timeout=timeout or 3600.0, force=force, only=only)
+        return session.finish(result)

@@ -1,0 +1,777 @@
+"""What is wrong with Argo CD and with an application, and who would fight an edit of it. Pure.
+
+From what was read, the journal's open entries and what surrounds Argo CD to a picture as values;
+`screens` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final
+
+from . import applications, applicationsets, merge, owners, planning
+from .applications import Deployment, Operation
+from .durations import DurationError, human, parse_span
+from .entries import Now, change_now, newest_first, one_line
+from .entries import who as who_wrote
+from .model import ABSENT, JSON, ArgoCD, Change, Edit, FieldChange, Key, Role, Snapshot, ref_of
+from .records import Entry
+from .verdicts import AppVerdict, judge_apps
+
+REFRESH: Final = "argocd.argoproj.io/refresh"
+PICK_UP: Final = timedelta(seconds=60)
+"""How long a live controller may leave an operation or a refresh annotation untouched."""
+
+
+# -- Argo CD's own parts
+
+
+class Life(Enum):
+    """How a part of Argo CD is."""
+
+    ALIVE = "alive"
+    PARTLY = "partly"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+_MEANS: Final[Mapping[str, str]] = {
+    "application-controller": "nothing reconciles: no sync, no operation and no refresh is carried out; "
+    "edits of a spec are possible but change nothing that runs",
+    "repo-server": "nothing can be rendered or compared: sync becomes Unknown, auto-sync stands still and "
+    "operations end in Error",
+    "redis": "it is slower, and the resource trees of the UI and of --core are missing; syncing goes on",
+    "applicationset-controller": "ApplicationSets generate nothing and put nothing back",
+    "server": "UI, API, CLI and webhooks do not answer; syncing goes on",
+    "dex-server": "nobody can log in by SSO; syncing goes on",
+    "notifications-controller": "no notifications are sent; syncing goes on",
+    "commit-server": "nothing is hydrated; syncing goes on",
+}
+_ALWAYS: Final = ("application-controller", "repo-server", "redis", "applicationset-controller", "server")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of Argo CD: alive or dead, and what follows from it."""
+
+    name: str
+    life: Life
+    ready: int = 0
+    wanted: int = 0
+    means: str = ""
+    """What its death means; empty while it lives."""
+    label: str = ""
+    """Its `app.kubernetes.io/name`, which the argocd CLI looks for."""
+
+
+def parts_of(workloads: Iterable[JSON], namespace: str) -> tuple[Part, ...]:
+    """Judge Argo CD's parts by their workloads. One that is not found is unknown, never dead."""
+    found: dict[str, list[JSON]] = {}
+    for o in workloads:
+        labels = o["metadata"].get("labels") or {}
+        component = labels.get("app.kubernetes.io/component", "")
+        if o["metadata"].get("namespace") == namespace and component in _MEANS:
+            found.setdefault(component, []).append(o)
+    names = [*_ALWAYS, *(n for n in _MEANS if n in found and n not in _ALWAYS)]
+    return tuple(_part(name, found.get(name, [])) for name in names)
+
+
+def _part(name: str, workloads: Sequence[JSON]) -> Part:
+    if not workloads:
+        return Part(name, Life.UNKNOWN)
+    # The dynamic distribution leaves an empty StatefulSet beside the controller's Deployment.
+    used = [o for o in workloads if (o.get("spec") or {}).get("replicas", 1) != 0]
+    ready = sum((o.get("status") or {}).get("readyReplicas") or 0 for o in used)
+    wanted = sum((o.get("spec") or {}).get("replicas", 1) for o in used)
+    label = (workloads[0]["metadata"].get("labels") or {}).get("app.kubernetes.io/name", "")
+    means = _MEANS[name]
+    if not used:
+        return Part(name, Life.DEAD, 0, 0, f"scaled to 0: {means}", label)
+    if any(not (o.get("status") or {}).get("readyReplicas") for o in used):
+        # With redis-ha one of two workloads without a pod is enough to break it.
+        return Part(name, Life.DEAD, ready, wanted, means, label)
+    if ready < wanted:
+        some = "the clusters of its missing shards may be frozen" if name == _ALWAYS[0] else "it may be slow"
+        return Part(name, Life.PARTLY, ready, wanted, some, label)
+    return Part(name, Life.ALIVE, ready, wanted, "", label)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stands around Argo CD: its settings, the Service of its API, who may not be asked."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """The data of argocd-cm."""
+    service: str = ""
+    """Name of the Service of argocd-server; empty where there is none, or it may not be read."""
+    port: int = 443
+    endpoints: int | None = None
+    """Ready endpoints of that Service; None where that is not known."""
+    context: str = ""
+    """The user's --context, for commands that are printed."""
+    kubeconfig: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detour:
+    """How to reach Argo CD's API although its address does not answer."""
+
+    why: str
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether Argo CD reconciles at all, part by part."""
+
+    reconciling: bool | None
+    """None where nothing tells."""
+    text: str
+    parts: tuple[Part, ...]
+    detour: Detour
+    newest: datetime | None = None
+    """The newest comparison of any Application that was read."""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What one Application tells about the controller that serves it."""
+
+    name: str
+    reconciled: datetime | None
+    unanswered: str = ""
+    """An operation or a refresh request that nobody took up, in one phrase."""
+
+
+def written_at(obj: JSON, *path: str) -> datetime | None:
+    """Say when a field was last written, as its manager's entry tells; None where nothing does."""
+    found: list[datetime] = []
+    for entry in obj["metadata"].get("managedFields") or ():
+        node = entry.get("fieldsV1")
+        for step in path:
+            node = node.get(f"f:{step}") if isinstance(node, dict) else None
+        at = applications.parse_time(entry.get("time"))
+        if node is not None and at is not None:
+            found.append(at)
+    return max(found, default=None)
+
+
+def trace_of(app: JSON, argocd: ArgoCD, now: datetime) -> Trace:
+    """Read what an Application tells about its controller; one that is not served tells nothing."""
+    name = planning.display_name(applications.key_of(app), argocd)
+    if not planning.served(app, argocd) or applications.is_skipping_reconcile(app):
+        return Trace(name, None)
+    unanswered = ""
+    operation = applications.operation(app)
+    if operation.present and not operation.phase:
+        at = written_at(app, "operation")
+        if at is not None and now - at > PICK_UP:
+            unanswered = f"the operation of {name} has not been picked up for {human(now - at)}"
+    if not unanswered and REFRESH in (app["metadata"].get("annotations") or {}):
+        at = written_at(app, "metadata", "annotations", REFRESH)
+        if at is not None and now - at > PICK_UP:
+            unanswered = f"the refresh of {name} has not been answered for {human(now - at)}"
+    return Trace(name, applications.reconciled_at(app), unanswered)
+
+
+def stale_after(settings: Mapping[str, str], argocd: ArgoCD) -> timedelta | None:
+    """Say how old the newest comparison may be; None where the timer is off.
+
+    Argo CD: cmd/argocd-application-controller; 120 s and 60 s of jitter, up to 2.14 180 s.
+    """
+    old = argocd.version is not None and not argocd.version.at_least(3, 0)
+    resync = _setting(settings, "timeout.reconciliation", 180 if old else 120)
+    jitter = _setting(settings, "timeout.reconciliation.jitter", 0 if old else 60)
+    return 2 * (resync + jitter) + timedelta(seconds=60) if resync else None
+
+
+def _setting(settings: Mapping[str, str], name: str, default: int) -> timedelta:
+    try:
+        return parse_span(settings[name])
+    except (KeyError, DurationError):
+        return timedelta(seconds=default)
+
+
+def health_of(
+    argocd: ArgoCD, parts: tuple[Part, ...], traces: Iterable[Trace], around: Surroundings, now: datetime
+) -> Health:
+    """Say whether Argo CD reconciles at all: by its parts, and by what the Applications tell."""
+    newest: datetime | None = None
+    unanswered: list[str] = []
+    for trace in traces:
+        if trace.reconciled and (newest is None or trace.reconciled > newest):
+            newest = trace.reconciled
+        if trace.unanswered and len(unanswered) < 3:
+            unanswered.append(trace.unanswered)
+    lives = {p.name: p.life for p in parts}
+    age = now - newest if newest else None
+    limit = stale_after(around.settings, argocd)
+    seen = f"last comparison {human(age)} ago" if age is not None else "no comparison was seen"
+    reconciling: bool | None
+    if lives.get("application-controller") is Life.DEAD:
+        reconciling, text = False, f"NOT reconciling: its application-controller has no ready pod ({seen})"
+    elif lives.get("repo-server") is Life.DEAD:
+        reconciling, text = False, f"NOT reconciling: its repo-server has no ready pod ({seen})"
+    elif age is not None and limit is not None and age > limit:
+        reconciling = False
+        text = f"NOT reconciling: nothing was compared for {human(age)}, though {_pods_say(lives)}"
+    elif unanswered and (age is None or age > PICK_UP):
+        reconciling, text = False, f"probably NOT reconciling ({seen})"
+    elif age is not None and (limit is not None or age <= PICK_UP):
+        reconciling, text = True, f"reconciling ({seen})"
+    else:
+        reconciling, text = None, f"not known to be reconciling ({seen})"
+    return Health(reconciling, text, parts, _detour(argocd, parts, around), newest, tuple(unanswered))
+
+
+def _pods_say(lives: Mapping[str, Life]) -> str:
+    alive = lives.get("application-controller") in (Life.ALIVE, Life.PARTLY)
+    return "its pods are ready" if alive else "its parts are not known to be dead"
+
+
+def _detour(argocd: ArgoCD, parts: Sequence[Part], around: Surroundings) -> Detour:
+    by_name = {p.name: p for p in parts}
+    server = by_name.get("server", Part("server", Life.UNKNOWN))
+    ns = argocd.namespace
+    kubectl = "kubectl"
+    kubectl += f" --kubeconfig {around.kubeconfig}" if around.kubeconfig else ""
+    which = f"set-context {around.context}" if around.context else "set-context --current"
+    kube_context = f" --kube-context {around.context}" if around.context else ""
+    environment = f"KUBECONFIG={around.kubeconfig} " if around.kubeconfig else ""
+    renamed = ""
+    for part, flag in (("redis", "--redis-name"), ("repo-server", "--repo-server-name")):
+        label = by_name[part].label if part in by_name else ""
+        if label and label not in (f"argocd-{part}", "argocd-redis-ha", "argocd-redis-ha-haproxy"):
+            renamed += f" {flag} {label}"
+    core = (
+        f"{kubectl} config {which} --namespace={ns} && {environment}argocd app list --core{kube_context}{renamed}"
+    )
+    if server.life is Life.DEAD:
+        return Detour("argocd-server is dead; the argocd CLI works without it", (core,))
+    if server.life is Life.UNKNOWN and not around.service:
+        return Detour("no argocd-server was found, as in a core install; the argocd CLI works without it", (core,))
+    if around.endpoints == 0:
+        return Detour(
+            f"Service {around.service or 'argocd-server'} has no ready endpoint; the argocd CLI works without it",
+            (core,),
+        )
+    forward = f"{kubectl} port-forward{f' --context {around.context}' if around.context else ''}"
+    forward += f" -n {ns} svc/{around.service or 'argocd-server'} 8080:{around.port}"
+    named = f" --server-name {server.label}" if server.label not in ("", "argocd-server") else ""
+    cli = f"{environment}argocd app list --port-forward --port-forward-namespace {ns}{kube_context}{named}"
+    url = around.settings.get("url", "")
+    counted = f" with {_count(around.endpoints, 'endpoint')}" if around.endpoints is not None else ""
+    return Detour(
+        f"argocd-server is ready{counted}: where {one_line(url) or 'its address'} does not answer, only the way to it "
+        "(ingress, DNS, SSO) is broken. Round it:",
+        (f"{forward}   # then https://localhost:8080", cli, core),
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+# -- pauses
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """That auto-sync is off, and whose doing it is."""
+
+    how: str
+    """ours, by-hand, rolling-sync, or off: nothing tells that it ever was on."""
+    text: str
+    entry: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """A pause that one of our open entries made."""
+
+    entry: Entry
+    change: Change
+
+
+def our_pauses(entries: Iterable[Entry]) -> dict[Key, list[Ours]]:
+    """Return the pauses of open entries that nobody has undone, by object, newest first."""
+    found: dict[Key, list[Ours]] = {}
+    for entry in newest_first([e for e in entries if e.is_open]):
+        for _, _, edit, change in entry.unsettled():
+            if edit.role is Role.PAUSE:
+                found.setdefault(edit.ref.key, []).append(Ours(entry, change))
+    return found
+
+
+def rolling_set_of(app: JSON, rolling: Collection[Key]) -> str:
+    """Name the ApplicationSet whose RollingSync turned auto-sync off, empty where none did."""
+    for r in app["metadata"].get("ownerReferences") or ():
+        key = Key("ApplicationSet", app["metadata"].get("namespace", ""), r.get("name", ""))
+        if r.get("kind") == "ApplicationSet" and key in rolling:
+            return key.name
+    return ""
+
+
+def pause_of(
+    app: JSON, ours: Mapping[Key, Sequence[Ours]], now: datetime, *, rolling: Collection[Key] = ()
+) -> Pause | None:
+    """Say whose pause it is that keeps an Application from syncing by itself; None where it is on."""
+    for mine in ours.get(applications.key_of(app), ()):
+        if merge.judge(mine.change, app) is merge.Standing.OURS:
+            b = mine.entry.begin
+            why = f": {one_line(b.reason)}" if b.reason else ""
+            text = f"paused by entry {mine.entry.id}, {human(now - b.started)} ago, {who_wrote(mine.entry)}{why}"
+            return Pause("ours", text, mine.entry.id)
+    if applications.is_skipping_reconcile(app):
+        return Pause("by-hand", "annotated skip-reconcile by hand: the controller ignores it altogether")
+    if applications.is_auto_sync_on(app):
+        return None
+    if by_set := rolling_set_of(app, rolling):
+        return Pause("rolling-sync", f"auto-sync off, as RollingSync of ApplicationSet {by_set} wants it; no pause")
+    if applications.automated(app) is not ABSENT:
+        return Pause("by-hand", "paused by hand (automated.enabled is false)")
+    last = ((app.get("status") or {}).get("operationState") or {}).get("operation") or {}
+    by = last.get("initiatedBy") or {}
+    if by.get("automated") and not by.get("username"):
+        return Pause("by-hand", "paused by hand: its last sync was automatic, and auto-sync is off now")
+    return Pause("off", "auto-sync off")
+
+
+# -- owners
+
+
+@dataclass(frozen=True, slots=True)
+class Threat:
+    """What an owner would do to one kind of edit."""
+
+    edit: str
+    how_soon: str
+    soon: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One owner of an object, what it would put back, and its own owners."""
+
+    key: Key
+    by: str
+    state: str
+    """there, missing, unreadable, unread or circle."""
+    auto_sync: bool | None = None
+    self_heal: bool = False
+    pause: Pause | None = None
+    threats: tuple[Threat, ...] = ()
+    notes: tuple[str, ...] = ()
+    owners: tuple[Owner, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What every look at an owner needs."""
+
+    snapshot: Snapshot
+    ours: Mapping[Key, Sequence[Ours]]
+    unreadable: Collection[Key]
+    rolling: frozenset[Key]
+
+
+def _owners(
+    view: _View, key: Key, edits: Sequence[tuple[str, Sequence[Change]]], seen: frozenset[Key]
+) -> tuple[Owner, ...]:
+    snapshot = view.snapshot
+    obj = snapshot.objects.get(key)
+    if obj is None:
+        return ()
+    found: list[Owner] = []
+    for owner_key, by in owners.owners_of(snapshot, obj):
+        owner = snapshot.objects.get(owner_key)
+        if owner is None:
+            state = "missing" if owner_key in snapshot.missing else "unread"
+            found.append(Owner(owner_key, by, "unreadable" if owner_key in view.unreadable else state))
+        elif owner_key.kind == "ApplicationSet":
+            found.append(_set_owner(view, owner, owner_key, by, obj, edits, seen | {key}))
+        else:
+            found.append(_app_owner(view, owner, owner_key, by, obj, edits, seen | {key}))
+    return tuple(found)
+
+
+def _app_owner(
+    view: _View,
+    owner: JSON,
+    key: Key,
+    by: str,
+    obj: JSON,
+    edits: Sequence[tuple[str, Sequence[Change]]],
+    seen: frozenset[Key],
+) -> Owner:
+    snapshot = view.snapshot
+    is_on = applications.is_auto_sync_on(owner)
+    frozen = planning.frozen_until(snapshot, owner) if is_on else None
+    threats: list[Threat] = []
+    for name, changes in edits:
+        reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
+        if reversion is not None:
+            threats.append(Threat(name, reversion.how_soon, reversion.soon))
+    notes: list[str] = []
+    if is_on and frozen is not None:
+        notes.append(f"its own auto-sync is stopped by sync windows ({frozen})")
+    running = applications.operation(owner)
+    if running.present:
+        notes.append(f"its operation: {running.describe()}")
+    pause = pause_of(owner, view.ours, snapshot.now, rolling=view.rolling)
+    if key in seen:
+        return Owner(key, by, "circle", is_on, applications.is_self_heal_on(owner), pause, tuple(threats))
+    change = applications.pause_change(owner, snapshot.argocd)
+    above = _owners(view, key, [("its pause", (change,))] if change else [], seen)
+    return Owner(
+        key, by, "there", is_on, applications.is_self_heal_on(owner), pause, tuple(threats), tuple(notes), above
+    )
+
+
+def _set_owner(
+    view: _View,
+    owner: JSON,
+    key: Key,
+    by: str,
+    obj: JSON,
+    edits: Sequence[tuple[str, Sequence[Change]]],
+    seen: frozenset[Key],
+) -> Owner:
+    argocd = view.snapshot.argocd
+    workload = _controller_of_sets(view.snapshot)
+    is_idle = applicationsets.is_idle(owner, argocd, workload)
+    policy = applicationsets.effective_policy(owner, argocd, workload)
+    threats = [
+        Threat(name, "within seconds (it rewrites the whole spec)", True)
+        for name, changes in edits
+        if not is_idle and applicationsets.rule_change(owner, obj, changes) is not None
+    ]
+    notes: list[str] = []
+    if is_idle:
+        notes.append(f"it changes no Application that is there (policy {policy}, or its controller runs dry)")
+    elif len(threats) < len(edits):
+        notes.append("its own rules leave the other fields alone")
+    if applicationsets.is_rolling(owner):
+        notes.append("RollingSync: it turns auto-sync off and orders the syncs itself")
+    for condition in set_errors(owner):
+        notes.append(f"{condition.get('type')}: {one_line(str(condition.get('message') or ''))[:200]}")
+    rules = (owner.get("spec") or {}).get("ignoreApplicationDifferences", ABSENT)
+    edit = FieldChange(applicationsets.RULES, rules, [])
+    above = _owners(view, key, [("a rule in it", (edit,))], seen)
+    return Owner(key, by, "there", None, False, None, tuple(threats), tuple(notes), above)
+
+
+def _controller_of_sets(snapshot: Snapshot) -> JSON | None:
+    for key, obj in snapshot.objects.items():
+        labels = obj["metadata"].get("labels") or {}
+        if key.kind == "Deployment" and labels.get("app.kubernetes.io/component") == "applicationset-controller":
+            if key.namespace == snapshot.argocd.namespace:
+                return obj
+    return None
+
+
+def set_errors(owner: JSON) -> list[JSON]:
+    """Return the conditions of an ApplicationSet that say that it does not work."""
+    conditions = (owner.get("status") or {}).get("conditions") or ()
+    return [
+        c
+        for c in conditions
+        if c.get("type") in ("ErrorOccurred", "InvalidRolloutConfig") and c.get("status") == "True"
+    ]
+
+
+# -- history
+
+
+@dataclass(frozen=True, slots=True)
+class LastGood:
+    """The deployment that this tool calls last good, and why."""
+
+    deployment: Deployment | None
+    why: str
+
+
+def versions(deployment: Deployment) -> str:
+    """Name a deployment as a person would: chart versions, and short commits with what they were asked as."""
+    found = []
+    for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
+        asked = str(body.get("targetRevision") or "")
+        text = revision or asked
+        if applications.is_full_sha(text):
+            text = text[:8] + (f" ({asked})" if asked and asked != revision else "")
+        if text and (body.get("path") or body.get("chart") or not body.get("ref") or len(deployment.sources) == 1):
+            found.append(text)
+    return ", ".join(found) or "(unknown)"
+
+
+def last_good(app: JSON, now: datetime) -> LastGood:
+    """Choose the last good version: what runs, if it is healthy and wanted; else the newest other one."""
+    past = applications.history(app)
+    if not past:
+        return LastGood(None, "the history is empty")
+    failing = applications.failing_identity(app)
+    newest = past[-1]
+    is_fine = (
+        applications.sync_status(app) == "Synced"
+        and applications.health_status(app) == "Healthy"
+        and applications.is_compared(app)
+        and not applications.operation(app).in_progress
+    )
+    if is_fine and newest.identity == failing:
+        return LastGood(newest, f"it runs now, Synced and Healthy{_in_force(newest, now)}")
+    found = applications.last_good(app)
+    if found is None:
+        return LastGood(None, "the history knows only what is asked for now")
+    wanted = ", ".join(r[:8] if applications.is_full_sha(r) else r for _, _, r in failing if r)
+    return LastGood(
+        found,
+        f"the newest that succeeded and is not what is asked for now{f' ({wanted})' if wanted else ''}"
+        f"{_in_force(found, now)}",
+    )
+
+
+def _in_force(deployment: Deployment, now: datetime) -> str:
+    span = deployment.in_force(now)
+    return f", in force for {human(span)}" if span is not None else ""
+
+
+# -- one application
+
+
+class Weight(Enum):
+    """How bad a finding is."""
+
+    BAD = "bad"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, and what to do about it."""
+
+    weight: Weight
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppDiagnosis:
+    """The whole picture of one Application."""
+
+    key: Key
+    name: str
+    """As the user would type it."""
+    app: JSON
+    findings: tuple[Finding, ...]
+    """Worst first."""
+    operation: Operation
+    is_stuck: bool
+    pause: Pause | None
+    owners: tuple[Owner, ...]
+    project: Key
+    project_owners: tuple[Owner, ...]
+    verdict: AppVerdict
+    last_good: LastGood
+    entries: tuple[tuple[Entry, str], ...]
+    """Open entries about it, its project or its owners, each with how it is now."""
+
+
+def diagnose(
+    snapshot: Snapshot,
+    key: Key,
+    entries: Sequence[Entry],
+    *,
+    unreadable: Collection[Key] = (),
+) -> AppDiagnosis:
+    """Judge one Application of the snapshot. Raises NotFound where it is not in it."""
+    app = planning.application(snapshot, key)
+    sets = [(k, o) for k, o in snapshot.objects.items() if k.kind == "ApplicationSet"]
+    view = _View(snapshot, our_pauses(entries), unreadable, frozenset(k for k, o in sets if applicationsets.is_rolling(o)))
+    project = planning.project_key(snapshot, app)
+    verdict = verdict_of(snapshot, app, unreadable)
+    own, project_owners = (
+        _owners(view, key, _edits_of(snapshot, app), frozenset()),
+        _owners(view, project, _window_edits(snapshot, project), frozenset()),
+    )
+    operation = applications.operation(app)
+    findings, is_stuck = _findings(snapshot, app, operation, verdict)
+    about = {key, project, *_keys(own), *_keys(project_owners)}
+    open_entries = [e for e in newest_first(list(entries)) if e.is_open and about & _objects(e)]
+    return AppDiagnosis(
+        key=key,
+        name=planning.display_name(key, snapshot.argocd),
+        app=app,
+        findings=findings,
+        operation=operation,
+        is_stuck=is_stuck,
+        pause=pause_of(app, view.ours, snapshot.now, rolling=view.rolling),
+        owners=own,
+        project=project,
+        project_owners=project_owners,
+        verdict=verdict,
+        last_good=last_good(app, snapshot.now),
+        entries=tuple((e, state_of(e, snapshot.objects)) for e in open_entries),
+    )
+
+
+def verdict_of(snapshot: Snapshot, app: JSON, unreadable: Collection[Key] = ()) -> AppVerdict:
+    """Judge the windows of one Application."""
+    names = frozenset(k.name for k in unreadable if k.kind == "AppProject")
+    return judge_apps([app], planning.projects(snapshot), snapshot.argocd, snapshot.now, unreadable=names)[0]
+
+
+def _keys(nodes: Iterable[Owner]) -> list[Key]:
+    return [key for node in nodes for key in (node.key, *_keys(node.owners))]
+
+
+def _objects(entry: Entry) -> set[Key]:
+    return {step.ref.key for step in entry.intents.values()}
+
+
+def state_of(entry: Entry, live: Mapping[Key, JSON]) -> str:
+    """Say how an open entry is, by those of its objects that were read."""
+    state = entry.state.replace("-", " ")
+    for _, _, edit, change in entry.unsettled():
+        now = change_now(edit.ref, change, live)
+        if now not in (Now.STANDS, Now.UNREADABLE):
+            return f"{state}, but {edit.ref.key}: {now.value}"
+    return state
+
+
+def _edits_of(snapshot: Snapshot, app: JSON) -> list[tuple[str, Sequence[Change]]]:
+    """Name the edits that a rescue would make of an Application, as changes to be judged."""
+    found: list[tuple[str, Sequence[Change]]] = []
+    for source in applications.sources(app):
+        if source.yields_manifests:
+            before = source.body.get(source.revision_field, ABSENT)
+            found.append(("a pin", (FieldChange(source.revision_path, before, "another"),)))
+            break
+    pause = applications.pause_change(app, snapshot.argocd)
+    if pause is not None:
+        found.append(("a pause", (pause,)))
+    return found
+
+
+def _window_edits(snapshot: Snapshot, project: Key) -> list[tuple[str, Sequence[Change]]]:
+    items = ((snapshot.objects.get(project) or {}).get("spec") or {}).get("syncWindows")
+    if not items:
+        return []
+    return [("an edit of its windows", (FieldChange(("spec", "syncWindows"), items, []),))]
+
+
+def _findings(
+    snapshot: Snapshot, app: JSON, operation: Operation, verdict: AppVerdict
+) -> tuple[tuple[Finding, ...], bool]:
+    name = planning.app_arguments(applications.key_of(app), snapshot.argocd)
+    bad = [Finding(Weight.BAD, one_line(text)) for text in planning.obstacles_of(snapshot, app)]
+    stuck = stuck_text(app, operation, snapshot.now)
+    if stuck:
+        bad.append(Finding(Weight.BAD, f"its operation is stuck: {stuck}; end it: {planning.COMMAND} terminate {name}"))
+    status = app.get("status") or {}
+    health = applications.health_status(app)
+    message = one_line(str((status.get("health") or {}).get("message") or ""))
+    since = applications.parse_time((status.get("health") or {}).get("lastTransitionTime"))
+    if health not in ("Healthy", "Suspended"):
+        text = health + (f" for {human(snapshot.now - since)}" if since else "")
+        text += f": {message}" if message else ""
+        bad.append(Finding(Weight.WARNING if health == "Progressing" else Weight.BAD, text))
+    if not operation.in_progress and operation.phase in ("Failed", "Error"):
+        when = f" {human(snapshot.now - operation.finished)} ago" if operation.finished else ""
+        bad.append(
+            Finding(Weight.BAD, f"its last operation ended {operation.phase}{when}: {one_line(operation.message)[:300]}")
+        )
+    sync = applications.sync_status(app)
+    if not applications.is_compared(app) and status.get("sync"):
+        bad.append(Finding(Weight.WARNING, "Argo CD has not compared it with its present source yet"))
+    elif sync != "Synced":
+        bad.append(Finding(Weight.WARNING, sync + _out_of_sync(app)))
+    if verdict.unknown:
+        bad.append(Finding(Weight.WARNING, one_line(verdict.unknown)))
+    elif verdict.error:
+        bad.append(Finding(Weight.BAD, f"no sync at all: {one_line(verdict.error)}"))
+    elif not verdict.manual.can_sync:
+        bad.append(
+            Finding(
+                Weight.BAD,
+                f"sync windows stop every sync of it, automatic or by hand; free it: {planning.COMMAND} unblock {name}",
+            )
+        )
+    elif not verdict.automatic.can_sync and applications.is_auto_sync_on(app):
+        bad.append(
+            Finding(
+                Weight.WARNING,
+                f"sync windows stop its auto-sync, but not a sync by hand: {planning.COMMAND} sync {name}",
+            )
+        )
+    ordered = sorted(bad, key=lambda f: f.weight is not Weight.BAD)
+    return tuple({f.text: f for f in ordered}.values()), bool(stuck)
+
+
+def _out_of_sync(app: JSON) -> str:
+    off = [r for r in applications.managed_resources(app) if r.get("status") == "OutOfSync"]
+    names = [f"{r.get('kind')} {r.get('name')}" for r in off]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f": {', '.join(names[:3])}{more}" if names else ""
+
+
+def stuck_text(app: JSON, operation: Operation, now: datetime) -> str:
+    """Say why an operation stands still; empty where it does not, or there is none."""
+    if not operation.in_progress:
+        return ""
+    age = f", for {human(now - operation.started)}" if operation.started else ""
+    if operation.is_orphaned:
+        return f"{operation.phase} but orphaned{age}: `.operation` is gone, nothing runs it any more"
+    if operation.is_blocked_by_window:
+        return f"{operation.phase} but blocked by a sync window{age}"
+    if operation.waits_for_retry:
+        return f"it failed and waits for retry {operation.retries + 1}{age}: {one_line(operation.message)[:200]}"
+    if not operation.phase:
+        at = written_at(app, "operation")
+        since = f" for {human(now - at)}" if at else ""
+        return f"not picked up{since}" if at is None or now - at > PICK_UP else ""
+    if operation.phase == "Terminating" and operation.started and now - operation.started > PICK_UP:
+        return f"Terminating{age}: {one_line(operation.message)[:200]}"
+    return ""
+
+
+def is_edit_of(entry: Entry, key: Key) -> bool:
+    """Whether an entry edits that object."""
+    return any(isinstance(step, Edit) and step.ref.key == key for step in entry.intents.values())
+
+
+# -- the application that owns a workload
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """The Application that an object says it belongs to, or what it says instead."""
+
+    owner: Key | None
+    by: str = ""
+    note: str = ""
+
+
+def tracked_by(obj: JSON, argocd: ArgoCD) -> Tracked:
+    """Read which Application tracks any object (Argo CD: util/argo/resource_tracking.go getAppInstanceValue)."""
+    me = obj["metadata"]
+    annotations, labels = me.get("annotations") or {}, me.get("labels") or {}
+    label = labels.get(argocd.instance_label, "")
+    if argocd.tracking.value == "label":
+        return Tracked(owners.instance_key(label, argocd), "label") if label else Tracked(None)
+    note = ""
+    if label:
+        note = f"its label {argocd.instance_label}={one_line(label)} means nothing where tracking is by annotation"
+    value = annotations.get(owners.TRACKING_ID, "")
+    if not value:
+        return Tracked(None, note=note)
+    if argocd.installation_id and annotations.get(owners.INSTALLATION_ID) != argocd.installation_id:
+        return Tracked(None, note="its tracking id is of another Argo CD (installation-id)")
+    instance, _, rest = value.partition(":")
+    kind, _, place = rest.partition(":")
+    if kind.rpartition("/")[2] != ref_of(obj).kind or place.rpartition("/")[2] != me["name"]:
+        return Tracked(None, note=f"its tracking id {one_line(value)} was copied from another object")
+    return Tracked(owners.instance_key(instance, argocd), "tracking id")

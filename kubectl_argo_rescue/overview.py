@@ -1,0 +1,212 @@
+"""A whole Argo CD in a few facts per Application, worst first. Pure.
+
+Each page of a list is reduced at once, so that thousands of Applications of 18 kB need no memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from . import applications, applicationsets, planning
+from .diagnosis import (
+    Ours,
+    Pause,
+    Trace,
+    our_pauses,
+    pause_of,
+    set_errors,
+    stale_after,
+    stuck_text,
+    trace_of,
+)
+from .durations import human
+from .entries import newest_first, one_line
+from .model import JSON, ArgoCD, Key, ref_of
+from .records import Entry
+from .verdicts import AppVerdict, judge_apps
+
+STUCK, BROKEN, MISSING, ROLLING, BLOCKED, DRIFTED, PAUSED, FINE = range(8)
+"""Ranks, worst first: an operation that stands still, a failure or error, nothing there, on its way,
+stopped by windows, out of sync, paused, nothing wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """All that the overview keeps of one Application."""
+
+    key: Key
+    name: str
+    rank: int
+    sync: str
+    health: str
+    auto_sync: bool
+    why: str
+    pause: Pause | None
+    can_automatic: bool
+    can_manual: bool
+    view: JSON = None
+    """The same Application for tools, where JSON was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The whole Argo CD."""
+
+    facts: tuple[Fact, ...]
+    """Worst first."""
+    sync: Counter[str]
+    health: Counter[str]
+    blocked: int
+    """Applications that sync windows stop even by hand."""
+    sets: tuple[tuple[str, str], ...]
+    """ApplicationSets that do not work, and what they say."""
+    frozen: tuple[str, ...]
+    """Destinations none of whose Applications were compared lately, while others were."""
+    entries: tuple[Entry, ...]
+    """Open journal entries, newest first."""
+    traces: tuple[Trace, ...]
+
+
+@dataclass(slots=True)
+class Collector:
+    """Takes Applications page by page and gives the overview."""
+
+    argocd: ArgoCD
+    projects: Sequence[JSON]
+    sets: Sequence[JSON]
+    entries: Sequence[Entry]
+    now: datetime
+    view: Callable[[JSON, AppVerdict], JSON] | None = None
+    """Makes the JSON view of an Application; None where nobody wants it."""
+    unreadable: frozenset[str] = frozenset()
+    facts: list[Fact] = field(default_factory=list)
+    _unanswered: list[Trace] = field(default_factory=list)
+    _newest: dict[str, Trace] = field(default_factory=dict)
+
+    def add(self, apps: Sequence[JSON]) -> None:
+        """Reduce one page of Applications that this Argo CD serves."""
+        ours = our_pauses(self.entries)
+        rolling = {ref_of(s).key for s in self.sets if applicationsets.is_rolling(s)}
+        verdicts = judge_apps(
+            apps, self.projects, self.argocd, self.now, unreadable=self.unreadable, look_ahead=False
+        )
+        names = {p["metadata"]["name"] for p in self.projects}
+        for app, verdict in zip(apps, verdicts, strict=True):
+            trace = trace_of(app, self.argocd, self.now)
+            if trace.unanswered and len(self._unanswered) < 3:
+                self._unanswered.append(trace)
+            self._remember(app, trace)
+            self.facts.append(self._fact(app, verdict, ours, rolling, names))
+
+    def _remember(self, app: JSON, trace: Trace) -> None:
+        destination = (app.get("spec") or {}).get("destination") or {}
+        where = str(destination.get("name") or destination.get("server") or "")
+        known = self._newest.get(where)
+        if trace.reconciled and (known is None or not known.reconciled or known.reconciled < trace.reconciled):
+            self._newest[where] = trace
+
+    def _fact(
+        self,
+        app: JSON,
+        verdict: AppVerdict,
+        ours: dict[Key, list[Ours]],
+        rolling: set[Key],
+        projects: set[str],
+    ) -> Fact:
+        pause = pause_of(app, ours, self.now, rolling=rolling)
+        rank, why = _rank(app, verdict, pause, self.now)
+        if verdict.project not in projects and verdict.project not in self.unreadable and self.projects:
+            rank, why = min(rank, BROKEN), f"AppProject {verdict.project} does not exist"
+        key = applications.key_of(app)
+        return Fact(
+            key=key,
+            name=planning.display_name(key, self.argocd),
+            rank=rank,
+            sync=applications.sync_status(app),
+            health=applications.health_status(app),
+            auto_sync=applications.is_auto_sync_on(app),
+            why=why,
+            pause=pause,
+            can_automatic=verdict.automatic.can_sync,
+            can_manual=verdict.manual.can_sync,
+            view=self.view(app, verdict) if self.view else None,
+        )
+
+    def result(self, settings: dict[str, str] | None = None) -> Overview:
+        """Return the overview of all that was added; `settings` is the data of argocd-cm."""
+        return Overview(
+            facts=tuple(sorted(self.facts, key=lambda f: (f.rank, f.key.namespace, f.key.name))),
+            sync=Counter(f.sync for f in self.facts),
+            health=Counter(f.health for f in self.facts),
+            blocked=sum(not f.can_manual for f in self.facts),
+            sets=tuple(_set_lines(self.sets, self.argocd)),
+            frozen=tuple(_frozen(self._newest, stale_after(settings or {}, self.argocd), self.now)),
+            entries=tuple(newest_first([e for e in self.entries if e.is_open])),
+            traces=(*self._newest.values(), *self._unanswered),
+        )
+
+
+def _set_lines(sets: Iterable[JSON], argocd: ArgoCD) -> list[tuple[str, str]]:
+    found = []
+    for s in sets:
+        errors = [one_line(str(c.get("message") or c.get("type")))[:300] for c in set_errors(s)]
+        if errors:
+            found.append((planning.display_name(ref_of(s).key, argocd), "; ".join(errors)))
+    return found
+
+
+def _frozen(newest: dict[str, Trace], limit: timedelta | None, now: datetime) -> list[str]:
+    """Sharding: a dead shard freezes the Applications of its clusters alone."""
+    ages = {where: now - t.reconciled for where, t in newest.items() if t.reconciled}
+    if limit is None or not any(age <= limit for age in ages.values()):
+        return []
+    return [
+        f"no Application of {one_line(where) or '(no destination)'} was compared for {human(age)}, others were: "
+        "the controller's shard for it may be dead"
+        for where, age in ages.items()
+        if age > limit
+    ]
+
+
+def _rank(app: JSON, verdict: AppVerdict, pause: Pause | None, now: datetime) -> tuple[int, str]:
+    """Say how bad it is, and the worst thing in one phrase."""
+    operation = applications.operation(app)
+    status = app.get("status") or {}
+    if stuck := stuck_text(app, operation, now):
+        return STUCK, f"operation {stuck}"
+    if app["metadata"].get("deletionTimestamp"):
+        return BROKEN, "it is being deleted"
+    for c in applications.conditions(app):
+        if str(c.get("type", "")).endswith("Error"):
+            return BROKEN, f"{c.get('type')}: {one_line(str(c.get('message') or ''))[:160]}"
+    if verdict.automatic.error:
+        return BROKEN, one_line(verdict.automatic.error)[:160]
+    health = applications.health_status(app)
+    since = applications.parse_time((status.get("health") or {}).get("lastTransitionTime"))
+    age = f" for {human(now - since)}" if since else ""
+    sync = applications.sync_status(app)
+    windows = "" if verdict.manual.can_sync else "sync windows stop every sync"
+    if windows and verdict.blocking:
+        windows += f" ({verdict.blocking[0].project} #{verdict.blocking[0].index})"
+    if health == "Degraded":
+        return BROKEN, ", ".join(filter(None, (f"Degraded{age}", windows)))
+    if operation.phase in ("Failed", "Error") and not operation.in_progress:
+        return BROKEN, f"last operation {operation.phase}: {one_line(operation.message)[:160]}"
+    if health == "Missing":
+        return MISSING, ", ".join(filter(None, (f"Missing{age}", windows)))
+    if health == "Progressing":
+        return ROLLING, ", ".join(filter(None, (f"Progressing{age}", windows)))
+    if operation.in_progress:
+        return ROLLING, operation.describe()
+    if windows:
+        return BLOCKED, windows
+    if sync != "Synced":
+        return DRIFTED, sync + (f" for lack of auto-sync: {pause.text}" if pause else "")
+    if pause and pause.how in ("ours", "by-hand"):
+        return PAUSED, pause.text
+    if health not in ("Healthy", "Suspended"):
+        return DRIFTED, f"health {health}"
+    return FINE, ""

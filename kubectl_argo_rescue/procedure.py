@@ -1,0 +1,182 @@
+"""Work in several parts that is one journal entry: carry out, wait for Argo CD, carry on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from . import applications, planning
+from .cluster import Cluster
+from .engine import ACTIONS, Engine
+from .errors import ExitStatus, Expired, NotFound, TransportError
+from .flags import Writing
+from .journal import Writer
+from .model import APPLICATION, JSON, Edit, EditResult, Key, Role, Snapshot
+from .planning import Plan
+from .records import Content, Intent, Settled
+from .session import Session, new_order_id
+
+GRACE_SECONDS = 15.0
+"""How long an operation may end by itself before it is terminated."""
+
+STUCK_SECONDS = 6.0
+"""A terminated operation ends within a pass or two of the controller; later it is stuck."""
+
+
+class Procedure:
+    """One journal entry written in parts; keeps what the cluster looks like after each."""
+
+    def __init__(
+        self,
+        session: Session,
+        verb: str,
+        writing: Writing,
+        *,
+        undoes: Sequence[str] = (),
+        actions: Mapping[Role, str] | None = None,
+    ) -> None:
+        """Begin with what the session has read."""
+        assert session.reading is not None
+        self.session = session
+        self.printer = session.printer
+        self.verb = verb
+        self.writing = writing
+        self.undoes = tuple(undoes)
+        self.actions = {**ACTIONS, **(actions or {})}
+        self.snapshot: Snapshot = session.reading.snapshot
+        self.results: list[EditResult] = []
+        self.warnings: list[str] = []
+        self.writer: Writer | None = None
+        self.status = ExitStatus.OK
+        self._numbers: dict[int, tuple[int, Edit]] = {}
+
+    @property
+    def entry(self) -> str:
+        """The journal entry's id, empty before the first write."""
+        return self.writer.entry if self.writer else ""
+
+    def carry_out(
+        self,
+        plan: Plan,
+        *,
+        replan: Callable[[Snapshot], Plan] | None = None,
+        finish: Callable[[], Sequence[Content]] = lambda: (),
+    ) -> bool:
+        """Write a part; False where it went wrong and what follows must not be done."""
+        if not plan.steps and not plan.unchanged:
+            return True
+        engine = Engine(
+            self.session.cluster,
+            self.session.journal,
+            now=self.session.now,
+            report=self.printer.progress,
+            actions=self.actions,
+        )
+        begin = self.session.begin(self.verb, self.writing, undoes=self.undoes)
+        run = engine.execute(
+            plan,
+            self.snapshot,
+            begin,
+            replan=replan,
+            writer=self.writer,
+            finish=lambda run: finish(),
+        )
+        self.writer = run.writer or self.writer
+        self.results += run.results
+        self.warnings += run.warnings
+        for text in run.warnings:
+            self.printer.warn(text)
+        self.snapshot = replace(self.snapshot, objects=run.objects, now=self.session.now())
+        status = run.exit_status(independent=plan.independent_from is not None)
+        if run.interrupted:
+            raise KeyboardInterrupt
+        if status is not ExitStatus.OK:
+            self.status = status
+        return status is ExitStatus.OK
+
+    def settle(self, edits: Sequence[Edit], how: str) -> None:
+        """Note that edits of this entry were taken back already: undo owes nothing for them."""
+        if self.writer is None:
+            return
+        changes = {
+            (r.content.number, i): how
+            for r in self.writer.records
+            if isinstance(r.content, Intent) and isinstance(r.content.what, Edit) and r.content.what in edits
+            for i in range(len(r.content.what.changes))
+        }
+        if changes:
+            self.writer.write([Settled(changes, self.entry, self.session.now())])
+
+    def refresh(self, key: Key) -> JSON:
+        """Read an Application again."""
+        app = self.session.cluster.get(APPLICATION, key.namespace, key.name)
+        self.snapshot = replace(
+            self.snapshot, objects={**self.snapshot.objects, key: app}, now=self.session.now()
+        )
+        return app
+
+    def wait_until(self, key: Key, wanted: Callable[[JSON], bool], timeout: float) -> bool:
+        """Follow an Application until `wanted`; False where it did not come in time."""
+        app = follow(self.session.cluster, key, wanted, timeout)
+        if app is None:
+            self.refresh(key)
+            return False
+        self.snapshot = replace(
+            self.snapshot, objects={**self.snapshot.objects, key: app}, now=self.session.now()
+        )
+        return True
+
+    def end_operation(self, key: Key, *, grace: float = 0.0, force: bool = False) -> bool:
+        """Have the operation of an Application ended; False where it still stands after a while.
+
+        `grace` is how long it may end by itself. Terminating comes first and nothing of the
+        operation is applied any more; what keeps it from ending is for the caller to see.
+        """
+        if grace and self.wait_until(key, is_idle, grace):
+            return True
+        order_id = new_order_id()
+        plan = planning.plan_terminate(self.snapshot, key, order_id=order_id, force=force)
+        if not plan.steps:
+            return self.wait_until(key, is_idle, STUCK_SECONDS)
+        going = self.carry_out(
+            plan, replan=lambda s: planning.plan_terminate(s, key, order_id=order_id, force=force)
+        )
+        return going and self.wait_until(key, is_idle, STUCK_SECONDS)
+
+
+def is_idle(app: JSON) -> bool:
+    """Whether no operation is in progress."""
+    return not applications.operation(app).in_progress
+
+
+def follow(
+    cluster: Cluster,
+    key: Key,
+    wanted: Callable[[JSON], bool],
+    timeout: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> JSON | None:
+    """Return the Application once it is as `wanted`, None where it was not in time."""
+    deadline = clock() + timeout
+    app = cluster.get(APPLICATION, key.namespace, key.name)
+    while not wanted(app):
+        left = deadline - clock()
+        if left <= 0:
+            return None
+        try:
+            for kind, obj in cluster.watch(
+                APPLICATION,
+                key.namespace,
+                name=key.name,
+                resource_version=app["metadata"]["resourceVersion"],
+                timeout=left,
+            ):
+                if kind == "DELETED":
+                    raise NotFound(f"{key} was deleted meanwhile", status=404)
+                app = obj if kind != "BOOKMARK" else app
+                if wanted(app):
+                    return app
+        except (Expired, TransportError):
+            app = cluster.get(APPLICATION, key.namespace, key.name)
+    return app

@@ -1,0 +1,253 @@
+"""What is edited holds, against the real controllers that would put it back.
+
+- without a terminal and without `--yes`, pin and unblock are refused (5) where an owner would
+  revert them, saying who and how soon, and nothing is written;
+- with `--yes` the owner is paused first and the edit stands over several comparisons of it;
+- `--only` edits alone, and the controller reverts it: the claim was true;
+- a pause with the version known is an added key, which self-heal leaves; with it unknown the block
+  goes, so the owner is paused as well;
+- owners over two levels, an app that manages itself, tracking by label and by annotation and label,
+  an app in another namespace;
+- a project that does not exist, and an owner that does not: said, and no obstacle.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.testbed.argocd import ArgoCD, running
+from tests.testbed.incident import BROKEN, GOOD
+from tests.testbed.plugin import Plugin
+from tests.testbed.sources import application, manifest, project
+
+from .scene import Scene, automated, deny, edits, is_auto_sync_on, looked_again, text_of
+
+LOOKS = 3
+"""Comparisons of an owner over which an edit must stand."""
+
+
+def _holds(scene: Scene, *owners: str) -> None:
+    """Have the owners look several times, with a commit between, and let them finish."""
+    before = text_of(scene.specs())
+    for look in range(LOOKS):
+        if look == 1:
+            scene.unrelated_commit()
+        for owner in owners or (scene.root,):
+            looked_again(scene.argocd, owner)
+    scene.settle()
+    assert text_of(scene.specs()) == before
+
+
+def test_a_pin_that_would_be_reverted_needs_a_yes(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    scene.start().upgrade(BROKEN)
+    mark = argocd.control_plane.audit_mark()
+    before = text_of(scene.specs())
+
+    refused = plugin("pin", scene.app, GOOD)
+    assert refused.returncode == 5
+    for words in (scene.root, "would revert it within seconds", "--yes", "--only"):
+        assert words in refused.stderr
+    assert not edits(argocd.control_plane, mark)
+    assert text_of(scene.specs()) == before
+
+    alone = plugin("pin", scene.app, GOOD, "--only", check=True)
+    assert "would revert it within seconds" in alone.stderr
+    argocd.until(lambda: scene.revision() == BROKEN, 30, "the owner reverted it")
+    argocd.until_idle(scene.root)
+    argocd.until_idle(scene.app)
+
+    mark = argocd.control_plane.audit_mark()
+    plugin("pin", scene.app, GOOD, "--yes", check=True)
+    written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+    assert written == [scene.root, scene.app], "the owner first"
+    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+    _holds(scene)
+    assert scene.is_serving(GOOD)
+    assert not is_auto_sync_on(scene.live_root())
+
+
+def test_a_window_edit_that_would_be_reverted_needs_a_yes(
+    argocd: ArgoCD, plugin: Plugin, scene: Scene
+) -> None:
+    scene.start().freeze(deny(scene.app, "other"), deny(scene.app))
+    mark = argocd.control_plane.audit_mark()
+
+    refused = plugin("unblock", scene.app)
+    assert refused.returncode == 5
+    assert scene.root in refused.stderr and "within seconds" in refused.stderr
+    assert not edits(argocd.control_plane, mark)
+
+    plugin("unblock", scene.app, "--only", check=True)
+    argocd.until(lambda: scene.live_windows() == list(scene.windows), 30, "the owner put the windows back")
+    argocd.until_idle(scene.root)
+
+    mark = argocd.control_plane.audit_mark()
+    plugin("unblock", scene.app, "--yes", check=True)
+    written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+    assert written == [scene.root, scene.project]
+    assert scene.live_windows() == [deny("other")]
+    _holds(scene)
+
+
+def test_a_pause_with_the_version_known_is_no_drift(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    scene.start()
+    plugin("pause", scene.app, check=True)  # asks for nothing: nobody would revert it
+    assert automated(scene.live()) == {"prune": True, "selfHeal": True, "enabled": False}
+    _holds(scene)
+    assert is_auto_sync_on(scene.live_root())
+    # It really is paused: a version that git brings lands in the spec, and stays there undeployed.
+    scene.commit(version="2.6.0")
+    argocd.follow_git(scene.root)
+    argocd.until(lambda: scene.revision() == "2.6.0", 30, "the root applied it")
+    scene.settle()
+    assert scene.chart_version() == GOOD
+    assert automated(scene.live())["enabled"] is False, "the root's own sync left the added key"
+
+
+def test_the_whole_chain_is_paused_grandparents_first(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    # top deploys the root from git, the root deploys the app: with a block that git has, a pause of
+    # the root itself is no drift; a self-heal that removes the root's `enabled` is tried below.
+    top = f"{scene.name}-top"
+    folder = f"{scene.name}-top/root.yaml"
+    argocd.git((folder, manifest(scene.root_object(automated={"prune": True, "selfHeal": True, "enabled": True}))))
+    argocd.apply(
+        application(
+            top,
+            {"repoURL": argocd.repository.url, "path": f"{scene.name}-top", "targetRevision": "main"},
+            destination=argocd.namespace,
+        )
+    )
+    argocd.control_plane.namespace(scene.target)
+    scene.commit()
+    argocd.follow_git(top)
+    argocd.until(lambda: scene.is_serving(GOOD), 60, f"{GOOD} serves")
+    argocd.until_idle(top)
+    scene.upgrade(BROKEN)
+    try:
+        refused = plugin("pin", scene.app, GOOD)
+        assert refused.returncode == 5
+        assert scene.root in refused.stderr and top in refused.stderr
+        mark = argocd.control_plane.audit_mark()
+        plugin("pin", scene.app, GOOD, "--yes", check=True)
+        written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+        assert written == [top, scene.root, scene.app]
+        argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+        _holds(scene, top, scene.root)
+
+        scene.commit(version=GOOD)
+        with scene.unmoved():
+            plugin("undo", check=True)
+        assert is_auto_sync_on(argocd.app(top)) and is_auto_sync_on(scene.live_root())
+        assert automated(scene.live_root())["enabled"] is True
+    finally:
+        argocd.api.delete("application", top, argocd.namespace)
+
+
+def test_an_app_that_manages_itself_is_paused_once(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    # The root is in its own folder: it is its own owner.
+    own = manifest(scene.root_object())
+    scene.start((f"{scene.name}/root.yaml", own)).upgrade(BROKEN)
+    mark = argocd.control_plane.audit_mark()
+    plugin("pin", scene.app, GOOD, "--yes", check=True)
+    written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+    assert written == [scene.root, scene.app]
+    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+    _holds(scene)
+    scene.commit((f"{scene.name}/root.yaml", own), version=GOOD)
+    with scene.unmoved():
+        plugin("undo", check=True)
+    assert is_auto_sync_on(scene.live_root())
+    argocd.until_idle(scene.root)
+
+
+def test_an_owner_that_does_not_exist_is_said_and_no_obstacle(
+    argocd: ArgoCD, plugin: Plugin, scene: Scene
+) -> None:
+    scene.start().upgrade(BROKEN)
+    argocd.api.delete("application", scene.root, argocd.namespace)  # without a finalizer the app stays
+    done = plugin("pin", scene.app, GOOD, check=True)
+    assert scene.root in done.stderr and "does not exist" in done.stderr
+    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+
+
+def test_a_missing_project_is_said(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    scene.start()
+    argocd.api.delete("application", scene.root, argocd.namespace)
+    argocd.api.delete("appproject", scene.project, argocd.namespace)
+    looked_again(argocd, scene.app)
+    done = plugin("pin", scene.app, "2.4.0", check=True)
+    assert f"AppProject argocd/{scene.project} does not exist" in done.stderr
+    blocked = plugin("unblock", scene.app)
+    assert blocked.returncode == 5 and "does not exist" in blocked.stderr
+    looked_again(argocd, scene.app)
+    assert scene.chart_version() == GOOD, "nothing of a missing project is synced, as was said"
+
+
+@pytest.mark.parametrize("tracking", ["label", "annotation+label"])
+def test_owners_are_found_by_every_tracking_method(
+    argo_version: str, tracking: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Beside it on the same bed: an unknown version, and apps in a namespace of their own."""
+    with running(
+        argo_version, tracking=tracking, workloads=False, params={"application.namespaces": "team-*"}
+    ) as argocd:
+        plugin = Plugin(argocd.control_plane, tmp_path_factory.mktemp("homes"))
+        scene = Scene(argocd, "tracked").start().upgrade(BROKEN)
+        tracked_by = scene.live()["metadata"]
+        assert (tracking == "label") == (
+            "argocd.argoproj.io/tracking-id" not in tracked_by.get("annotations", {})
+        )
+        assert plugin("pin", scene.app, GOOD).returncode == 5
+        plugin("pin", scene.app, GOOD, "--yes", check=True)
+        argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+        assert automated(scene.live_root()) is None, "the version is not known: the block goes"
+        _holds(scene)
+        scene.commit(version=GOOD)
+        with scene.unmoved():
+            plugin("undo", check=True)
+        assert automated(scene.live_root()) == {"prune": True, "selfHeal": True}
+
+        # A pause takes the app's block away: that is drift, so the root is paused with it.
+        refused = plugin("pause", scene.app)
+        assert refused.returncode == 5 and scene.root in refused.stderr
+        plugin("pause", scene.app, "--yes", check=True)
+        assert automated(scene.live()) is None and automated(scene.live_root()) is None
+        _holds(scene)
+        plugin("undo", check=True)
+        scene.settle()
+        assert is_auto_sync_on(scene.live()) and is_auto_sync_on(scene.live_root())
+
+        _team(argocd, plugin)
+
+
+def _team(argocd: ArgoCD, plugin: Plugin) -> None:
+    """A root in Argo CD's namespace with its child in another, and a root that lives there as well."""
+    team = argocd.control_plane.namespace("team-a")
+    argocd.apply(project("team", sourceNamespaces=["team-*"]))
+    chart = {"repoURL": argocd.charts.url, "chart": "traefik", "targetRevision": GOOD, "helm": {"releaseName": "traefik"}}
+    child = application("shop", chart, namespace=team, project="team", destination=team)
+    argocd.git(("team/shop.yaml", manifest(child)))
+    source = {"repoURL": argocd.repository.url, "path": "team", "targetRevision": "main"}
+    argocd.apply(application("shop-root", source, namespace=team, project="team", destination=team))
+
+    def serving(version: str) -> bool:
+        live = argocd.get("deployment", "traefik", team)
+        labels = live["spec"]["template"]["metadata"]["labels"]
+        return labels["chart-version"] == version and live["status"].get("availableReplicas") == 2
+
+    argocd.until(lambda: serving(GOOD), 60, "the shop serves")
+    argocd.until(
+        lambda: argocd.get("application", "shop-root", team)["status"]["sync"]["status"] == "Synced",
+        30,
+        "its root is synced",
+    )
+    assert plugin("pin", "shop", "2.4.0").returncode == 1, "it is not in Argo CD's namespace"
+    refused = plugin("pin", "team-a/shop", "2.4.0")
+    assert refused.returncode == 5 and "team-a/shop-root" in refused.stderr
+    plugin("pin", "shop", "2.4.0", "-n", team, "--yes", "--wait", check=True)
+    assert serving("2.4.0")
+    looked_again(argocd, "shop-root", team)
+    assert argocd.get("application", "shop", team)["spec"]["source"]["targetRevision"] == "2.4.0"
+    undone = plugin("undo", "--redeploy", check=True)
+    assert "team-a/shop" in undone.stdout + undone.stderr or undone.stdout
+    argocd.until(lambda: serving(GOOD), 30, "the original serves")
