@@ -107,13 +107,19 @@ def is_covered(owner: JSON, app: JSON, wanted: str) -> bool:
     return False
 
 
-def rule_change(owner: JSON, app: JSON, changes: Sequence[Change]) -> MemberChange | None:
-    """Return the rule to add so that `changes` of `app` stay; None where rules cover them."""
+def rule_change(
+    owner: JSON, app: JSON, changes: Sequence[Change], *, everyone: bool = False
+) -> MemberChange | None:
+    """Return the rule to add so that `changes` of `app` stay; None where rules cover them.
+
+    With `everyone` one rule for all apps of the set, where all of them are edited.
+    """
     missing = [p for p in wanted_pointers(app, changes) if not is_covered(owner, app, p)]
     if not missing:
         return None
     rules = (owner.get("spec") or {}).get("ignoreApplicationDifferences")
-    item = {"name": app["metadata"]["name"], "jsonPointers": missing}
+    item: dict[str, JSON] = {} if everyone else {"name": app["metadata"]["name"]}
+    item["jsonPointers"] = missing
     return MemberChange(RULES, item, len(rules or ()), present=True, sole=not rules)
 
 
@@ -130,4 +136,4 @@ def generated(owner: JSON) -> list[str]:
         for r in (owner.get("status") or {}).get("resources") or ()
         if r.get("kind") == "Application"
     ]
-    return found or [f"those of {ref_of(owner).name}"]
+    return found or ([f"those of {ref_of(owner).name}"] if owner else [])

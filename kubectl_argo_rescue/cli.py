@@ -18,6 +18,7 @@ from .flags import CONNECTION, PLACE, Common, combine
 PROG = "kubectl argo-rescue"
 
 VERBS: dict[str, tuple[str, str]] = {
+    "status": ("status", "Show what is wrong, and who would fight an edit"),
     "pause": ("pause", "Turn auto-sync off, so that it stays off"),
     "unblock": ("unblock", "Let no sync window stop an application"),
     "pin": ("pin", "Pin an application to a version and see that Argo CD acts"),

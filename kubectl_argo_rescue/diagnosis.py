@@ -17,7 +17,7 @@ from .applications import Deployment, Operation
 from .durations import DurationError, human, parse_span
 from .entries import Now, change_now, newest_first, one_line
 from .entries import who as who_wrote
-from .model import ABSENT, JSON, ArgoCD, Change, Edit, FieldChange, Key, Role, Snapshot, ref_of
+from .model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Role, Snapshot, ref_of
 from .records import Entry
 from .verdicts import AppVerdict, judge_apps
 
@@ -248,13 +248,13 @@ def _detour(argocd: ArgoCD, parts: Sequence[Part], around: Surroundings) -> Deto
         label = by_name[part].label if part in by_name else ""
         if label and label not in (f"argocd-{part}", "argocd-redis-ha", "argocd-redis-ha-haproxy"):
             renamed += f" {flag} {label}"
-    core = (
-        f"{kubectl} config {which} --namespace={ns} && {environment}argocd app list --core{kube_context}{renamed}"
-    )
+    core = f"{kubectl} config {which} --namespace={ns} && {environment}argocd app list --core{kube_context}{renamed}"
     if server.life is Life.DEAD:
         return Detour("argocd-server is dead; the argocd CLI works without it", (core,))
     if server.life is Life.UNKNOWN and not around.service:
-        return Detour("no argocd-server was found, as in a core install; the argocd CLI works without it", (core,))
+        return Detour(
+            "no argocd-server was found, as in a core install; the argocd CLI works without it", (core,)
+        )
     if around.endpoints == 0:
         return Detour(
             f"Service {around.service or 'argocd-server'} has no ready endpoint; the argocd CLI works without it",
@@ -288,6 +288,11 @@ class Pause:
     """ours, by-hand, rolling-sync, or off: nothing tells that it ever was on."""
     text: str
     entry: str = ""
+
+    @property
+    def brief(self) -> str:
+        """Say it in a few words, for tables."""
+        return f"paused by entry {self.entry}" if self.entry else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,14 +330,18 @@ def pause_of(
         if merge.judge(mine.change, app) is merge.Standing.OURS:
             b = mine.entry.begin
             why = f": {one_line(b.reason)}" if b.reason else ""
-            text = f"paused by entry {mine.entry.id}, {human(now - b.started)} ago, {who_wrote(mine.entry)}{why}"
+            text = (
+                f"paused by entry {mine.entry.id}, {human(now - b.started)} ago, {who_wrote(mine.entry)}{why}"
+            )
             return Pause("ours", text, mine.entry.id)
     if applications.is_skipping_reconcile(app):
         return Pause("by-hand", "annotated skip-reconcile by hand: the controller ignores it altogether")
     if applications.is_auto_sync_on(app):
         return None
     if by_set := rolling_set_of(app, rolling):
-        return Pause("rolling-sync", f"auto-sync off, as RollingSync of ApplicationSet {by_set} wants it; no pause")
+        return Pause(
+            "rolling-sync", f"auto-sync off, as RollingSync of ApplicationSet {by_set} wants it; no pause"
+        )
     if applications.automated(app) is not ABSENT:
         return Pause("by-hand", "paused by hand (automated.enabled is false)")
     last = ((app.get("status") or {}).get("operationState") or {}).get("operation") or {}
@@ -366,6 +375,8 @@ class Owner:
     self_heal: bool = False
     pause: Pause | None = None
     threats: tuple[Threat, ...] = ()
+    spared: tuple[str, ...] = ()
+    """Edits that it leaves alone though its auto-sync is on."""
     notes: tuple[str, ...] = ()
     owners: tuple[Owner, ...] = ()
 
@@ -429,7 +440,15 @@ def _app_owner(
     change = applications.pause_change(owner, snapshot.argocd)
     above = _owners(view, key, [("its pause", (change,))] if change else [], seen)
     return Owner(
-        key, by, "there", is_on, applications.is_self_heal_on(owner), pause, tuple(threats), tuple(notes), above
+        key,
+        by,
+        "there",
+        is_on,
+        applications.is_self_heal_on(owner),
+        pause,
+        tuple(threats),
+        tuple(notes),
+        above,
     )
 
 
@@ -458,8 +477,10 @@ def _set_owner(
         notes.append("its own rules leave the other fields alone")
     if applicationsets.is_rolling(owner):
         notes.append("RollingSync: it turns auto-sync off and orders the syncs itself")
-    for condition in set_errors(owner):
-        notes.append(f"{condition.get('type')}: {one_line(str(condition.get('message') or ''))[:200]}")
+    notes += [
+        f"{condition.get('type')}: {one_line(str(condition.get('message') or ''))[:200]}"
+        for condition in set_errors(owner)
+    ]
     rules = (owner.get("spec") or {}).get("ignoreApplicationDifferences", ABSENT)
     edit = FieldChange(applicationsets.RULES, rules, [])
     above = _owners(view, key, [("a rule in it", (edit,))], seen)
@@ -469,7 +490,10 @@ def _set_owner(
 def _controller_of_sets(snapshot: Snapshot) -> JSON | None:
     for key, obj in snapshot.objects.items():
         labels = obj["metadata"].get("labels") or {}
-        if key.kind == "Deployment" and labels.get("app.kubernetes.io/component") == "applicationset-controller":
+        if (
+            key.kind == "Deployment"
+            and labels.get("app.kubernetes.io/component") == "applicationset-controller"
+        ):
             if key.namespace == snapshot.argocd.namespace:
                 return obj
     return None
@@ -504,7 +528,9 @@ def versions(deployment: Deployment) -> str:
         text = revision or asked
         if applications.is_full_sha(text):
             text = text[:8] + (f" ({asked})" if asked and asked != revision else "")
-        if text and (body.get("path") or body.get("chart") or not body.get("ref") or len(deployment.sources) == 1):
+        if text and (
+            body.get("path") or body.get("chart") or not body.get("ref") or len(deployment.sources) == 1
+        ):
             found.append(text)
     return ", ".join(found) or "(unknown)"
 
@@ -586,13 +612,22 @@ def diagnose(
     entries: Sequence[Entry],
     *,
     unreadable: Collection[Key] = (),
+    verdict: AppVerdict | None = None,
 ) -> AppDiagnosis:
-    """Judge one Application of the snapshot. Raises NotFound where it is not in it."""
+    """Judge one Application of the snapshot; `verdict` where its windows were judged before.
+
+    Raises NotFound where the snapshot has no such Application.
+    """
     app = planning.application(snapshot, key)
     sets = [(k, o) for k, o in snapshot.objects.items() if k.kind == "ApplicationSet"]
-    view = _View(snapshot, our_pauses(entries), unreadable, frozenset(k for k, o in sets if applicationsets.is_rolling(o)))
+    view = _View(
+        snapshot,
+        our_pauses(entries),
+        unreadable,
+        frozenset(k for k, o in sets if applicationsets.is_rolling(o)),
+    )
     project = planning.project_key(snapshot, app)
-    verdict = verdict_of(snapshot, app, unreadable)
+    verdict = verdict or verdict_of(snapshot, app, unreadable)
     own, project_owners = (
         _owners(view, key, _edits_of(snapshot, app), frozenset()),
         _owners(view, project, _window_edits(snapshot, project), frozenset()),
@@ -670,7 +705,11 @@ def _findings(
     bad = [Finding(Weight.BAD, one_line(text)) for text in planning.obstacles_of(snapshot, app)]
     stuck = stuck_text(app, operation, snapshot.now)
     if stuck:
-        bad.append(Finding(Weight.BAD, f"its operation is stuck: {stuck}; end it: {planning.COMMAND} terminate {name}"))
+        bad.append(
+            Finding(
+                Weight.BAD, f"its operation is stuck: {stuck}; end it: {planning.COMMAND} terminate {name}"
+            )
+        )
     status = app.get("status") or {}
     health = applications.health_status(app)
     message = one_line(str((status.get("health") or {}).get("message") or ""))
@@ -682,7 +721,10 @@ def _findings(
     if not operation.in_progress and operation.phase in ("Failed", "Error"):
         when = f" {human(snapshot.now - operation.finished)} ago" if operation.finished else ""
         bad.append(
-            Finding(Weight.BAD, f"its last operation ended {operation.phase}{when}: {one_line(operation.message)[:300]}")
+            Finding(
+                Weight.BAD,
+                f"its last operation ended {operation.phase}{when}: {one_line(operation.message)[:300]}",
+            )
         )
     sync = applications.sync_status(app)
     if not applications.is_compared(app) and status.get("sync"):
@@ -694,9 +736,10 @@ def _findings(
     elif verdict.error:
         bad.append(Finding(Weight.BAD, f"no sync at all: {one_line(verdict.error)}"))
     elif not verdict.manual.can_sync:
+        wants = sync != "Synced" or health not in ("Healthy", "Suspended") or bool(stuck)
         bad.append(
             Finding(
-                Weight.BAD,
+                Weight.BAD if wants else Weight.WARNING,
                 f"sync windows stop every sync of it, automatic or by hand; free it: {planning.COMMAND} unblock {name}",
             )
         )
@@ -728,7 +771,9 @@ def stuck_text(app: JSON, operation: Operation, now: datetime) -> str:
     if operation.is_blocked_by_window:
         return f"{operation.phase} but blocked by a sync window{age}"
     if operation.waits_for_retry:
-        return f"it failed and waits for retry {operation.retries + 1}{age}: {one_line(operation.message)[:200]}"
+        return (
+            f"it failed and waits for retry {operation.retries + 1}{age}: {one_line(operation.message)[:200]}"
+        )
     if not operation.phase:
         at = written_at(app, "operation")
         since = f" for {human(now - at)}" if at else ""
@@ -736,11 +781,6 @@ def stuck_text(app: JSON, operation: Operation, now: datetime) -> str:
     if operation.phase == "Terminating" and operation.started and now - operation.started > PICK_UP:
         return f"Terminating{age}: {one_line(operation.message)[:200]}"
     return ""
-
-
-def is_edit_of(entry: Entry, key: Key) -> bool:
-    """Whether an entry edits that object."""
-    return any(isinstance(step, Edit) and step.ref.key == key for step in entry.intents.values())
 
 
 # -- the application that owns a workload

@@ -447,10 +447,11 @@ class Writer:
             self._write(contents, fresh=fresh)
 
     def _write(self, contents: Sequence[Content], *, fresh: bool) -> None:
-        made: list[Record] = []
-        for content in contents:
-            id = records.next_id([*self.records, *made], self.journal.writer)
-            made.append(Record(self.entry, id, content))
+        first = records.next_number(self.records)
+        made = [
+            Record(self.entry, records.record_id(number, self.journal.writer), content)
+            for number, content in enumerate(contents, first)
+        ]
         lines = [(r.id, records.to_line(r)) for r in made]
         if any(len(line) > records.MAX_RECORD for _, line in lines):
             raise RefusedError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from . import patches
@@ -146,8 +146,9 @@ def fold(
             else:
                 conflicts.append((tag, conflict(change, draft)))
         back += [_with_members(holder, members) for holder, members in remade.values()]
-        draft = patches.applied(draft, back)
-        touched += back
+        for change in patches.in_order(back):
+            touched.append(_at_its_place(change, draft))
+            draft = patches.applied(draft, (change,))
         start = end
     return Fold(_net(live, draft, touched), tuple(restored), tuple(already), tuple(conflicts), draft)
 
@@ -255,9 +256,9 @@ def _net(live: JSON, target: JSON, touched: Sequence[Change]) -> tuple[Change, .
         else:
             opposite = next((m for m in members if _cancels(m, change)), None)
             if opposite is None:
-                members.append(change)
+                members = [*_moved(members, change), change]
             else:
-                members.remove(opposite)
+                members = _moved([m for m in members if m is not opposite], change)
     net: list[Change] = []
     for where, change in fields.items():
         if any(where.startswith(f"{outer}/") for outer in fields):
@@ -269,11 +270,37 @@ def _net(live: JSON, target: JSON, touched: Sequence[Change]) -> tuple[Change, .
     return (*net, *members)
 
 
+def _at_its_place(change: Change, live: JSON) -> Change:
+    """Say the index that a change of a member really has."""
+    if isinstance(change, FieldChange):
+        return change
+    items = _read(change.path, live)
+    count = len(items) if isinstance(items, list) else 0
+    index = min(change.index, count) if change.present else patches.position(items, change.item, change.index)
+    return replace(change, index=max(index, 0))
+
+
+def _moved(members: Sequence[MemberChange], by: MemberChange) -> list[MemberChange]:
+    """Give members put in earlier the place that they have after one more change of their list."""
+    step = 1 if by.present else -1
+    return [
+        replace(m, index=m.index + step)
+        if m.present and m.index >= by.index and m.index + step >= 0 and _list_of(m) == _list_of(by)
+        else m
+        for m in members
+    ]
+
+
+def _list_of(change: MemberChange) -> list[JSON]:
+    """Name the list of a member, wherever the items around it have moved to."""
+    return [s if isinstance(s, str) else dict(s.content) for s in change.path]
+
+
 def _cancels(one: MemberChange, other: MemberChange) -> bool:
     return (
         one.present is not other.present
         and patches.equal(one.item, other.item)
-        and patches.show_path(one.path) == patches.show_path(other.path)
+        and _list_of(one) == _list_of(other)
     )
 
 

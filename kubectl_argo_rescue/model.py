@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from .errors import ExitStatus
@@ -297,9 +298,13 @@ class ArgoCD:
     """The data of argocd-cmd-params-cm."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
-    """All that a planner may know: objects as read, the installation, the time of reading."""
+    """All that a planner may know: objects as read, the installation, the time of reading.
+
+    No slots, since two questions that are asked of every one of thousands of objects keep their
+    answers here.
+    """
 
     argocd: ArgoCD
     objects: Mapping[Key, JSON]
@@ -307,3 +312,21 @@ class Snapshot:
     """Aware, in UTC."""
     missing: frozenset[Key] = frozenset()
     """Objects that were looked for and are not there."""
+
+    @cached_property
+    def listed_by(self) -> Mapping[Key, tuple[Key, ...]]:
+        """For each argoproj.io object the Applications whose `status.resources[]` have it."""
+        found: dict[Key, list[Key]] = {}
+        for key, obj in self.objects.items():
+            if key.kind != "Application":
+                continue
+            for r in (obj.get("status") or {}).get("resources") or ():
+                if r.get("group") == GROUP:
+                    namespace = r.get("namespace", "")
+                    found.setdefault(Key(r.get("kind", ""), namespace, r.get("name", "")), []).append(key)
+        return {key: tuple(by) for key, by in found.items()}
+
+    @cached_property
+    def answers(self) -> dict[tuple[str, Key], JSON]:
+        """Answers that planners keep for this snapshot, by question and object."""
+        return {}

@@ -65,6 +65,7 @@ class Printer:
         self.streams = streams
         self.form = form
         self._colour = wants_colour(streams.err, streams.environ)
+        self._colour_of_data = wants_colour(streams.out, streams.environ)
         self._said: set[str] = set()
 
     # -- talk
@@ -93,6 +94,17 @@ class Printer:
     def line(self, text: str = "") -> None:
         """Print one line of data."""
         print(plain(text), file=self.streams.out, flush=True)
+
+    def spans(self, spans: Sequence[tuple[str, str]]) -> None:
+        """Print one line of data made of (text, colour) pieces, coloured where stdout is a terminal."""
+        last = len(spans) - 1
+        parts = [plain(text).rstrip() if i == last else plain(text) for i, (text, _) in enumerate(spans)]
+        if self._colour_of_data:
+            parts = [
+                f"\x1b[{_COLOURS[colour]}m{part}\x1b[0m" if colour and part else part
+                for part, (_, colour) in zip(parts, spans, strict=True)
+            ]
+        print("".join(parts), file=self.streams.out, flush=True)
 
     def progress(self, result: EditResult, *, suffix: str = "") -> None:
         """Print an edit's outcome as kubectl does: `kind.group/name verbed`; failures go to stderr."""

@@ -45,8 +45,8 @@ class Fact:
     auto_sync: bool
     why: str
     pause: Pause | None
-    can_automatic: bool
-    can_manual: bool
+    is_blocked: bool
+    """Sync windows stop it, by hand as well."""
     view: JSON = None
     """The same Application for tools, where JSON was asked for."""
 
@@ -75,13 +75,13 @@ class Collector:
     """Takes Applications page by page and gives the overview."""
 
     argocd: ArgoCD
-    projects: Sequence[JSON]
+    projects: Sequence[JSON] | None
+    """None where they may not be listed."""
     sets: Sequence[JSON]
     entries: Sequence[Entry]
     now: datetime
     view: Callable[[JSON, AppVerdict], JSON] | None = None
     """Makes the JSON view of an Application; None where nobody wants it."""
-    unreadable: frozenset[str] = frozenset()
     facts: list[Fact] = field(default_factory=list)
     _unanswered: list[Trace] = field(default_factory=list)
     _newest: dict[str, Trace] = field(default_factory=dict)
@@ -90,22 +90,25 @@ class Collector:
         """Reduce one page of Applications that this Argo CD serves."""
         ours = our_pauses(self.entries)
         rolling = {ref_of(s).key for s in self.sets if applicationsets.is_rolling(s)}
+        # Where projects may not be listed, nothing can be said of windows.
+        unread = frozenset() if self.projects is not None else frozenset(map(applications.project_name, apps))
         verdicts = judge_apps(
-            apps, self.projects, self.argocd, self.now, unreadable=self.unreadable, look_ahead=False
+            apps, self.projects or (), self.argocd, self.now, unreadable=unread, look_ahead=False
         )
-        names = {p["metadata"]["name"] for p in self.projects}
         for app, verdict in zip(apps, verdicts, strict=True):
             trace = trace_of(app, self.argocd, self.now)
             if trace.unanswered and len(self._unanswered) < 3:
                 self._unanswered.append(trace)
             self._remember(app, trace)
-            self.facts.append(self._fact(app, verdict, ours, rolling, names))
+            self.facts.append(self._fact(app, verdict, ours, rolling))
 
     def _remember(self, app: JSON, trace: Trace) -> None:
         destination = (app.get("spec") or {}).get("destination") or {}
         where = str(destination.get("name") or destination.get("server") or "")
         known = self._newest.get(where)
-        if trace.reconciled and (known is None or not known.reconciled or known.reconciled < trace.reconciled):
+        if trace.reconciled and (
+            known is None or not known.reconciled or known.reconciled < trace.reconciled
+        ):
             self._newest[where] = trace
 
     def _fact(
@@ -114,12 +117,9 @@ class Collector:
         verdict: AppVerdict,
         ours: dict[Key, list[Ours]],
         rolling: set[Key],
-        projects: set[str],
     ) -> Fact:
         pause = pause_of(app, ours, self.now, rolling=rolling)
         rank, why = _rank(app, verdict, pause, self.now)
-        if verdict.project not in projects and verdict.project not in self.unreadable and self.projects:
-            rank, why = min(rank, BROKEN), f"AppProject {verdict.project} does not exist"
         key = applications.key_of(app)
         return Fact(
             key=key,
@@ -130,8 +130,7 @@ class Collector:
             auto_sync=applications.is_auto_sync_on(app),
             why=why,
             pause=pause,
-            can_automatic=verdict.automatic.can_sync,
-            can_manual=verdict.manual.can_sync,
+            is_blocked=not verdict.manual.can_sync and not verdict.unknown,
             view=self.view(app, verdict) if self.view else None,
         )
 
@@ -141,7 +140,7 @@ class Collector:
             facts=tuple(sorted(self.facts, key=lambda f: (f.rank, f.key.namespace, f.key.name))),
             sync=Counter(f.sync for f in self.facts),
             health=Counter(f.health for f in self.facts),
-            blocked=sum(not f.can_manual for f in self.facts),
+            blocked=sum(f.is_blocked for f in self.facts),
             sets=tuple(_set_lines(self.sets, self.argocd)),
             frozen=tuple(_frozen(self._newest, stale_after(settings or {}, self.argocd), self.now)),
             entries=tuple(newest_first([e for e in self.entries if e.is_open])),
@@ -175,6 +174,10 @@ def _rank(app: JSON, verdict: AppVerdict, pause: Pause | None, now: datetime) ->
     """Say how bad it is, and the worst thing in one phrase."""
     operation = applications.operation(app)
     status = app.get("status") or {}
+    if not verdict.is_served:
+        return BROKEN, "this Argo CD does not serve its namespace"
+    if verdict.is_project_missing:
+        return BROKEN, f"AppProject {verdict.project} does not exist"
     if stuck := stuck_text(app, operation, now):
         return STUCK, f"operation {stuck}"
     if app["metadata"].get("deletionTimestamp"):
@@ -188,7 +191,7 @@ def _rank(app: JSON, verdict: AppVerdict, pause: Pause | None, now: datetime) ->
     since = applications.parse_time((status.get("health") or {}).get("lastTransitionTime"))
     age = f" for {human(now - since)}" if since else ""
     sync = applications.sync_status(app)
-    windows = "" if verdict.manual.can_sync else "sync windows stop every sync"
+    windows = "" if verdict.manual.can_sync or verdict.unknown else "sync windows stop every sync"
     if windows and verdict.blocking:
         windows += f" ({verdict.blocking[0].project} #{verdict.blocking[0].index})"
     if health == "Degraded":
@@ -201,12 +204,12 @@ def _rank(app: JSON, verdict: AppVerdict, pause: Pause | None, now: datetime) ->
         return ROLLING, ", ".join(filter(None, (f"Progressing{age}", windows)))
     if operation.in_progress:
         return ROLLING, operation.describe()
-    if windows:
-        return BLOCKED, windows
+    if windows and sync != "Synced":
+        return BLOCKED, f"{sync}, {windows}"
     if sync != "Synced":
-        return DRIFTED, sync + (f" for lack of auto-sync: {pause.text}" if pause else "")
+        return DRIFTED, sync + (f"; {pause.brief}" if pause else "")
     if pause and pause.how in ("ours", "by-hand"):
-        return PAUSED, pause.text
+        return PAUSED, pause.brief
     if health not in ("Healthy", "Suspended"):
         return DRIFTED, f"health {health}"
     return FINE, ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import applications
@@ -84,11 +84,6 @@ def confirms(owner: JSON, key: Key) -> bool | None:
     if not applications.managed_resources(owner) or applications.sync_status(owner) == "Unknown":
         return None
     return False
-
-
-def listing(apps: Iterable[JSON], key: Key) -> tuple[Key, ...]:
-    """Return every Application whose resources have the object: the search that fits any tracking."""
-    return tuple(applications.key_of(app) for app in apps if applications.lists(app, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +213,6 @@ def owners_of(snapshot: Snapshot, obj: JSON) -> list[tuple[Key, str]]:
         if owner is None or claim.owner.kind == "ApplicationSet" or confirms(owner, key) is not False:
             found.append((claim.owner, claim.by))
     known = {owner for owner, _ in found}
-    others = (o for k, o in snapshot.objects.items() if k.kind == "Application")
     if not (obj["metadata"].get("ownerReferences") or ()):
-        found += [(k, "status.resources") for k in listing(others, key) if k not in known]
+        found += [(k, "status.resources") for k in snapshot.listed_by.get(key, ()) if k not in known]
     return found

@@ -139,6 +139,14 @@ class _Protection:
 
 def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
     """Say until when windows keep an app from syncing by itself; None where nothing does."""
+    question = ("frozen until", applications.key_of(app))
+    if question not in snapshot.answers:
+        snapshot.answers[question] = _frozen_until(snapshot, app)
+    answer: str | None = snapshot.answers[question]
+    return answer
+
+
+def _frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
     verdict = judge(snapshot, app, manual=False)
     if verdict.can_sync:
         return None
@@ -152,6 +160,7 @@ def protect(
     changes: Sequence[Change],
     *,
     only: bool,
+    whole_sets: frozenset[Key] = frozenset(),
     _below: frozenset[Key] = frozenset(),
 ) -> _Protection:
     """Find who would put `changes` of `obj` back, and pause them, grandparents first.
@@ -171,7 +180,9 @@ def protect(
                 )
             continue
         if owner_key.kind == "ApplicationSet":
-            total += _protect_from_set(snapshot, owner, obj, changes, only=only, below=_below)
+            total += _protect_from_set(
+                snapshot, owner, obj, changes, only=only, everyone=owner_key in whole_sets, below=_below
+            )
             continue
         total += _Protection(witnesses=(_witness(owner),))
         if owner_key in _below:
@@ -213,6 +224,7 @@ def _protect_from_set(
     changes: Sequence[Change],
     *,
     only: bool,
+    everyone: bool,
     below: frozenset[Key],
 ) -> _Protection:
     """Make an ApplicationSet leave `changes` of its Application alone, by its least invasive means.
@@ -232,13 +244,12 @@ def _protect_from_set(
     rolling = applicationsets.is_rolling(owner) and pausing
     change: Change | None
     if applicationsets.has_rules(argocd) and not rolling:
-        change = applicationsets.rule_change(owner, obj, changes)
+        change = applicationsets.rule_change(owner, obj, changes, everyone=everyone)
         if change is None:
             return _Protection(relies=_rule_reliances(owner, key))
-        reason = (
-            f"a rule makes it leave these fields of {child.name} alone: it would revert them within seconds"
-        )
-        question = f"{key} gets a rule to leave {child.name} alone; it would revert the edit within seconds"
+        whom = "all its apps" if everyone else child.name
+        reason = f"a rule makes it leave these fields of {whom} alone: it would revert them within seconds"
+        question = f"{key} gets a rule to leave {whom} alone; it would revert the edit within seconds"
     elif applicationsets.has_policies(argocd) and applicationsets.may_override(argocd, workload):
         change = applicationsets.freeze_change(owner)
         if change is None:
@@ -373,8 +384,26 @@ def judge(snapshot: Snapshot, app: JSON, *, manual: bool) -> windows.Judgement:
 # -- pause
 
 
+def _whole_sets(snapshot: Snapshot, keys: Sequence[Key]) -> frozenset[Key]:
+    """Return the ApplicationSets all of whose Applications, more than one, are among `keys`."""
+    named = set(keys)
+    members: dict[Key, list[Key]] = {}
+    for key, app in snapshot.objects.items():
+        for claim in owners.claims(app, snapshot.argocd) if key.kind == "Application" else ():
+            if claim.owner.kind == "ApplicationSet":
+                members.setdefault(claim.owner, []).append(key)
+    return frozenset(
+        owner
+        for owner, apps in members.items()
+        if len(apps) > 1
+        and named.issuperset(apps)
+        and len(apps) >= len(applicationsets.generated(snapshot.objects.get(owner, {})))
+    )
+
+
 def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -> Plan:
     """Turn auto-sync of Applications off so that it stays off."""
+    whole = _whole_sets(snapshot, keys) if len(keys) > 1 else frozenset()
     steps: list[Edit] = []
     unchanged: list[EditResult] = []
     warnings: list[str] = []
@@ -386,7 +415,7 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
         if change is None:
             unchanged.append(EditResult(ref_of(app), Verdict.UNCHANGED, "paused", detail="already paused"))
             continue
-        total += protect(snapshot, app, (change,), only=only)
+        total += protect(snapshot, app, (change,), only=only, whole_sets=whole)
         running = applications.operation(app)
         if running.present and running.is_automated:
             warnings.append(
@@ -421,7 +450,11 @@ def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
     if not steps:
         verdict = judge(snapshot, app, manual=False)
         detail = "already free of sync windows"
-        if not verdict.can_sync:
+        if relaxation.needs_manual:
+            detail = (
+                "manual syncs get through its windows already; auto-sync cannot without freeing other apps"
+            )
+        elif not verdict.can_sync:
             raise RefusedError(
                 f"{key} is stopped by windows that cannot be relaxed for it alone: "
                 + "; ".join(
@@ -432,6 +465,7 @@ def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
         return _plan(
             "unblock", total, [], warnings=warnings,
             unchanged=[EditResult(ref_of(app), Verdict.UNCHANGED, "unblocked", detail=detail)],
+            next_commands=[f"{COMMAND} sync {name}"] if relaxation.needs_manual else [],
         )  # fmt: skip
     questions = _others_freed(snapshot, steps, key)
     following: list[str] = []

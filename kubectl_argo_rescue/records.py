@@ -572,20 +572,11 @@ def fold(records: Iterable[Record], homes: Iterable[str] = ()) -> Entry | None:
     )
 
 
-def next_id(records: Sequence[Record], writer: str) -> str:
-    """Name the next record of an entry: after all that were seen, unique by its writer (6 hex digits)."""
-    last = max((int(r.id[:5]) for r in records), default=0)
-    return f"{last + 1:05d}-{writer}"
+def next_number(seen: Sequence[Record]) -> int:
+    """Return the number of an entry's next record: after all that were seen."""
+    return 1 + max((int(r.id[:5]) for r in seen), default=0)
 
 
-def neighbours(entries: Iterable[Entry], ref: Ref, undone: Iterable[str]) -> list[merge.Neighbour]:
-    """Return what entries other than those being undone did to one object, for `merge.fold`."""
-    ids = set(undone)
-    return [
-        merge.Neighbour(change, stands=(n, i) not in entry.settled)
-        for entry in entries
-        if entry.id not in ids and not entry.begin.undoes
-        for n, edit in entry.edits()
-        if edit.ref == ref and entry.outcomes.get(n) not in ("not-applied", "conflict")
-        for i, change in enumerate(edit.changes)
-    ]
+def record_id(number: int, writer: str) -> str:
+    """Name a record: ordered by its number, unique by its writer (6 hex digits)."""
+    return f"{number:05d}-{writer}"

@@ -352,12 +352,15 @@ def _judged(
     if verdict.evidence is Evidence.FREE:
         return False
     why = verdict.why
+    owner = snapshot.objects.get(verdict.owner) if verdict.owner else None
+    compared = applications.reconciled_at(owner) if owner and owner["kind"] == "Application" else None
     if verdict.evidence is Evidence.AGREES:
-        owner = snapshot.objects.get(verdict.owner) if verdict.owner else None
-        compared = applications.reconciled_at(owner) if owner and owner["kind"] == "Application" else None
+        # A comparison from before our edit says nothing of it.
         if owner is None or owner["kind"] != "Application" or (compared and compared >= since):
             return True
         why = f"{verdict.owner} has not been compared with git since"
+    if compared:
+        why += f", as compared at {time_text(compared)}"
     owner_key = verdict.owner or (witnesses[0].owner if witnesses else None)
     repo, path, revision = _place(owner_key, witnesses, snapshot)
     patch = manifest_patch(live[ref.key], changes)
@@ -433,6 +436,13 @@ def _put(doc: dict[str, JSON], path: Path, value: JSON, obj: JSON) -> None:
 def _md(text: str) -> str:
     """Keep text from elsewhere from being markup."""
     return re.sub(r"([\\`|<\[])", r"\\\1", one_line(text))
+
+
+def _code(text: str) -> str:
+    """Show a text as it is, between as many backticks as it takes."""
+    text = one_line(text)
+    ticks = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    return f"{ticks}{text}{ticks}" if len(ticks) == 1 else f"{ticks} {text} {ticks}"
 
 
 def _fence(lines: Sequence[str], language: str = "diff") -> list[str]:
@@ -534,7 +544,9 @@ def _owed_lines(report: Report) -> Iterator[str]:
     groups: dict[tuple[str, str, str], list[Owed]] = {}
     for one in report.owed:
         groups.setdefault((one.repo_url, one.path, one.revision), []).append(one)
-    for (repo, path, revision), owed in groups.items():
+    for i, ((repo, path, revision), owed) in enumerate(groups.items()):
+        if i:
+            yield ""
         if repo:
             yield f"Repository {_md(repo)}, path {_md(path) or '(root)'}, revision {_md(revision)}:"
         else:
@@ -542,11 +554,12 @@ def _owed_lines(report: Report) -> Iterator[str]:
         for one in owed:
             yield ""
             through = f", through {one.owner}" if one.owner else ""
-            yield f"- {_md(str(one.key))}{_md(through)}: {_md(one.why)} (entries {', '.join(one.entries)})"
+            yield f"- {_md(str(one.key))}{_md(through)}: {_md(one.why)} (pinned by {', '.join(one.entries)})"
             if one.owner and one.owner.kind == "ApplicationSet":
                 yield f"  It is generated: the change belongs into the template or the parameters of {_md(str(one.owner))}."
             yield ""
             yield from _fence(one.patch)
+    if report.settled_in_git:
         yield ""
     for key in report.settled_in_git:
         yield f"- {_md(str(key))}: git agrees with what is live."
@@ -564,7 +577,7 @@ def _open_lines(report: Report) -> Iterator[str]:
         )
         for _, _, edit, change in entry.unsettled():
             now = change_now(edit.ref, change, report.live)
-            yield f"  - {_md(str(edit.ref))}: {_md(_brief(change))}: {now.value}"
+            yield f"  - {_md(str(edit.ref))}: {_code(_brief(change))} {now.value}"
 
 
 def _brief(change: Change) -> str:

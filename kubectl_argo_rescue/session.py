@@ -85,6 +85,14 @@ class Session(AbstractContextManager["Session"]):
             self.printer.warn(text)
         return reading
 
+    def read_many(self, *, label_selector: str = "", project: str = "") -> Reading:
+        """Read a selection of Applications, or all of them."""
+        reading = self.reader.read_many(label_selector=label_selector, project=project)
+        self.reading = reading
+        for text in reading.warnings:
+            self.printer.warn(text)
+        return reading
+
     def read_twins(self, key: Key) -> None:
         """Read the Applications that share a name with this one: windows do not know namespaces."""
         assert self.reading is not None

@@ -7,20 +7,23 @@ level of owners.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
 from . import applications, globs, owners
 from .cluster import Cluster, Done, Failed, Outcome
 from .errors import Forbidden, NotFound, RescueError, UsageError
+from .looking import look
 from .model import (
     APPLICATION,
     APPPROJECT,
     BY_KIND,
     CONFIGMAP,
     DEPLOYMENT,
+    GROUP,
     JSON,
     NAMESPACE,
     STATEFULSET,
@@ -231,9 +234,15 @@ class Reader:
             wanted = [k for k in dict.fromkeys(self._wanted(argocd, targets)) if k not in known]
             wanted = [k for k in wanted if k.kind in BY_KIND]
             if wanted:
-                thunks = [lambda k=k: self.cluster.get(BY_KIND[k.kind], k.namespace, k.name) for k in wanted]
-                for key, outcome in zip(wanted, self.cluster.gather_outcomes(*thunks), strict=True):
-                    self._keep(key, outcome)
+                found, unreadable = look(self.cluster, wanted)
+                self.warnings += unreadable
+                for key in wanted:
+                    if key not in found:
+                        self.unreadable.add(key)
+                    elif found[key] is None:
+                        self.missing.add(key)
+                    else:
+                        self.objects[key] = found[key]
                 continue
             if not self._scanned and self._must_scan(argocd, targets):
                 self.scan(argocd)
@@ -245,14 +254,15 @@ class Reader:
         """Return the objects whose owners matter: the targets, their projects, owners that would act."""
         snapshot = self.snapshot(argocd)
         reached: dict[Key, JSON] = {}
-        pending = list(targets)
+        named = set(targets)
+        pending = deque(targets)
         while pending:
-            key = pending.pop(0)
+            key = pending.popleft()
             obj = self.objects.get(key)
             if obj is None or key in reached:
                 continue
             reached[key] = obj
-            if key.kind == "Application" and key in targets:
+            if key.kind == "Application" and key in named:
                 pending.append(_project_key(argocd, obj))
                 pending += [
                     k for k, o in self.objects.items() if k.kind == "AppProject" and argocd.global_projects
@@ -312,6 +322,34 @@ class Reader:
                 return [a for a in found if _serves(argocd, a)]
         return self.cluster.list(APPLICATION, argocd.namespace, label_selector=label_selector)
 
+    def read_many(self, *, label_selector: str = "", project: str = "", names: Sequence[str] = ()) -> Reading:
+        """Read the Applications of a selection, or all of them, and what they lead to.
+
+        Of each only what planning needs is kept: thousands of them come with megabytes of history
+        and status. Raises NotFound where none is selected.
+        """
+        reading = self.read(names)
+        argocd = reading.snapshot.argocd
+        selected: list[Key] = []
+        for app in self.all_applications(argocd, label_selector=label_selector):
+            key = ref_of(app).key
+            if not project or applications.project_name(app) == project:
+                selected.append(key)
+            self.objects.setdefault(key, slim(app))
+        if self.namespace:
+            selected = [k for k in selected if k.namespace == self.namespace]
+        if not selected:
+            raise NotFound(
+                "no Application is selected",
+                "see them all: kubectl get applications.argoproj.io -A",
+                status=404,
+            )
+        self._scanned = not label_selector
+        self.follow(argocd, selected)
+        return replace(
+            reading, snapshot=self.snapshot(argocd), targets=tuple(selected), warnings=self.warnings
+        )
+
     def twins(self, argocd: ArgoCD, key: Key) -> None:
         """Read the Applications of the same name elsewhere: a window names apps without a namespace."""
         if not argocd.application_namespaces:
@@ -362,6 +400,22 @@ class Reader:
         except RescueError:
             return ""
         return next(iter(difflib.get_close_matches(key.name, names, 1)), "")
+
+
+_KEPT_STATUS = ("sync", "health", "reconciledAt", "conditions", "operationState", "controllerNamespace")
+
+
+def slim(app: JSON) -> JSON:
+    """Keep of an Application what decisions rest on: no history, no managed fields, few resources."""
+    meta = {k: v for k, v in app["metadata"].items() if k != "managedFields"}
+    status = app.get("status") or {}
+    kept = {k: status[k] for k in _KEPT_STATUS if k in status}
+    kept["resources"] = [
+        r
+        for r in status.get("resources") or ()
+        if r.get("group") == GROUP or r.get("status") == "OutOfSync" or r.get("requiresPruning")
+    ]
+    return {**app, "metadata": meta, "status": kept}
 
 
 def _project_key(argocd: ArgoCD, app: JSON) -> Key:

@@ -66,7 +66,9 @@ def surroundings(cluster: Cluster, argocd: ArgoCD, settings: dict[str, str], com
         if isinstance(outcome, Failed)
     ]
     # Besides the API there is argocd-server-metrics with the same labels in some installs.
-    services = sorted(services, key=lambda s: (s["metadata"]["name"] != "argocd-server", "metrics" in s["metadata"]["name"]))
+    services = sorted(
+        services, key=lambda s: (s["metadata"]["name"] != "argocd-server", "metrics" in s["metadata"]["name"])
+    )
     name, port = "", 443
     if services and "metrics" not in services[0]["metadata"]["name"]:
         name = services[0]["metadata"]["name"]

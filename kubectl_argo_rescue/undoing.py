@@ -138,6 +138,7 @@ class Undo:
         self.snapshot: Snapshot = session.reading.snapshot
         self.argocd = self.snapshot.argocd
         self.witnesses: tuple[Witness, ...] = tuple(w for e in entries for w in e.witnesses)
+        self.owners: frozenset[Key] = frozenset()
         self.is_redo = all(e.begin.undoes for e in entries)
 
     # -- the whole way
@@ -192,6 +193,7 @@ class Undo:
         reader = self.session.reader
         reader.follow(self.argocd, keys)
         self.snapshot = reader.snapshot(self.argocd)
+        self.owners = self._owners_of_touched(keys)
         for text in reader.warnings:
             self.printer.warn(text)
 
@@ -417,7 +419,7 @@ class Undo:
                 )
         engine_plan = self._ordered(
             self._edits([Role.WINDOW]),
-            self._edits([Role.PAUSE], lambda k: k not in self._owners()),
+            self._edits([Role.PAUSE], lambda k: k not in self.owners),
             [e for e in self._edits([Role.VERSION]) if self._goes_back(verdicts[e.ref.key])],
             self._owner_edits(),
         )
@@ -459,16 +461,15 @@ class Undo:
 
     # -- writing
 
-    def _owners(self) -> list[Key]:
-        """Return the paused Applications that own others of this undo: they go back last."""
-        return handback.ancestors(self.snapshot, self._touched()) + [
-            k
-            for k in self._touched()
-            if any(k in handback.ancestors(self.snapshot, [o]) for o in self._touched())
-        ]
+    def _owners_of_touched(self, keys: Sequence[Key]) -> frozenset[Key]:
+        """Return all that owns others of this undo, themselves touched or not: they go back last."""
+        found: set[Key] = set()
+        for key in keys:
+            found.update(k for k in handback.ancestors(self.snapshot, [key]) if k != key)
+        return frozenset(found)
 
     def _owner_edits(self) -> list[Edit]:
-        owners = self._owners()
+        owners = self.owners
         edits = self._edits([Role.RULE]) + self._edits([Role.PAUSE], lambda k: k in owners)
         depth = {e.ref: len(handback.ancestors(self.snapshot, [e.ref.key])) for e in edits}
         # Nearest first, grandparents last: who has fewer owners above stands higher.
@@ -482,13 +483,13 @@ class Undo:
         if self.is_redo:
             redo = self._ordered(
                 list(reversed(self._owner_edits())),
-                self._edits([Role.PAUSE], lambda k: k not in self._owners()),
+                self._edits([Role.PAUSE], lambda k: k not in self.owners),
                 self._edits([Role.VERSION]),
                 self._edits([Role.WINDOW]),
             )
             self._carry_out(redo)
             return
-        owners = self._owners()
+        owners = self.owners
         before = self._ordered(
             self._edits([Role.WINDOW]), self._edits([Role.PAUSE], lambda k: k not in owners)
         )
@@ -573,8 +574,10 @@ class Undo:
             actions=RESTORED,
         )
         begin = self.session.begin("undo", self.writing, undoes=[e.id for e in self.work.entries])
+        # One in the way of another are only an owner and what it owns.
+        apart = not any(e.ref.key in self.owners for e in edits) and len(edits) > 1
         run = engine.execute(
-            Plan("undo", tuple(edits)),
+            Plan("undo", tuple(edits), independent_from=0 if apart else None),
             self.snapshot,
             begin,
             replan=self._replan,
@@ -585,7 +588,7 @@ class Undo:
         self.work.warnings += run.warnings
         self.snapshot = replace(self.snapshot, objects=run.objects)
         self._note_restored(edits, run)
-        status = run.exit_status(independent=False)
+        status = run.exit_status(independent=apart)
         if status is not ExitStatus.OK:
             self.work.status = status
         return status is ExitStatus.OK

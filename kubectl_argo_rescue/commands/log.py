@@ -51,7 +51,7 @@ def command(
       kubectl argo-rescue log --open -o name
       kubectl argo-rescue log prune --older-than 90d
     """
-    if prune and older_than is None:
+    if prune and not (older_than and older_than > 0):
         raise UsageError("log prune needs an age", "say it: kubectl argo-rescue log prune --older-than 90d")
     if not prune and (older_than is not None or yes or dry_run):
         raise UsageError(
@@ -131,8 +131,10 @@ def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> int
                 if journal.in_cluster is not None:
                     journal.in_cluster.remove(entry.id)
                 journal.local.remove(entry.id)
-        except (RescueError, OSError) as e:
-            failed[entry.id] = e.message if isinstance(e, RescueError) else str(e)
+                if journal.local.has(entry.id):
+                    raise RescueError("its file on this machine cannot be deleted")
+        except RescueError as e:
+            failed[entry.id] = e.message
             printer.say(f"{printer.paint('error:', 'red')} entry {entry.id}: {failed[entry.id]}")
             continue
         gone.append(entry.id)

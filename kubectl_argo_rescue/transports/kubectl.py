@@ -132,7 +132,7 @@ class KubectlTransport:
                 proxy.release(wire)
             else:
                 wire.close()
-        self._check(response)
+        self._check(response, proxy)
         return response
 
     @contextmanager
@@ -145,7 +145,7 @@ class KubectlTransport:
     ) -> Iterator[tuple[Response, Iterator[bytes]]]:
         """GET an answer that goes on, line by line."""
         deadline = self._deadline(timeout)
-        _, wire = self._acquire(deadline)
+        proxy, wire = self._acquire(deadline)
         try:
             with _faults("GET", path, deadline):
                 answer = self._send(wire, "GET", path, query, headers, None, deadline, gzip=False)
@@ -154,7 +154,7 @@ class KubectlTransport:
                     if answer.status == 200
                     else _whole(wire, answer, deadline)
                 )
-            self._check(response)
+            self._check(response, proxy)
             yield (
                 response,
                 _lines(wire, answer, _Deadline(deadline.seconds, None)) if answer.status == 200 else iter(()),
@@ -255,7 +255,7 @@ class KubectlTransport:
         wire.request(method, f"{path}?{urlencode(query)}" if query else path, body=body, headers=fields)
         return _first_byte(wire, deadline)
 
-    def _check(self, response: Response) -> None:
+    def _check(self, response: Response, proxy: _Proxy) -> None:
         """Tell what the proxy itself says from what the API server says.
 
         The server marks each of its answers with an Audit-Id; the proxy reports its own trouble
@@ -266,23 +266,26 @@ class KubectlTransport:
             and response.headers.get("content-type", "").startswith("text/plain")
             and "audit-id" not in response.headers
         ):
+            proxy.settle()
             raise proxy_fault(response.body.decode("utf-8", "replace"))
         self._answered = True
 
 
 # What Go's net, crypto/tls and client-go say where no request can have been processed: the name
 # was not found, nothing listens, the handshake failed or the credentials never came.
+_BAD_TLS: Final = r"tls: .*(?:certificate|handshake|protocol version|unrecognized name|verify|first record)"
 _BAD_LOGIN: Final = r"private key|invalid header field|valid JWT|oauth2: "
 _NOT_SENT: Final = re.compile(
-    r"dial (?:tcp|unix|udp)|no such host|getting credentials|x509: |TLS handshake|"
-    r"tls: .*(?:certificate|handshake|protocol version|unrecognized name|verify|first record)|"
+    r"dial (?:tcp|unix|udp)|no such host|getting credentials|x509: |TLS handshake|" + _BAD_TLS + r"|"
     r"proxyconnect |socks connect|server gave HTTP response to HTTPS client|"
     r"unsupported protocol|failed to refresh token|" + _BAD_LOGIN
 )
 
 
 _LASTING: Final = re.compile(
-    r"no such host|getting credentials|x509: |tls: |server gave HTTP response|unsupported protocol|refresh token|"
+    r"no such host|getting credentials|x509: |server gave HTTP response|unsupported protocol|refresh token|"
+    + _BAD_TLS
+    + "|"
     + _BAD_LOGIN
 )
 
@@ -520,6 +523,10 @@ class _Proxy:
                     return wire
                 wire.close()  # the other end closed it
         return self._connect(deadline)
+
+    def settle(self) -> None:
+        """Let what was said come before the error that we raise about it."""
+        self._stderr.settle()
 
     def release(self, wire: HTTPConnection) -> None:
         """Keep a connection for the next request."""
@@ -778,6 +785,7 @@ class _Stderr:
         self.tail = b""
         self.serving = False
         self._quiet = False
+        self._passing_on = threading.Lock()
         self._stop_r, self._stop_w = os.pipe()
         self._reader, self.child_end = _terminal_pair() if os.isatty(2) else os.pipe()
         self._thread = threading.Thread(target=self._forward, name="kubectl-stderr", daemon=True)
@@ -787,6 +795,14 @@ class _Stderr:
         os.close(self.child_end)
         self.child_end = -1
         self._thread.start()
+
+    def settle(self) -> None:
+        """Wait, a moment at most, until all that the child has said so far was passed on."""
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            with self._passing_on:
+                if not select.select([self._reader], [], [], 0)[0]:
+                    return
 
     def finish(self) -> None:
         """Wait for what the child said before it ended."""
@@ -807,14 +823,15 @@ class _Stderr:
             # What might be the start of a log line is held back for a moment, not for ever.
             ready = select.select([self._reader, self._stop_r], [], [], 0.1 if held else None)[0]
             if self._reader in ready:
-                try:
-                    data = os.read(self._reader, 4096)
-                except OSError:  # EIO: the last holder of a terminal closed it
-                    data = b""
-                if not data:
-                    break
-                self.tail = (self.tail + data)[-_TAIL:]
-                held = self._pass_on(held + data)
+                with self._passing_on:
+                    try:
+                        data = os.read(self._reader, 4096)
+                    except OSError:  # EIO: the last holder of a terminal closed it
+                        data = b""
+                    if not data:
+                        break
+                    self.tail = (self.tail + data)[-_TAIL:]
+                    held = self._pass_on(held + data)
             elif self._stop_r in ready:
                 break
             else:
@@ -865,10 +882,10 @@ def _terminal_pair() -> tuple[int, int]:
     import pty
     import termios
 
-    ours, childs = pty.openpty()
+    ours, theirs = pty.openpty()
     with suppress(OSError, termios.error):
         mode = termios.tcgetattr(2)
         mode[1] &= ~termios.OPOST  # our own terminal turns \n into \r\n
-        termios.tcsetattr(childs, termios.TCSANOW, mode)
-        fcntl.ioctl(childs, termios.TIOCSWINSZ, fcntl.ioctl(2, termios.TIOCGWINSZ, b"\0" * 8))
-    return ours, childs
+        termios.tcsetattr(theirs, termios.TCSANOW, mode)
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, fcntl.ioctl(2, termios.TIOCGWINSZ, b"\0" * 8))
+    return ours, theirs

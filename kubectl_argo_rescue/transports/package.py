@@ -189,7 +189,6 @@ class PackageTransport:
                 retries=urllib3.Retry(0, redirect=False, raise_on_status=False),
                 redirect=False,
                 preload_content=False,
-                enforce_content_length=True,
             )
 
     def _ready(self) -> tuple[Any, _Credentials]:
@@ -220,8 +219,13 @@ class PackageTransport:
 
 def _client(settings: Settings, credentials: _Credentials) -> Any:
     """Build the package's client, with nothing left to its own ideas."""
+    import urllib3
     from kubernetes.client import ApiClient, Configuration
 
+    if not hasattr(urllib3.HTTPResponse, "read1"):
+        raise Refused(
+            "urllib3 2 or later is needed: 1.x takes a cut answer for a whole one", "pip install -U urllib3"
+        )
     configuration = Configuration()
     configuration.host = settings.target.server
     # The package lets HTTPS_PROXY, ALL_PROXY and NO_PROXY decide, each differently from kubectl.
@@ -235,8 +239,6 @@ def _client(settings: Settings, credentials: _Credentials) -> Any:
         pool.pop(name, None)
     pool["ssl_context"] = _tls(settings, credentials)
     if not settings.verify:
-        import urllib3
-
         # The user asked for it; once per request is no help.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return client
@@ -841,12 +843,6 @@ def _fault(error: BaseException, method: str, path: str, seconds: float) -> Tran
 
 
 def _chunks(answer: Any, deadline: float | None) -> Iterator[bytes]:
-    if not hasattr(answer, "read1"):  # urllib3 1.26
-        for data in answer.stream(_CHUNK):
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError
-            yield data
-        return
     while True:
         if deadline is not None and time.monotonic() >= deadline:
             raise TimeoutError

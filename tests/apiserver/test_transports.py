@@ -473,6 +473,7 @@ def test_what_a_plugin_says_beside_its_work_is_passed_on(
     config = kubeconfig(tmp_path / "config", cluster_of(server), exec_user(plugin))
     with closing(KubectlTransport(Connection(kubeconfig=str(config)), kubectl)) as opened:
         opened.request("GET", PATH)
+        opened._proxy.settle()
     assert capfd.readouterr().err == "Enter the code 1234: E0000 is no log\n"
 
 

@@ -371,7 +371,7 @@ def test_watch_tells_of_each_change_in_order(world: World) -> None:
 def test_watch_ends_by_itself_with_a_bookmark_to_go_on_from(world: World) -> None:
     listing = world.cluster.listing(APPLICATION, world.namespace)
     world.cluster.create(APPLICATION, world.namespace, application("one"))
-    seen = []
+    seen: list[tuple[str, str]] = []
     for kind, obj in world.cluster.watch(
         APPLICATION, world.namespace, resource_version=listing.resource_version, timeout=4
     ):

@@ -223,6 +223,7 @@ def test_an_open_entry_that_somebody_wrote_over_says_so(run: Run, incident: Inci
 @pytest.mark.parametrize(("lands", "said"), [(True, "in doubt: stands"), (False, "in doubt: does not stand")])
 def test_doubt_is_settled_by_looking(run: Run, incident: Incident, lands: bool, said: str) -> None:
     run(incident.api, "pause", "root")
+    incident.clock.advance(1)
     lost = LostAnswer(incident, lands=lands)
     run(incident.api, "pin", "traefik", "2.4.1")
     lost.found()

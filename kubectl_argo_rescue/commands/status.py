@@ -1,0 +1,265 @@
+"""`status`: what is wrong and who would fight an edit, before any write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import click
+
+from .. import diagnosis, planning, screens, survey
+from ..cluster import Done
+from ..errors import Expired, Forbidden, NotFound
+from ..flags import Common, Verb, common_options
+from ..model import APPLICATIONSET, APPPROJECT, DEPLOYMENT, JSON, Key, Result, Snapshot, ref_of
+from ..output import resource_name
+from ..overview import Collector, Overview
+from ..records import Entry
+from ..session import Session
+from ..situation import PART_OF, parse_target
+from ..verdicts import AppVerdict
+
+
+@click.command("status", cls=Verb)
+@click.argument("apps", nargs=-1, metavar="[APP|KIND/NAME]...")
+@common_options
+def command(common: Common, apps: tuple[str, ...]) -> int:
+    r"""Show what is wrong and who would fight an edit, before any write.
+
+    For an application: whether Argo CD reconciles at all, what is wrong, the owners and what they
+    would put back how soon, sync windows, operation, history with the last good version, and what
+    of this tool's own edits is open. KIND/NAME is a workload (deploy, sts, ds, rs, pod, svc) whose
+    application is looked up. Without a name, the whole Argo CD, worst first.
+
+    \b
+    Examples:
+      kubectl argo-rescue status
+      kubectl argo-rescue status traefik
+      kubectl argo-rescue status deploy/traefik -n kube-system
+      kubectl argo-rescue status traefik root -o json
+    """
+    with Session(common) as session:
+        if not apps:
+            return _everything(session)
+        workloads = [w for w in map(survey.workload_of, apps) if w]
+        return _named(session, apps, workloads)
+
+
+# -- what both have in common
+
+
+def _settings(session: Session) -> dict[str, str]:
+    assert session.reading is not None
+    key = Key("ConfigMap", session.reading.snapshot.argocd.namespace, "argocd-cm")
+    return dict((session.reader.objects.get(key) or {}).get("data") or {})
+
+
+def _around(session: Session) -> tuple[diagnosis.Surroundings, tuple[Entry, ...]]:
+    """Read what surrounds Argo CD, the journal, and whether its parts may be listed at all."""
+    assert session.reading is not None
+    argocd = session.reading.snapshot.argocd
+    cluster = session.cluster
+    around, journal, rights, _ = cluster.gather(
+        lambda: survey.surroundings(cluster, argocd, _settings(session), session.common),
+        session.journal.read,
+        lambda: _parts_may_be_listed(session),
+        cluster.target,  # asked for early: the header needs it
+    )
+    texts = (*around.warnings, *journal.warnings, *filter(None, [rights]))
+    for text in texts:
+        session.printer.warn(text)
+    return replace(around, warnings=texts), journal.entries
+
+
+def _parts_may_be_listed(session: Session) -> str:
+    """Say that Argo CD's workloads may not be listed, where none was found."""
+    assert session.reading is not None
+    argocd = session.reading.snapshot.argocd
+    if any(
+        k.kind in ("Deployment", "StatefulSet") and k.namespace == argocd.namespace
+        for k in session.reader.objects
+    ):
+        return ""
+    try:
+        session.cluster.list(DEPLOYMENT, argocd.namespace, label_selector=PART_OF)
+    except Forbidden as e:
+        return f"whether Argo CD's parts live is not known: {e.message}"
+    return ""
+
+
+def _health(
+    session: Session, traces: Sequence[diagnosis.Trace], around: diagnosis.Surroundings
+) -> diagnosis.Health:
+    assert session.reading is not None
+    argocd = session.reading.snapshot.argocd
+    parts = diagnosis.parts_of(session.reading.snapshot.objects.values(), argocd.namespace)
+    return diagnosis.health_of(argocd, parts, traces, around, session.now())
+
+
+def _warnings(session: Session, around: diagnosis.Surroundings, more: Sequence[str] = ()) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*session.reader.warnings, *around.warnings, *more)))
+
+
+# -- named applications
+
+
+def _named(session: Session, words: Sequence[str], workloads: Sequence[survey.Wanted]) -> int:
+    notes: list[str] = []
+    if workloads:
+        reading = session.read([])
+        keys = _keys(session, words, notes)
+        argocd = reading.snapshot.argocd
+        session.reader.follow(argocd, keys)
+        for key in keys:
+            if key not in session.reader.objects:
+                raise NotFound(
+                    f"{key} does not exist, or may not be read", f"see {planning.COMMAND} status", status=404
+                )
+        reading.snapshot, reading.targets = session.reader.snapshot(argocd), tuple(keys)
+    else:
+        reading = session.read(words)
+    around, entries = _around(session)
+    printer = session.printer
+    snapshot = replace(reading.snapshot, now=session.now())
+    for text in notes:
+        printer.say(text)
+    found = [
+        diagnosis.diagnose(snapshot, key, entries, unreadable=session.reader.unreadable)
+        for key in reading.targets
+    ]
+    traces = [
+        diagnosis.trace_of(o, snapshot.argocd, snapshot.now)
+        for k, o in snapshot.objects.items()
+        if k.kind == "Application"
+    ]
+    health = _health(session, traces, around)
+    if printer.form == "human":
+        session.header()
+        for line in screens.health_lines(snapshot.argocd, health):
+            printer.spans(line)
+        for d in found:
+            printer.line()
+            for line in screens.app_lines(d, snapshot.now):
+                printer.spans(line)
+            if hint := screens.next_command(d, snapshot.argocd):
+                printer.say(f"go on with: {hint}")
+    elif printer.form == "name":
+        for d in found:
+            printer.line(resource_name(ref_of(d.app)))
+    shown = {entry.id: (entry, state) for d in found for entry, state in d.entries}
+    data: dict[str, JSON] = {
+        "argocd": screens.health_json(snapshot.argocd, health, around),
+        "apps": {screens.app_key(d.key): screens.app_json(d, snapshot.now) for d in found},
+        "entries": [screens.entry_json(e, state, snapshot.now) for e, state in shown.values()],
+    }
+    return session.finish(Result("status", warnings=_warnings(session, around, notes), data=data))
+
+
+def _keys(session: Session, words: Sequence[str], notes: list[str]) -> list[Key]:
+    """Turn words into Applications, through the workloads that were named."""
+    assert session.reading is not None
+    argocd = session.reading.snapshot.argocd
+    keys: list[Key] = []
+    for word in words:
+        wanted = survey.workload_of(word)
+        if wanted is None:
+            # -n is the workloads' namespace where some are named; an application then is Argo CD's.
+            keys.append(parse_target(word, argocd.namespace))
+            continue
+        namespace = survey.own_namespace(session.cluster, session.common)
+        owned, said = survey.owning_applications(session.cluster, argocd, wanted, namespace)
+        notes += [*(f"{word} in {namespace} belongs to {key}" for key in owned), *said]
+        keys += owned
+    return list(dict.fromkeys(keys))
+
+
+# -- the whole Argo CD
+
+
+def _everything(session: Session) -> int:
+    reading = session.read([])
+    around, entries = _around(session)
+    argocd = reading.snapshot.argocd
+    wants_json = session.printer.form in ("json", "yaml")
+    overview, more = _collect(session, entries, with_view=wants_json)
+    health = _health(session, overview.traces, around)
+    for text in more:
+        session.printer.warn(text)
+    now = session.now()
+    printer = session.printer
+    if printer.form == "human":
+        session.header()
+        has_trouble = health.reconciling is not True or any(
+            p.life is diagnosis.Life.DEAD for p in health.parts
+        )
+        for line in screens.health_lines(argocd, health, way_in=True):
+            printer.spans(line)
+        printer.line()
+        rows = screens.ROWS if session.streams.out.isatty() else None
+        for line in screens.overview_lines(overview, now, rows=rows):
+            printer.spans(line)
+        if not overview.facts:
+            printer.say("there are no applications" + ("" if not has_trouble else " that may be seen"))
+    elif printer.form == "name":
+        for fact in overview.facts:
+            printer.line(f"application.argoproj.io/{fact.key.name}")
+    data: dict[str, JSON] = {}
+    if wants_json:
+        data = {
+            "argocd": screens.health_json(argocd, health, around),
+            "apps": {screens.fact_key(f): f.view for f in overview.facts},
+            "entries": [screens.entry_json(e, e.state, now) for e in overview.entries],
+        }
+    return session.finish(Result("status", warnings=_warnings(session, around, more), data=data))
+
+
+def _collect(session: Session, entries: Sequence[Entry], *, with_view: bool) -> tuple[Overview, list[str]]:
+    assert session.reading is not None
+    argocd = session.reading.snapshot.argocd
+    cluster = session.cluster
+    warnings: list[str] = []
+    got = cluster.gather_outcomes(
+        lambda: cluster.list(APPPROJECT, argocd.namespace),
+        lambda: cluster.list(APPLICATIONSET, "" if argocd.application_namespaces else argocd.namespace),
+    )
+    lists: list[list[JSON] | None] = []
+    for outcome, what in zip(got, ("AppProjects", "ApplicationSets"), strict=True):
+        if isinstance(outcome, Done):
+            lists.append(outcome.value)
+        elif isinstance(outcome.error, (Forbidden, NotFound)):
+            lists.append(None)
+            warnings.append(f"{what} may not be listed, what they say is not known: {outcome.error.message}")
+        else:
+            raise outcome.error
+    projects, sets = lists
+    now = session.now()
+
+    known = {**session.reading.snapshot.objects, **{ref_of(p).key: p for p in projects or ()}}
+
+    def view(app: JSON, verdict: AppVerdict) -> JSON:
+        key = ref_of(app).key
+        objects = {**known, key: app}
+        snapshot = Snapshot(argocd, objects, now)
+        return screens.app_json(diagnosis.diagnose(snapshot, key, entries, verdict=verdict), now)
+
+    def collect(namespace: str) -> Collector:
+        made = Collector(argocd, projects, sets or (), entries, now, view if with_view else None)
+        for page in survey.application_pages(cluster, argocd, namespace):
+            made.add(page)
+            page.clear()
+        return made
+
+    def again(namespace: str) -> Collector:
+        try:
+            return collect(namespace)
+        except Expired:
+            return collect(namespace)
+
+    try:
+        collector = again(session.common.namespace)
+    except Forbidden as e:
+        if session.common.namespace or not argocd.application_namespaces:
+            raise
+        warnings.append(f"Applications of other namespaces may not be listed: {e.message}")
+        collector = again(argocd.namespace)
+    return collector.result(_settings(session)), warnings

@@ -1,0 +1,198 @@
+"""The parts of the transports that need no server.
+
+Covered: which transport is taken; the flags that kubectl is given; what the proxy's own errors mean
+and whether the request left; context, server and namespace from kubectl's configuration; deadlines;
+text made fit for one line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kubectl_argo_rescue.errors import TransportError, UsageError
+from kubectl_argo_rescue.transports import Connection, Target, one_line
+from kubectl_argo_rescue.transports.choose import open_transport
+from kubectl_argo_rescue.transports.kubectl import (
+    KubectlTransport,
+    _Deadline,
+    _may_be_log,
+    find_kubectl,
+    kubectl_flags,
+    proxy_fault,
+    read_target,
+)
+from kubectl_argo_rescue.transports.package import PackageTransport, Refused
+
+
+def test_flags_are_kubectls() -> None:
+    connection = Connection(
+        kubeconfig="/k",
+        context="c",
+        as_user="carol",
+        as_groups=("a", "b"),
+        insecure_skip_tls_verify=True,
+        request_timeout=5,
+    )
+    assert kubectl_flags(connection) == [
+        "--kubeconfig=/k",
+        "--context=c",
+        "--as=carol",
+        "--as-group=a",
+        "--as-group=b",
+        "--insecure-skip-tls-verify",
+    ]
+    assert kubectl_flags(Connection()) == []
+
+
+def test_the_kubectl_that_called_us_comes_first(tmp_path: Path) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert find_kubectl({"KUBECTL_PATH": "/opt/kubectl", "PATH": str(tmp_path)}) == "/opt/kubectl"
+    assert find_kubectl({"PATH": str(tmp_path)}) == str(program)
+    assert find_kubectl({"PATH": "/nowhere"}) is None
+
+
+def test_without_kubectl_the_package_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        "{current-context: a, contexts: [{name: a, context: {cluster: a, user: a, namespace: web}}],"
+        " clusters: [{name: a, cluster: {server: 'https://there'}}], users: [{name: a, user: {token: t}}]}"
+    )
+    monkeypatch.setenv("PATH", "/nowhere")
+    for name in ("KUBECTL_PATH", "ARGO_RESCUE_TRANSPORT", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    transport = open_transport(Connection(kubeconfig=str(config)))
+    assert isinstance(transport, PackageTransport)
+    assert transport.target() == Target("a", "https://there", "web")
+    transport.close()
+    with pytest.raises(TransportError, match="not on PATH"):
+        open_transport(Connection(kubeconfig=str(config)), prefer="kubectl")
+    monkeypatch.setenv("ARGO_RESCUE_TRANSPORT", "pigeon")
+    with pytest.raises(UsageError, match="pigeon"):
+        open_transport(Connection(kubeconfig=str(config)))
+
+
+def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGO_RESCUE_TRANSPORT", "package")
+    with pytest.raises(Refused, match="--as needs kubectl"):
+        open_transport(Connection(as_user="carol"))
+
+
+@pytest.mark.parametrize(
+    ("said", "sent", "lasting"),
+    [
+        ("dial tcp 10.0.0.1:6443: connect: connection refused", False, False),
+        ("dial tcp 10.0.0.1:6443: i/o timeout", False, False),
+        ("dial tcp: lookup gone.example: no such host", False, True),
+        ("proxyconnect tcp: dial tcp 127.0.0.1:1: connect: connection refused", False, False),
+        ("net/http: TLS handshake timeout", False, False),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", False, True),
+        ("remote error: tls: bad certificate", False, True),
+        ("getting credentials: exec: executable login failed with exit code 1", False, True),
+        ("http: server gave HTTP response to HTTPS client", False, True),
+        ("read tcp 10.0.0.2:5->10.0.0.1:6443: read: connection reset by peer", True, False),
+        ("unexpected EOF", True, False),
+        ("http2: client connection lost", True, False),
+        ("context deadline exceeded", True, False),
+        ("local error: tls: bad record MAC", True, False),
+        ("", True, False),
+    ],
+)
+def test_what_the_proxy_says_of_itself(said: str, sent: bool, lasting: bool) -> None:
+    error = proxy_fault(said)
+    assert (error.sent, error.lasting) == (sent, lasting)
+    assert "\n" not in error.message
+
+
+def test_the_install_hint_of_a_plugin_is_the_hint() -> None:
+    advice = "It looks like you are trying to use a client-go credential plugin that is not installed."
+    more = "To learn more about this feature, consult the documentation available at:\n  https://x"
+    said = f"getting credentials: exec: executable login not found\n\n{advice}\n\n{more}"
+    assert proxy_fault(said).hint == ""
+    error = proxy_fault(f"{said}\n\nrun: cloud components install login")
+    assert error.hint == "run: cloud components install login"
+    assert error.message == "no credentials for the API server: exec: executable login not found"
+
+
+def test_localhost_8080_is_explained() -> None:
+    error = proxy_fault("dial tcp 127.0.0.1:8080: connect: connection refused")
+    assert "no kubeconfig names a server" in error.hint
+
+
+CONFIG = {
+    "current-context": "a",
+    "contexts": [
+        {"name": "a", "context": {"cluster": "c1", "user": "u1", "namespace": "web"}},
+        {"name": "b", "context": {"cluster": "c2", "user": "u2"}},
+    ],
+    "clusters": [
+        {"name": "c1", "cluster": {"server": "https://one"}},
+        {"name": "c2", "cluster": {"server": "https://two"}},
+    ],
+    "users": [{"name": "u1", "user": {"exec": {"command": "login"}}}, {"name": "u2", "user": {}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "target", "has_exec"),
+    [
+        (Connection(), Target("a", "https://one", "web"), True),
+        (Connection(token="t"), Target("a", "https://one", "web"), False),
+        (Connection(context="b"), Target("b", "https://two", ""), False),
+        (Connection(context="b", user="u1"), Target("b", "https://two", ""), True),
+        (Connection(cluster="c2"), Target("a", "https://two", "web"), True),
+        (Connection(server="https://flag"), Target("a", "https://flag", "web"), True),
+        (Connection(context="gone"), Target("gone", "", ""), False),
+    ],
+)
+def test_target_from_kubectls_configuration(flags: Connection, target: Target, has_exec: bool) -> None:
+    assert read_target(CONFIG, flags, {}) == (target, has_exec)
+
+
+def test_target_inside_a_cluster() -> None:
+    inside = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    empty = {"clusters": None, "contexts": None, "current-context": "", "users": None}
+    assert read_target(empty, Connection(), inside)[0] == Target("", "https://10.0.0.1:443", "")
+    assert read_target(empty, Connection(), {**inside, "KUBERNETES_SERVICE_HOST": "fd00::1"})[0] == Target(
+        "", "https://[fd00::1]:443", ""
+    )
+
+
+def test_a_deadline_is_extended_at_most_once() -> None:
+    asked = []
+
+    def more() -> float:
+        asked.append(1)
+        return 60
+
+    deadline = _Deadline(0, more)
+    assert 0 < deadline.remaining() <= 60
+    assert not deadline.extend()
+    assert asked == [1]
+    with pytest.raises(TimeoutError):
+        _Deadline(0, None).remaining()
+    with pytest.raises(TimeoutError):
+        _Deadline(0, lambda: None).remaining()
+
+
+def test_a_prompt_is_no_log() -> None:
+    for text in (b"E", b"E1", b"E1124 18:06", b"2026/11/2"):
+        assert _may_be_log(text), text
+    for text in (b"", b"En", b"Enter", b"Password: ", b"2026-11", b"E11a"):
+        assert not _may_be_log(text), text
+
+
+def test_text_from_elsewhere_becomes_one_harmless_line() -> None:
+    assert one_line("  a\r\n\tb\x00c\x1b[2Jd\x9b31me\u202ef ") == "a b c d 31me f"
+    assert one_line("x" * 20, 10) == "xxxxxxxxx…"
+
+
+def test_nothing_is_started_without_kubectl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("KUBECTL_PATH", raising=False)
+    with pytest.raises(TransportError) as caught:
+        KubectlTransport(Connection())
+    assert caught.value.lasting and not caught.value.sent
