@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -133,9 +135,17 @@ def _asked_form(argv: Sequence[str]) -> str:
     return "human"
 
 
+def _on_terminate(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def run(argv: Sequence[str]) -> NoReturn:
     """Run one command line and exit with its code."""
     from .errors import UsageError
+
+    with contextlib.suppress(ValueError):  # not in the main thread, as some tests are not
+        # A polite end is an end like ^C: what was done is recorded, nothing is left behind.
+        signal.signal(signal.SIGTERM, _on_terminate)
 
     try:
         status = root.main(list(argv), prog_name=PROG, standalone_mode=False)

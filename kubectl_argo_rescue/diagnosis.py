@@ -428,6 +428,8 @@ def _app_owner(
         reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
         if reversion is not None:
             threats.append(Threat(name, reversion.how_soon, reversion.soon))
+    threatened = {t.edit for t in threats}
+    spared = tuple(name for name, _ in edits if name not in threatened) if is_on else ()
     notes: list[str] = []
     if is_on and frozen is not None:
         notes.append(f"its own auto-sync is stopped by sync windows ({frozen})")
@@ -436,7 +438,9 @@ def _app_owner(
         notes.append(f"its operation: {running.describe()}")
     pause = pause_of(owner, view.ours, snapshot.now, rolling=view.rolling)
     if key in seen:
-        return Owner(key, by, "circle", is_on, applications.is_self_heal_on(owner), pause, tuple(threats))
+        return Owner(
+            key, by, "circle", is_on, applications.is_self_heal_on(owner), pause, tuple(threats), spared
+        )
     change = applications.pause_change(owner, snapshot.argocd)
     above = _owners(view, key, [("its pause", (change,))] if change else [], seen)
     return Owner(
@@ -447,6 +451,7 @@ def _app_owner(
         applications.is_self_heal_on(owner),
         pause,
         tuple(threats),
+        spared,
         tuple(notes),
         above,
     )
@@ -470,11 +475,11 @@ def _set_owner(
         for name, changes in edits
         if not is_idle and applicationsets.rule_change(owner, obj, changes) is not None
     ]
+    threatened = {t.edit for t in threats}
+    spared = tuple(name for name, _ in edits if name not in threatened)
     notes: list[str] = []
     if is_idle:
         notes.append(f"it changes no Application that is there (policy {policy}, or its controller runs dry)")
-    elif len(threats) < len(edits):
-        notes.append("its own rules leave the other fields alone")
     if applicationsets.is_rolling(owner):
         notes.append("RollingSync: it turns auto-sync off and orders the syncs itself")
     notes += [
@@ -484,7 +489,7 @@ def _set_owner(
     rules = (owner.get("spec") or {}).get("ignoreApplicationDifferences", ABSENT)
     edit = FieldChange(applicationsets.RULES, rules, [])
     above = _owners(view, key, [("a rule in it", (edit,))], seen)
-    return Owner(key, by, "there", None, False, None, tuple(threats), tuple(notes), above)
+    return Owner(key, by, "there", None, False, None, tuple(threats), spared, tuple(notes), above)
 
 
 def _controller_of_sets(snapshot: Snapshot) -> JSON | None:

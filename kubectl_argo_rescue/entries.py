@@ -15,7 +15,7 @@ from . import applications, merge, patches
 from .durations import human
 from .errors import NotFound, UsageError
 from .merge import Standing
-from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, Order, OrderKind, Ref
+from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, MemberChange, Order, OrderKind, Ref
 from .records import Entry, Outcome, Reopened, Settled
 
 Live = Mapping[Key, JSON]
@@ -228,8 +228,7 @@ def value_now(ref: Ref, change: Change, live: Live) -> JSON:
 
 
 def overwritten_by(entry: Entry, ref: Ref, change: Change, entries: Sequence[Entry], live: Live) -> str:
-    """Return the later entry of ours whose change stands where this one no longer does, else nothing."""
-    mine = patches.show_path(change.path)
+    """Return the later entry of ours that wrote where this change was and whose change stands, else nothing."""
     for other in newest_first(entries):
         if (other.begin.started, other.id) <= (entry.begin.started, entry.id):
             return ""
@@ -237,11 +236,16 @@ def overwritten_by(entry: Entry, ref: Ref, change: Change, entries: Sequence[Ent
             if edit.ref != ref or other.outcomes.get(number) in ("not-applied", "conflict"):
                 continue
             for theirs in edit.changes:
-                path = patches.show_path(theirs.path)
-                nested = f"{mine}/".startswith(f"{path}/") or f"{path}/".startswith(f"{mine}/")
-                if nested and change_now(ref, theirs, live) is Now.STANDS:
+                if _same_place(change, theirs) and change_now(ref, theirs, live) is Now.STANDS:
                     return other.id
     return ""
+
+
+def _same_place(one: Change, other: Change) -> bool:
+    mine, theirs = f"{patches.show_path(one.path)}/", f"{patches.show_path(other.path)}/"
+    if isinstance(one, MemberChange) and isinstance(other, MemberChange) and mine == theirs:
+        return patches.equal(one.item, other.item)
+    return mine.startswith(theirs) or theirs.startswith(mine)
 
 
 def _order_now(order: Order, live: Live) -> Now:
@@ -378,7 +382,7 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
         changes: list[JSON] = []
         for i, change in enumerate(step.changes):
             how = settled.get((number, i))
-            is_ours = change_now(step.ref, change, live) is not Now.CHANGED
+            is_ours = change_now(step.ref, change, live) not in (Now.CHANGED, Now.RESTORED)
             changes.append(
                 {
                     **_change_json(change),

@@ -490,12 +490,15 @@ class Writer:
                     f"the journal in the cluster cannot be written: {e.message}; it is kept on this machine "
                     f"alone, so only here can entry {self.entry} be undone",
                 )
+        # Also where both refused: one may hold a part of it, and an id is never used twice.
+        self.records += made
         if len(failures) == 2:
+            for waiting in owed.values():
+                del waiting[len(waiting) - len(lines) :]
             raise RefusedError(
                 "the original cannot be saved anywhere: " + ", ".join(failures),
                 "nothing more was changed; make one of the two writable",
             )
-        self.records += made
 
     def _warn(self, home: str, text: str) -> None:
         if home not in self.journal.warned:

@@ -123,19 +123,26 @@ def change_text(
     entries: Sequence[Entry],
     live: Live,
 ) -> str:
-    """Say what stands of a change now, and how it was settled."""
+    """Say what stands of a change now, and how it was settled before."""
     now = change_now(ref, change, live)
     text = f"now: {now.value}"
+    other = ""
+    if now in (Now.CHANGED, Now.RESTORED):
+        other = overwritten_by(entry, ref, change, entries, live)
+        text += f", by entry {other}" if other and now is Now.RESTORED else ""
     if now is Now.CHANGED:
-        if other := overwritten_by(entry, ref, change, entries, live):
-            text = f"now: changed by entry {other}"
+        text = f"now: changed by entry {other}" if other else text
         if isinstance(change, FieldChange):
             text += f" to {shown(value_now(ref, change, live))}"
-    if settled:
-        text += f"; {HOW.get(settled.how, settled.how)}"
-        text += f" by entry {settled.by}" if settled.by else ""
-        text += f" at {time_text(settled.at)}" if settled.at else ""
-    return text
+    if settled is None:
+        return text
+    how = HOW.get(settled.how, one_line(settled.how))
+    how += f" by entry {settled.by}" if settled.by else ""
+    how += f" at {time_text(settled.at)}" if settled.at else ""
+    is_back = settled.how in ("restored", "already")
+    if is_back and now is Now.RESTORED:
+        return how
+    return f"{how}; {'the same stands again' if is_back and now is Now.STANDS else text}"
 
 
 def _order_lines(entry: Entry, number: int, order: Order, live: Live) -> Iterator[str]:

@@ -67,6 +67,8 @@ class Printer:
         self._colour = wants_colour(streams.err, streams.environ)
         self._colour_of_data = wants_colour(streams.out, streams.environ)
         self._said: set[str] = set()
+        self._named: set[Ref] = set()
+        """-o name lists each object once, whatever was done to it."""
 
     # -- talk
 
@@ -83,6 +85,19 @@ class Printer:
         if text not in self._said:
             self._said.add(text)
             self.say(f"{self.paint('warning:', 'yellow')} {plain(text)}")
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing, only once."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(f"{self.paint('note:', 'cyan')} {plain(text)}")
+
+    def plan_talk(self, warnings: Iterable[str], notes: Iterable[str]) -> None:
+        """Say what a plan has to say."""
+        for text in notes:
+            self.note(text)
+        for text in warnings:
+            self.warn(text)
 
     def ask(self, question: str) -> bool:
         """Ask for a yes on the terminal; anything else is a no."""
@@ -111,7 +126,8 @@ class Printer:
         if result.status in (Verdict.APPLIED, Verdict.UNCHANGED, Verdict.PLANNED):
             if self.form == "human":
                 self.line(edit_line(result) + suffix)
-            elif self.form == "name":
+            elif self.form == "name" and result.ref not in self._named:
+                self._named.add(result.ref)
                 self.line(resource_name(result.ref))
             return
         if result.status is Verdict.SKIPPED:
@@ -123,9 +139,10 @@ class Printer:
     def result(self, result: Result) -> None:
         """Print the envelope, where JSON or YAML was asked for."""
         if self.form == "json":
-            print(
-                json.dumps(envelope(result), indent=2, ensure_ascii=False), file=self.streams.out, flush=True
-            )
+            # Piece by piece: the status of thousands of applications is long.
+            encoder = json.JSONEncoder(indent=2, ensure_ascii=False)
+            self.streams.out.writelines(encoder.iterencode(envelope(result)))
+            print(file=self.streams.out, flush=True)
         elif self.form == "yaml":
             import yaml  # lazy: only -o yaml needs it
 

@@ -48,6 +48,8 @@ class Plan:
     unchanged: tuple[EditResult, ...] = ()
     """What is already as wanted."""
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is worth knowing and no reason to worry."""
     questions: tuple[str, ...] = ()
     """What needs a yes: objects that were not named, values that look wrong."""
     relies: tuple[Reliance, ...] = ()
@@ -321,6 +323,7 @@ def _plan(
     *,
     unchanged: Sequence[EditResult] = (),
     warnings: Sequence[str] = (),
+    notes: Sequence[str] = (),
     questions: Sequence[str] = (),
     independent: bool = False,
     next_commands: Sequence[str] = (),
@@ -347,6 +350,7 @@ def _plan(
         (*before, *rest),
         tuple(unchanged),
         tuple(dict.fromkeys((*warnings, *protection.warnings))),
+        tuple(dict.fromkeys(notes)),
         tuple(dict.fromkeys((*questions, *asked))),
         tuple(protection.relies.values()),
         tuple(protection.witnesses.values()),
@@ -603,7 +607,7 @@ def plan_pin(
     app = application(snapshot, key)
     chosen = choose_source(app, version, source)
     wanted = choose_version(app, chosen, version, snapshot)
-    warnings = list(wanted.notes)
+    warnings: list[str] = []
     steps: list[Edit | Order] = []
     unchanged: list[EditResult] = []
     total = _Protection()
@@ -631,7 +635,8 @@ def plan_pin(
             steps.append(Order(ref_of(app), order_id, operation, act.why))
     name = app_arguments(key, snapshot.argocd)
     return _plan(
-        "pin", total, steps, unchanged=unchanged, warnings=warnings, questions=wanted.questions,
+        "pin", total, steps, unchanged=unchanged, warnings=warnings, notes=wanted.notes,
+        questions=wanted.questions,
         next_commands=[f"{COMMAND} watch {name}"],
     )  # fmt: skip
 
@@ -1002,7 +1007,6 @@ def plan_rescue(
     warnings: list[str] = []
     questions: list[str] = []
     changes, notes, asked, words = _rescue_changes(snapshot, app, version, source, whole_source)
-    warnings += notes
     questions += asked
     total = _Protection()
     unchanged: list[EditResult] = []
@@ -1042,10 +1046,10 @@ def plan_rescue(
         operation = applications.sync_operation(app, id=order_id, actor=actor, reason=reason)
         order = Order(ref_of(app), order_id, operation, act.why)
     if running.in_progress:
-        warnings.append(f"an operation of {name} is in the way and is ended first: {running.describe()}")
+        notes.append(f"an operation of {name} is in the way and is ended first: {running.describe()}")
     steps: list[Edit | Order] = [*pin, *opened, *([order] if order else [])]
     plan = _plan(
-        "rescue", total, steps, unchanged=unchanged, warnings=warnings, questions=questions,
+        "rescue", total, steps, unchanged=unchanged, warnings=warnings, notes=notes, questions=questions,
         next_commands=[f"{COMMAND} watch {app_arguments(key, snapshot.argocd)}"],
     )  # fmt: skip
     guards = tuple(s for s in plan.steps if isinstance(s, Edit) and s not in pin and s not in opened)

@@ -580,3 +580,16 @@ def next_number(seen: Sequence[Record]) -> int:
 def record_id(number: int, writer: str) -> str:
     """Name a record: ordered by its number, unique by its writer (6 hex digits)."""
     return f"{number:05d}-{writer}"
+
+
+def neighbours(entries: Iterable[Entry], ref: Ref, undone: Iterable[str]) -> list[merge.Neighbour]:
+    """Return what entries other than those being undone did to one object, for `merge.fold`."""
+    ids = set(undone)
+    return [
+        merge.Neighbour(change, stands=(n, i) not in entry.settled)
+        for entry in entries
+        if entry.id not in ids and not entry.begin.undoes
+        for n, edit in entry.edits()
+        if edit.ref == ref and entry.outcomes.get(n) not in ("not-applied", "conflict")
+        for i, change in enumerate(edit.changes)
+    ]

@@ -97,6 +97,7 @@ class Report:
     all_entries: tuple[Entry, ...]
     timeline: tuple[Event, ...]
     first_write: datetime | None
+    """Of the last rescue, where there were several one after the other."""
     mitigations: tuple[Mitigation, ...]
     owed: tuple[Owed, ...]
     settled_in_git: tuple[Key, ...]
@@ -157,14 +158,15 @@ def build(
     """
     ordered = sorted(chosen, key=lambda e: (e.begin.started, e.id))
     written = [e for e in ordered if not e.begin.undoes and "applied" in e.outcomes.values()]
+    episode = _episode(written)
     first = written[0].begin.started if written else None
     owed, settled = _owed(ordered, entries, snapshot, live)
     return Report(
         tuple(ordered),
         tuple(entries),
         tuple(_timeline(ordered, live, first)),
-        first,
-        tuple(_mitigations(written, live)),
+        episode[0].begin.started if episode else None,
+        tuple(_mitigations(episode, live)),
         tuple(owed),
         tuple(settled),
         tuple(e for e in newest_first(entries) if e.is_open),
@@ -229,6 +231,20 @@ def _app_events(app: JSON, name: str, first: datetime) -> Iterator[Event]:
 # -- mitigation
 
 
+def _episode(written: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of the last rescue: those before it that were undone before it began are over."""
+    last = next((e for e in reversed(written) if _is_rescue(e)), None)
+    if last is None:
+        return list(written)
+    return [e for e in written if e.is_open or e.settled_at is None or e.settled_at > last.begin.started]
+
+
+def _is_rescue(entry: Entry) -> bool:
+    return any(edit.role is Role.VERSION for _, edit in entry.edits()) or any(
+        order.kind is OrderKind.ROLLBACK for _, order in entry.orders()
+    )
+
+
 def _mitigations(written: Sequence[Entry], live: Live) -> Iterator[Mitigation]:
     last: dict[Ref, tuple[Entry, Edit]] = {}
     rolled: dict[Ref, tuple[Entry, Order]] = {}
@@ -277,6 +293,10 @@ def _synced_at(app: JSON, versions: Sequence[str], since: datetime) -> datetime 
     last = applications.operation(app)
     if last.phase == "Succeeded" and last.finished and last.finished >= since:
         return last.finished if any(v in last.revision for v in versions) else None
+    newest = applications.history(app)[-1:]
+    if newest and set(newest[0].revisions).intersection(versions) and applications.is_compared(app):
+        # It was what ran already: nothing had to be deployed.
+        return since if applications.sync_status(app) == "Synced" else None
     return None
 
 
@@ -392,6 +412,13 @@ def manifest_patch(obj: JSON, changes: Sequence[FieldChange]) -> list[str]:
 
     import yaml
 
+    class Manifest(yaml.SafeDumper):
+        """Writes text of several lines as a block, as people do in manifests."""
+
+    def block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Manifest.add_representer(str, block)
     sides: list[list[str]] = []
     for side in ("before", "after"):
         meta = obj["metadata"]
@@ -401,7 +428,8 @@ def manifest_patch(obj: JSON, changes: Sequence[FieldChange]) -> list[str]:
         for change in changes:
             _put(doc, change.path, getattr(change, side), obj)
         # A copy without shared parts, which YAML would write as anchors.
-        text = yaml.safe_dump(json.loads(json.dumps(doc)), sort_keys=False, allow_unicode=True, width=10_000)
+        plain = json.loads(json.dumps(doc))
+        text = yaml.dump(plain, Dumper=Manifest, sort_keys=False, allow_unicode=True, width=10_000)
         sides.append(text.splitlines())
     before, after = sides
     return list(difflib.unified_diff(before, after, lineterm="", n=10_000))[3:]

@@ -31,8 +31,7 @@ class Rescuing(Procedure):
     def run(self, *, wait: bool, timeout: float | None) -> Result:
         """Plan, ask, write and watch; stops where stopping is safest and says how to go on."""
         rescue = self.planner(self.snapshot)
-        for text in rescue.plan.warnings:
-            self.printer.warn(text)
+        self.printer.plan_talk(rescue.plan.warnings, rescue.plan.notes)
         if self.writing.dry_run != "none":
             _, result = self.session.carry_out(lambda s: rescue.plan, self.writing)
             return result
@@ -128,7 +127,7 @@ class Rescuing(Procedure):
             "rescue",
             self.entry,
             tuple(self.results),
-            tuple(dict.fromkeys((*rescue.plan.warnings, *self.warnings))),
+            tuple(dict.fromkeys((*rescue.plan.warnings, *rescue.plan.notes, *self.warnings))),
             {"version": rescue.version},
             self.status,
             STATUS_WORDS[self.status],
@@ -196,8 +195,7 @@ class Terminating(Procedure):
             _, result = self.session.carry_out(lambda s: plan, self.writing)
             return result
         windows = self._windows()
-        for text in plan.warnings:
-            self.printer.warn(text)
+        self.printer.plan_talk(plan.warnings, plan.notes)
         if plan.steps:
             self.session.header()
             whole = replace(plan, steps=(*plan.steps, *windows.steps))

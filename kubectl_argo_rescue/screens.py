@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -32,14 +33,17 @@ def _line(text: str = "", colour: str = "") -> Line:
     return ((text, colour),)
 
 
+_COMMAND: Final = re.compile(r"kubectl (?:argo-rescue|get) [^;,]+")
+
+
 def _wrapped(text: str, indent: int, *, colour: str = "", mark: str = "") -> Iterator[Line]:
-    """Break a text at the width, the second line under the first."""
+    """Break a text at the width, the second line under the first; commands stay whole."""
     lead = " " * indent + mark
-    lines = textwrap.wrap(
-        one_line(text), WIDTH - len(lead), break_long_words=False, break_on_hyphens=False
-    ) or [""]
+    text = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), one_line(text))
+    lines = textwrap.wrap(text, WIDTH - len(lead), break_long_words=False, break_on_hyphens=False) or [""]
     for i, part in enumerate(lines):
-        yield (lead if i == 0 else " " * len(lead), colour), (part, "" if mark else colour)
+        shown = part.replace("\xa0", " ")
+        yield (lead if i == 0 else " " * len(lead), colour), (shown, "" if mark else colour)
 
 
 # -- Argo CD
@@ -222,7 +226,7 @@ def _owner_section(d: AppDiagnosis) -> Iterator[Line]:
 _STATES: Final = {
     "missing": "does not exist: nobody puts anything back",
     "unreadable": "may not be read: whether it puts edits back is not known",
-    "unread": "was not looked at: a deep chain, or auto-sync below it is off",
+    "unread": "was not read, since nothing below it syncs by itself",
 }
 
 
@@ -251,8 +255,8 @@ def _owner_lines(nodes: Sequence[Owner], indent: int) -> Iterator[Line]:
             yield from _wrapped(
                 text, indent + 3, colour="red" if soon else "yellow", mark="✗ " if soon else "! "
             )
-        if not node.threats and node.auto_sync:
-            yield from _wrapped("puts none of these edits back", indent + 3)
+        if node.spared:
+            yield from _wrapped(f"leaves {' and '.join(node.spared)} alone", indent + 3)
         for note in node.notes:
             yield from _wrapped(note, indent + 3)
         yield from _owner_lines(node.owners, indent + 3)
@@ -325,6 +329,16 @@ def _entry_lines(entry: Entry, state: str, now: datetime) -> Iterator[Line]:
     yield from _wrapped(text, 4)
 
 
+def next_command(d: AppDiagnosis, argocd: ArgoCD) -> str:
+    """Return the command to go on with; empty where nothing is bad."""
+    name = planning.app_arguments(d.key, argocd)
+    if any(entry.begin.verb in ("pin", "rescue", "sync", "rollback") for entry, _ in d.entries):
+        return f"{planning.COMMAND} watch {name}"
+    if d.last_good.deployment is not None and any(f.weight is Weight.BAD for f in d.findings):
+        return f"{planning.COMMAND} rescue {name} --dry-run"
+    return ""
+
+
 # -- one application for tools
 
 
@@ -340,6 +354,7 @@ def owner_json(node: Owner) -> dict[str, JSON]:
         "selfHeal": node.self_heal,
         "paused": pause_json(node.pause),
         "reverts": [{"edit": t.edit, "when": t.how_soon, "soon": t.soon} for t in node.threats],
+        "leaves": list(node.spared),
         "notes": list(node.notes),
         "owners": [owner_json(o) for o in node.owners],
     }

@@ -190,8 +190,7 @@ class Session(AbstractContextManager["Session"]):
         assert self.reading is not None
         snapshot = self.reading.snapshot
         plan = planner(snapshot)
-        for text in plan.warnings:
-            self.printer.warn(text)
+        self.printer.plan_talk(plan.warnings, plan.notes)
         used = {**ACTIONS, **(actions or {})}
         if plan.steps:
             self.header()
@@ -217,7 +216,7 @@ class Session(AbstractContextManager["Session"]):
             plan.verb,
             run.entry,
             tuple(run.results),
-            (*plan.warnings, *run.warnings),
+            (*plan.warnings, *plan.notes, *run.warnings),
             data or {},
             status,
             STATUS_WORDS[status],
@@ -265,7 +264,7 @@ class Session(AbstractContextManager["Session"]):
         for result in results:
             self.printer.progress(result, suffix=suffix)
         return Result(
-            plan.verb, "", tuple(results), (*plan.warnings, *plan.questions), data, status,
+            plan.verb, "", tuple(results), (*plan.warnings, *plan.notes, *plan.questions), data, status,
             "planned" if status is ExitStatus.OK else STATUS_WORDS[status],
         )  # fmt: skip
 

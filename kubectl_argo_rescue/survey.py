@@ -207,6 +207,15 @@ def _listing(cluster: Cluster, argocd: ArgoCD, chain: list[JSON]) -> list[Key]:
     return here or elsewhere
 
 
+def is_there(cluster: Cluster, key: Key) -> bool:
+    """Whether an Application exists, as far as one may read it."""
+    try:
+        cluster.get(APPLICATION, key.namespace, key.name)
+    except (NotFound, Forbidden):
+        return False
+    return True
+
+
 def own_namespace(cluster: Cluster, common: Common) -> str:
     """Return the namespace in which kubectl would look for a workload."""
     if common.namespace:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import click
 
 from .. import diagnosis, planning, screens, survey
-from ..cluster import Done
+from ..cluster import Done, Outcome
 from ..errors import Expired, Forbidden, NotFound
 from ..flags import Common, Verb, common_options
 from ..model import APPLICATIONSET, APPPROJECT, DEPLOYMENT, JSON, Key, Result, Snapshot, ref_of
@@ -59,16 +60,23 @@ def _around(session: Session) -> tuple[diagnosis.Surroundings, tuple[Entry, ...]
     assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     cluster = session.cluster
-    around, journal, rights, _ = cluster.gather(
+    got = cluster.gather_outcomes(
         lambda: survey.surroundings(cluster, argocd, _settings(session), session.common),
         session.journal.read,
         lambda: _parts_may_be_listed(session),
         cluster.target,  # asked for early: the header needs it
     )
+    around, journal, rights, _ = map(_value, got)
     texts = (*around.warnings, *journal.warnings, *filter(None, [rights]))
     for text in texts:
         session.printer.warn(text)
     return replace(around, warnings=texts), journal.entries
+
+
+def _value(outcome: Outcome) -> Any:
+    if isinstance(outcome, Done):
+        return outcome.value
+    raise outcome.error
 
 
 def _parts_may_be_listed(session: Session) -> str:
@@ -167,7 +175,15 @@ def _keys(session: Session, words: Sequence[str], notes: list[str]) -> list[Key]
             keys.append(parse_target(word, argocd.namespace))
             continue
         namespace = survey.own_namespace(session.cluster, session.common)
-        owned, said = survey.owning_applications(session.cluster, argocd, wanted, namespace)
+        try:
+            owned, said = survey.owning_applications(session.cluster, argocd, wanted, namespace)
+        except NotFound:
+            # `pod/x` may as well be Application x of a namespace called pod.
+            key = parse_target(word, argocd.namespace)
+            if survey.is_there(session.cluster, key):
+                keys.append(key)
+                continue
+            raise
         notes += [*(f"{word} in {namespace} belongs to {key}" for key in owned), *said]
         keys += owned
     return list(dict.fromkeys(keys))

@@ -40,6 +40,7 @@ NO_TIMEOUT: Final = 86400.0
 LOGIN_TIMEOUT: Final = 300.0
 """The first answer may wait for somebody who types a password or logs in with a browser."""
 
+_FOLDER: Final = "argo-rescue-proxy-"
 _RESTARTS: Final = 3
 _SERVING: Final = b"Starting to serve on "
 _CHUNK: Final = 1 << 16
@@ -613,15 +614,30 @@ class _Proxy:
         )
 
 
+def _sweep(parent: str) -> None:
+    """Remove the folders of proxies that are gone: after kill -9 nobody else does."""
+    with os.scandir(parent) as entries:
+        left = [entry.path for entry in entries if entry.name.startswith(_FOLDER)]
+    for folder in left:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+            if os.stat(folder, follow_symlinks=False).st_uid == os.getuid():
+                channel.settimeout(0.1)
+                try:
+                    channel.connect(os.path.join(folder, "s"))
+                except ConnectionRefusedError:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _private_folder() -> str:
     """Make a folder that only this user may enter, with room for a socket's name."""
     candidates = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
     for parent in candidates:
         # mkdtemp adds eight characters, the end a dash; the socket is called "s".
-        if not parent or len(os.fsencode(parent)) + len("/argo-rescue-") + 8 + 3 >= SOCKET_PATH_LIMIT:
+        if not parent or len(os.fsencode(parent)) + len(f"/{_FOLDER}") + 8 + 3 >= SOCKET_PATH_LIMIT:
             continue
         with suppress(OSError):
-            return tempfile.mkdtemp(prefix="argo-rescue-", dir=parent)
+            _sweep(parent)
+            return tempfile.mkdtemp(prefix=_FOLDER, dir=parent)
     raise TransportError(
         "no folder for the socket of kubectl proxy can be made",
         "set TMPDIR to a short path that you may write to",
@@ -800,7 +816,7 @@ class _Stderr:
         """Wait, a moment at most, until all that the child has said so far was passed on."""
         end = time.monotonic() + 0.2
         while time.monotonic() < end:
-            with self._passing_on:
+            with self._passing_on, suppress(ValueError):  # closed meanwhile: -1 is no descriptor
                 if not select.select([self._reader], [], [], 0)[0]:
                     return
 
@@ -813,7 +829,8 @@ class _Stderr:
         os.close(self._stop_w)
         if self._thread.is_alive():
             self._thread.join(1.0)
-        for fd in (self._stop_r, self._reader, self.child_end):
+        reader, self._reader = self._reader, -1
+        for fd in (self._stop_r, reader, self.child_end):
             if fd >= 0:
                 os.close(fd)
 

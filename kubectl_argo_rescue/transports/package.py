@@ -265,7 +265,7 @@ def _tls(settings: Settings, credentials: _Credentials) -> ssl.SSLContext:
 
 def _load_key_pair(context: ssl.SSLContext, credentials: _Credentials) -> None:
     # OpenSSL's Python interface reads files only. The folder is gone before the first request.
-    with tempfile.TemporaryDirectory(prefix="argo-rescue-") as folder:
+    with tempfile.TemporaryDirectory(prefix="argo-rescue-pair-") as folder:
         pair = Path(folder, "pair.pem")
         with open(os.open(pair, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(f"{credentials.certificate}\n{credentials.key}\n")

@@ -606,6 +606,32 @@ def test_the_proxy_of_a_wrapper_never_outlives_us(
 
 
 @linux
+def test_the_next_run_sweeps_up_after_a_kill(
+    victim: Callable[..., subprocess.Popen[bytes]],
+    kubectl: str,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = Path(f"/tmp/ar-{os.getpid()}")
+    short.symlink_to(tmp_path)
+    try:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+        living = victim("main")
+        (theirs,) = tmp_path.glob("argo-rescue-proxy-*")
+        killed = victim("main")
+        killed.kill()
+        killed.wait()
+        until(lambda: len(processes_with(f"--kubeconfig={config}")) == 1, 10, "the proxy's end")
+        with closing(KubectlTransport(Connection(kubeconfig=str(config)), kubectl)):
+            folders = set(tmp_path.glob("argo-rescue-proxy-*"))
+        assert theirs in folders and len(folders) == 2
+        living.communicate()
+    finally:
+        short.unlink()
+
+
+@linux
 @pytest.mark.parametrize("how", ["close", "main", "thread", "early"])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_nothing_is_left_in_the_end(

@@ -31,6 +31,11 @@ def text_of(value: JSON) -> str:
     return json.dumps(value)
 
 
+def normal(spec: JSON) -> JSON:
+    """Return an Application's spec as Argo CD normalises it: an empty syncPolicy goes."""
+    return {name: value for name, value in spec.items() if name != "syncPolicy" or value}
+
+
 def automated(app: JSON) -> JSON:
     """Return an Application's `automated` block, None where there is none."""
     return app["spec"].get("syncPolicy", {}).get("automated")
@@ -162,19 +167,20 @@ def _is_at_rest(app: JSON) -> bool:
 
 
 def looked_again(argocd: ArgoCD, app: str, namespace: str = "") -> JSON:
-    """Have an app compared anew and return it: `reconciledAt` moves, whole seconds as it has."""
+    """Have an app compared anew and return it: the controller takes the annotation away when it has."""
     where = namespace or argocd.namespace
-    before = argocd.get("application", app, where)["status"].get("reconciledAt")
-    asked = [0.0, 0.0]
+    asked = 0.0
 
     def looked() -> JSON | None:
-        if time.monotonic() - asked[0] > 2:
-            asked[0], asked[1] = time.monotonic(), asked[1] + 1
-            body = {"metadata": {"annotations": {REFRESH: f"normal{asked[1]:.0f}"}}}
-            argocd.api.patch("application", app, where, body)
+        nonlocal asked
         live = argocd.get("application", app, where)
-        answered = REFRESH not in live["metadata"].get("annotations", {})
-        return live if answered and live["status"].get("reconciledAt") != before else None
+        if asked and REFRESH not in live["metadata"].get("annotations", {}):
+            return live
+        if time.monotonic() - asked > 2:  # a request that falls into a running comparison is lost
+            asked = time.monotonic()
+            body = {"metadata": {"annotations": {REFRESH: f"normal{asked}"}}}
+            argocd.api.patch("application", app, where, body)
+        return None
 
     return argocd.until(looked, 60, f"{app} was compared anew")
 
@@ -273,6 +279,8 @@ class Scene:
         """Lay it out and wait until the version of git serves."""
         self.argocd.control_plane.namespace(self.target)
         self.commit(*more)
+        # The project first: an app that is seen before its project waits for the next resync.
+        self.argocd.apply(self.project_object())
         self.argocd.apply(self.root_object(**(root or {})))
         if wait:
             self.argocd.until(lambda: self.is_serving(str(self.version)), 60, f"{self.version} serves")
@@ -332,8 +340,8 @@ class Scene:
     def specs(self) -> dict[str, JSON]:
         """Read all that a rescue edits."""
         return {
-            "root": self.live_root()["spec"],
-            "app": self.live()["spec"],
+            "root": normal(self.live_root()["spec"]),
+            "app": normal(self.live()["spec"]),
             "project": self.argocd.get("appproject", self.project)["spec"],
         }
 

@@ -174,13 +174,22 @@ def test_a_missing_project_is_said(argocd: ArgoCD, plugin: Plugin, scene: Scene)
     scene.start()
     argocd.api.delete("application", scene.root, argocd.namespace)
     argocd.api.delete("appproject", scene.project, argocd.namespace)
-    looked_again(argocd, scene.app)
+    _until_invalid(argocd, scene.app)
     done = plugin("pin", scene.app, "2.4.0", check=True)
     assert f"AppProject argocd/{scene.project} does not exist" in done.stderr
     blocked = plugin("unblock", scene.app)
     assert blocked.returncode == 5 and "does not exist" in blocked.stderr
-    looked_again(argocd, scene.app)
+    _until_invalid(argocd, scene.app)
     assert scene.chart_version() == GOOD, "nothing of a missing project is synced, as was said"
+
+
+def _until_invalid(argocd: ArgoCD, app: str) -> None:
+    argocd.refresh(app)
+    argocd.until(
+        lambda: any(c["type"] == "InvalidSpecError" for c in argocd.app(app)["status"].get("conditions", [])),
+        30,
+        "Argo CD says that the project is missing",
+    )
 
 
 @pytest.mark.parametrize("tracking", ["label", "annotation+label"])

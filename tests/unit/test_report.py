@@ -201,6 +201,39 @@ def test_a_pin_that_somebody_wrote_over_was_synced_at_least(run: Run, incident: 
     assert mitigation["healthy"] is None
 
 
+def test_the_time_is_that_of_the_last_rescue(run: Run, incident: Incident) -> None:
+    *_, pinned = rescue(run, incident)
+
+    def back(app: Any) -> None:
+        app["spec"]["source"]["targetRevision"] = "2.5.1"
+
+    incident.api.edit(APPLICATION, "argocd", "traefik", back)
+    journal = run.journal(incident.api, "bobs")
+    for entry in journal.read().entries:
+        settled = {(n, i): "restored" for n, i, _, _ in entry.unsettled()}
+        journal.reopen(entry).write([Settled(settled, "", incident.clock())])
+    incident.argocd.run(600)
+    do(run, incident, "pin", "traefik", "2.4.1")
+    told = report(run, incident)
+    assert told["firstWrite"] == "2026-11-27T17:11:30Z"
+    assert told["secondsToMitigation"] == 2
+    assert len(told["entries"]) == 4
+
+
+def test_a_version_that_ran_already_needed_no_sync(run: Run, incident: Incident) -> None:
+    rescue(run, incident)
+
+    def hold(app: Any) -> None:
+        app["spec"]["source"]["targetRevision"] = "2.5.1"
+        app["spec"]["syncPolicy"]["automated"]["enabled"] = False
+
+    incident.api.edit(APPLICATION, "argocd", "traefik", hold)
+    incident.argocd.run(30)
+    do(run, incident, "pin", "traefik", "2.4.1", "--no-sync")
+    [mitigation] = report(run, incident)["mitigations"]
+    assert mitigation["synced"] == mitigation["healthy"] == mitigation["started"]
+
+
 def test_without_a_pin_nothing_is_said_of_mitigation(run: Run, incident: Incident) -> None:
     do(run, incident, "pause", "root")
     assert "- Time to mitigation: not known: no version was pinned" in markdown(run, incident).out

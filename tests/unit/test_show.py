@@ -198,8 +198,14 @@ def test_how_it_was_settled_and_by_which_undo(run: Run, incident: Incident) -> N
     told = show(run, incident, undone.entry)
     assert "  State:      undone" in told
     assert f"  Undone by:  {undo.entry}" in told
-    assert f"now: does not stand; restored by entry {undo.entry} at 2026-11-27 17:00:00 UTC" in told
+    assert f"        restored by entry {undo.entry} at 2026-11-27 17:00:00 UTC\n" in told
     assert f"  Undoes:     {undone.entry}" in show(run, incident, undo.entry)
+
+    def again(app: Any) -> None:
+        app["spec"]["syncPolicy"]["automated"]["enabled"] = False
+
+    incident.api.edit(APPLICATION, "argocd", "web", again)
+    assert "17:00:00 UTC; the same stands again\n" in show(run, incident, undone.entry)
 
 
 def test_name_prints_the_id(run: Run, incident: Incident) -> None:

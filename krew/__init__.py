@@ -1,0 +1,1 @@
+"""Makes the archives and the manifest that Krew installs."""
