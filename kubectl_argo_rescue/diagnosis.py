@@ -214,9 +214,9 @@ def health_of(
     seen = f"last comparison {human(age)} ago" if age is not None else "no comparison was seen"
     reconciling: bool | None
     if lives.get("application-controller") is Life.DEAD:
-        reconciling, text = False, f"NOT reconciling: its application-controller has no ready pod ({seen})"
+        reconciling, text = False, f"NOT reconciling: application-controller is dead ({seen})"
     elif lives.get("repo-server") is Life.DEAD:
-        reconciling, text = False, f"NOT reconciling: its repo-server has no ready pod ({seen})"
+        reconciling, text = False, f"NOT reconciling: repo-server is dead ({seen})"
     elif age is not None and limit is not None and age > limit:
         reconciling = False
         text = f"NOT reconciling: nothing was compared for {human(age)}, though {_pods_say(lives)}"

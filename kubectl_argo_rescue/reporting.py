@@ -14,11 +14,14 @@ from .entries import (
     Now,
     change_now,
     deadline,
+    edit_now,
     entry_json,
+    last_time,
     name_of,
     newest_first,
     objects_of,
     one_line,
+    settlements,
     state_text,
     time_json,
     time_text,
@@ -115,8 +118,6 @@ class Report:
 
 def choose(entries: Sequence[Entry], now: datetime) -> list[Entry]:
     """Return what is reported without being named: what is open, and the last day's."""
-    from .entries import last_time
-
     return [e for e in entries if e.is_open or now - last_time(e) <= RECENT]
 
 
@@ -529,8 +530,6 @@ def markdown(report: Report, where: str) -> Iterator[str]:
 
 
 def _edit_lines(report: Report, entry: Entry, number: int, edit: Edit) -> list[str]:
-    from .entries import edit_now, settlements
-
     outcome = outcome_text(entry, number, edit_now(edit, report.live).value)
     lines = [f"# {edit.ref}: {one_line(edit.reason)} ({outcome})"]
     settled = settlements(entry)

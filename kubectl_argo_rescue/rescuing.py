@@ -90,6 +90,7 @@ class Rescuing(Procedure):
         ended = True
         if rescue.ends_operation:
             ended = self.end_operation(self.key)
+        self.carry_out(Plan("rescue", unchanged=rescue.plan.unchanged))
         if not self._part(rescue, rescue.pin) or not self._part(rescue, rescue.windows):
             return False
         if not ended and not self.wait_until(self.key, is_idle, GRACE_SECONDS):

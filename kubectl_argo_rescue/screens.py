@@ -56,7 +56,7 @@ def health_lines(argocd: ArgoCD, health: Health, *, way_in: bool = True) -> Iter
     """Show whether Argo CD reconciles, its parts, and how to reach it in spite of a broken ingress."""
     version = argocd.version.text if argocd.version else "of unknown version"
     colour = {True: "green", False: "red", None: "yellow"}[health.reconciling]
-    yield (f"Argo CD {version} in {argocd.namespace}: ", "bold"), (health.text, colour)
+    yield from _broken_at([(f"Argo CD {version} in {argocd.namespace}: ", "bold"), (health.text, colour)])
     dead = [p for p in health.parts if p.life is Life.DEAD]
     for part in dead:
         yield from _wrapped(f"{part.name} is DEAD: {part.means}", 2, colour="red", mark="✗ ")
@@ -78,7 +78,7 @@ def health_lines(argocd: ArgoCD, health: Health, *, way_in: bool = True) -> Iter
 
 
 def _broken_at(spans: Sequence[Span]) -> Iterator[Line]:
-    """Break a line of coloured pieces before the piece that would not fit."""
+    """Break a line of coloured pieces before the piece that does not fit."""
     line: list[Span] = []
     used = 0
     for text, colour in spans:

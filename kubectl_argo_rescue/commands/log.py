@@ -10,6 +10,8 @@ from ..durations import human
 from ..entries import (
     entry_json,
     is_worth_a_look,
+    last_time,
+    lost,
     newest_first,
     objects_of,
     one_line,
@@ -34,10 +36,13 @@ from ..session import Session
     help="With prune: delete closed entries in which nothing happened for so long, such as 90d.",
 )  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help="With prune: do not ask.")
-@click.option("--dry-run", is_flag=True, help="With prune: only say what would be deleted.")
+@click.option(
+    "--dry-run", type=click.Choice(["none", "client"]), default="none", is_flag=False, flag_value="client",
+    help="With prune: only say what would be deleted.",
+)  # fmt: skip
 @common_options
 def command(
-    common: Common, prune: str | None, only_open: bool, older_than: float | None, yes: bool, dry_run: bool
+    common: Common, prune: str | None, only_open: bool, older_than: float | None, yes: bool, dry_run: str
 ) -> int:
     r"""List what was done, by whom and what still stands, newest first.
 
@@ -53,7 +58,7 @@ def command(
     """
     if prune and not (older_than and older_than > 0):
         raise UsageError("log prune needs an age", "say it: kubectl argo-rescue log prune --older-than 90d")
-    if not prune and (older_than is not None or yes or dry_run):
+    if not prune and (older_than is not None or yes or dry_run != "none"):
         raise UsageError(
             "--older-than, --yes and --dry-run go with prune", "see kubectl argo-rescue log --help"
         )
@@ -61,7 +66,7 @@ def command(
         session.read([])
         if prune:
             assert older_than is not None
-            return _prune(session, timedelta(seconds=older_than), yes=yes, dry_run=dry_run)
+            return _prune(session, timedelta(seconds=older_than), yes=yes, dry_run=dry_run != "none")
         return _list(session, only_open=only_open)
 
 
@@ -101,8 +106,6 @@ def _list(session: Session, *, only_open: bool) -> int:
 
 
 def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> int:
-    from ..entries import last_time, lost
-
     printer = session.printer
     journal = session.journal
     if journal.in_cluster is not None:

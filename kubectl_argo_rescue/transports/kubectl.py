@@ -620,11 +620,16 @@ def _sweep(parent: str) -> None:
         left = [entry.path for entry in entries if entry.name.startswith(_FOLDER)]
     for folder in left:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-            if os.stat(folder, follow_symlinks=False).st_uid == os.getuid():
-                channel.settimeout(0.1)
-                try:
-                    channel.connect(os.path.join(folder, "s"))
-                except ConnectionRefusedError:
+            found = os.stat(folder, follow_symlinks=False)
+            if found.st_uid != os.getuid():
+                continue
+            channel.settimeout(0.1)
+            try:
+                channel.connect(os.path.join(folder, "s"))
+            except ConnectionRefusedError:
+                shutil.rmtree(folder, ignore_errors=True)
+            except FileNotFoundError:  # not yet, or never
+                if time.time() - found.st_mtime > 3600:
                     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -69,6 +69,7 @@ class Story:
         self._chapter(f"Next week: the freeze ends, git brings {FIXED}, and Argo CD follows as ever")
         self.incident.freeze([])
         self._commit(FIXED)
+        self.argocd.follow_git(ROOT)  # Argo CD keeps what a branch means for three minutes
         self._expect(lambda: self.incident.is_serving(FIXED), f"{APP} {FIXED} serves")
         self._look()
 

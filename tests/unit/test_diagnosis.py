@@ -32,6 +32,7 @@ from kubectl_argo_rescue.records import Begin, Entry
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 ARGOCD = ArgoCD("argocd", Version(3, 2, "v3.2.11"))
+NOTHING = Surroundings()
 JSON = Any
 
 
@@ -116,9 +117,7 @@ def test_parts_that_few_installs_have_are_named_only_where_they_are() -> None:
 # -- does it reconcile
 
 
-def health(
-    *traces: Trace, around: Surroundings = Surroundings(), argocd: ArgoCD = ARGOCD, **lives: Life
-) -> Health:
+def health(*traces: Trace, around: Surroundings = NOTHING, argocd: ArgoCD = ARGOCD, **lives: Life) -> Health:
     names = {"application-controller": Life.ALIVE, "repo-server": Life.ALIVE, "server": Life.ALIVE}
     names |= {name.replace("_", "-"): life for name, life in lives.items()}
     parts = tuple(Part(name, life, label=f"argocd-{name}") for name, life in names.items())
@@ -143,12 +142,12 @@ def seen(minutes: float) -> Trace:
         (
             health(seen(1), application_controller=Life.DEAD),
             False,
-            "NOT reconciling: its application-controller has no ready pod (last comparison 60s ago)",
+            "NOT reconciling: application-controller is dead (last comparison 60s ago)",
         ),
         (
             health(seen(1), repo_server=Life.DEAD),
             False,
-            "NOT reconciling: its repo-server has no ready pod (last comparison 60s ago)",
+            "NOT reconciling: repo-server is dead (last comparison 60s ago)",
         ),
         (health(), None, "not known to be reconciling (no comparison was seen)"),
         (health(seen(3), Trace("web", None, "the operation of web …")), False, "probably NOT reconciling (last comparison 3m ago)"),
@@ -358,8 +357,9 @@ def test_what_an_application_set_puts_back(spec: JSON, parameters: Mapping[str, 
     assert threats(found) == expected
 
 
-def test_the_owner_of_the_project_puts_its_windows_back() -> None:
-    window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": ["*"]}
+@pytest.mark.parametrize(("frozen", "soon"), [("traefik", True), ("*", False)])
+def test_the_owner_of_the_project_puts_its_windows_back(frozen: str, soon: bool) -> None:
+    window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": [frozen]}
     project = {
         "kind": "AppProject",
         "metadata": {
@@ -371,7 +371,8 @@ def test_the_owner_of_the_project_puts_its_windows_back() -> None:
     }
     found = diagnose(app(), app("root", automated={"selfHeal": True}), project)
     [owner] = found.project_owners
-    assert threats(owner) == [("an edit of its windows", True)]
+    assert threats(owner) == [("an edit of its windows", soon)]
+    assert bool(owner.notes) is not soon, "a window that stops the owner as well keeps it from acting"
     assert not found.verdict.manual.can_sync
 
 

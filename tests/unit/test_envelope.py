@@ -17,7 +17,8 @@ import yaml
 from kubectl_argo_rescue import cli, session
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.output import STATUS_WORDS
-from kubectl_argo_rescue.simulation.api import Request
+from kubectl_argo_rescue.simulation.api import InMemoryApi, Request
+from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 from kubectl_argo_rescue.transports import Response
 
@@ -54,6 +55,12 @@ WORDS = {
 @pytest.fixture
 def incident() -> Incident:
     return traefik_incident()
+
+
+@pytest.fixture
+def api() -> InMemoryApi:
+    """A cluster without Argo CD, for what ends before it is looked at."""
+    return InMemoryApi(SteppedClock())
 
 
 def check(document: Any, verb: str, ran: Ran) -> None:
@@ -100,28 +107,28 @@ def test_yaml_is_the_same_document(run: Run, incident: Incident) -> None:
 
 @pytest.mark.parametrize("verb", ENVELOPED)
 @pytest.mark.parametrize("form", ["-ojson", "-o=json", "--output=json"])
-def test_a_flag_that_is_not_there(run: Run, incident: Incident, verb: str, form: str) -> None:
-    ran = run(incident.api, verb, form, "--no-such-flag")
+def test_a_flag_that_is_not_there(run: Run, api: InMemoryApi, verb: str, form: str) -> None:
+    ran = run(api, verb, form, "--no-such-flag")
     assert ran.code == 2
     assert ran.err.startswith("error: ")
     check(ran.json, verb, ran)
-    assert incident.api.requests == []
+    assert api.requests == []
 
 
 @pytest.mark.parametrize("verb", [verb for verb in ENVELOPED if verb in WORDS])
-def test_an_argument_that_is_missing(run: Run, incident: Incident, verb: str) -> None:
-    ran = run(incident.api, verb, "-o", "json")
+def test_an_argument_that_is_missing(run: Run, api: InMemoryApi, verb: str) -> None:
+    ran = run(api, verb, "-o", "json")
     assert ran.code == 2
     check(ran.json, verb, ran)
 
 
 @pytest.mark.parametrize("verb", [verb for verb in ENVELOPED if verb != "version"])
-def test_an_api_server_that_is_not_there(run: Run, incident: Incident, verb: str) -> None:
+def test_an_api_server_that_is_not_there(run: Run, api: InMemoryApi, verb: str) -> None:
     def cut(request: Request) -> Response | None:
         raise TransportError("connection refused", "is the VPN up?", sent=False)
 
-    incident.api.before.append(cut)
-    ran = run(incident.api, verb, *WORDS.get(verb, []), "-o", "json")
+    api.before.append(cut)
+    ran = run(api, verb, *WORDS.get(verb, []), "-o", "json")
     assert ran.code == 1
     assert "connection refused" in ran.err
     check(ran.json, verb, ran)
@@ -129,13 +136,13 @@ def test_an_api_server_that_is_not_there(run: Run, incident: Incident, verb: str
 
 @pytest.mark.parametrize("verb", [verb for verb in ENVELOPED if verb != "version"])
 def test_a_connection_that_cannot_be_opened(
-    run: Run, incident: Incident, verb: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, api: InMemoryApi, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(opened: session.Session) -> Any:
         raise TransportError("context nowhere does not exist", sent=False, lasting=True)
 
     monkeypatch.setattr(session, "_connect", refuse)
-    ran = run(incident.api, verb, *WORDS.get(verb, []), "-o", "yaml")
+    ran = run(api, verb, *WORDS.get(verb, []), "-o", "yaml")
     assert ran.code == 1
     assert ran.err == "error: context nowhere does not exist\n"
     check(yaml.safe_load(ran.out), verb, ran)
@@ -156,19 +163,19 @@ def test_a_refusal(run: Run, incident: Incident) -> None:
     check(ran.json, "pin", ran)
 
 
-def test_a_verb_that_is_not_there(run: Run, incident: Incident) -> None:
-    ran = run(incident.api, "puase", "root", "-o", "json")
+def test_a_verb_that_is_not_there(run: Run, api: InMemoryApi) -> None:
+    ran = run(api, "puase", "root", "-o", "json")
     assert ran.code == 2
     check(ran.json, "", ran)
     assert "did you mean pause?" in ran.err
 
 
-def test_a_fault_of_our_own(run: Run, incident: Incident, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_our_own(run: Run, api: InMemoryApi, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(opened: session.Session) -> Any:
         raise ZeroDivisionError("never mind")
 
     monkeypatch.setattr(session, "_connect", broken)
-    ran = run(incident.api, "log", "-o", "json")
+    ran = run(api, "log", "-o", "json")
     assert ran.code == 1
     assert ran.err.startswith("error: internal error: ZeroDivisionError: never mind")
     assert "Traceback" not in ran.err
@@ -179,3 +186,10 @@ def test_stdout_is_one_document(run: Run, incident: Incident) -> None:
     ran = run(incident.api, "pin", "traefik", "2.4.1", "--yes", "-o", "json")
     assert json.loads(ran.out) == ran.json
     assert [edit["status"] for edit in ran.json["edits"]] == ["applied", "applied"]
+
+
+@pytest.mark.parametrize("verb", [verb for verb in ENVELOPED if verb != "version"])
+def test_a_cluster_without_argo_cd(run: Run, api: InMemoryApi, verb: str) -> None:
+    ran = run(api, verb, *WORDS.get(verb, []), "-o", "json")
+    assert ran.code in (1, 2)
+    check(ran.json, verb, ran)

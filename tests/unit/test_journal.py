@@ -56,10 +56,11 @@ class Bed:
         self.warnings: list[str] = []
         self.ids = iter(f"{i:06x}" for i in range(1, 99))
 
+    def sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
     def cluster(self) -> Cluster:
-        return Cluster(
-            self.api, sleep=self.clock.advance, clock=lambda: self.clock().timestamp(), jitter=lambda: 0.0
-        )
+        return Cluster(self.api, sleep=self.sleep, clock=lambda: self.clock().timestamp(), jitter=lambda: 0.0)
 
     def journal(
         self,
@@ -113,7 +114,7 @@ def test_both_homes_hold_every_record(bed: Bed) -> None:
         "argo-rescue/entry": writer.entry,
     }
     entry = only(journal)
-    assert (entry.id, entry.state, entry.homes) == (writer.entry, "open", {"local", "cluster"})
+    assert (entry.id, entry.state, entry.homes) == (writer.entry, "open", frozenset({"local", "cluster"}))
     assert not bed.warnings
 
 

@@ -15,7 +15,17 @@ import pytest
 
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.journal import ENTRY_LABEL
-from kubectl_argo_rescue.model import ABSENT, APPLICATION, CONFIGMAP, Edit, FieldChange, Role, ref_of
+from kubectl_argo_rescue.model import (
+    ABSENT,
+    APPLICATION,
+    CONFIGMAP,
+    Edit,
+    FieldChange,
+    Order,
+    OrderKind,
+    Role,
+    ref_of,
+)
 from kubectl_argo_rescue.records import Begin, Content, Intent, Outcome, Settled
 from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
@@ -362,7 +372,7 @@ def test_prune_asks_on_a_terminal(
 
 
 def test_prune_dry_run_deletes_nothing(run: Run, incident: Incident, aged: tuple[str, str, str]) -> None:
-    ran = run(incident.api, "log", "prune", "--older-than", "90d", "--dry-run")
+    ran = run(incident.api, "log", "prune", "--older-than", "90d", "--dry-run=client")
     assert (ran.code, ran.out) == (0, f"entry/{aged[0]} pruned (dry run)\n")
     assert files(run) == sorted(aged)
     told = run(incident.api, "log", "prune", "--older-than", "90d", "--dry-run", "-o", "json").json
@@ -411,6 +421,7 @@ def test_what_the_cluster_refuses_to_delete_stays_here_too(
         ["prune"],
         ["--older-than", "90d"],
         ["--yes"],
+        ["--dry-run"],
         ["prune", "--older-than", "soon"],
         ["prune", "--older-than", "0"],
         ["prune", "--older-than", "-5m"],
@@ -429,3 +440,48 @@ def test_an_entry_reads_the_same_from_both_homes(run: Run, incident: Incident) -
     here = run(incident.api, "log", "-o", "json").json["data"]["entries"]
     there = run(incident.api, "log", "-o", "json", laptop="bobs").json["data"]["entries"]
     assert [{**e, "homes": None} for e in here] == [{**e, "homes": None} for e in there]
+
+
+# -- doubt about orders
+
+
+def order(incident: Incident, kind: OrderKind = OrderKind.START) -> Order:
+    ref = ref_of(incident.api.get(APPLICATION, "argocd", "traefik"))
+    operation = {"sync": {}, "info": [{"name": "argo-rescue", "value": "0123456789abcdef"}]}
+    return Order(ref, "0123456789abcdef", operation, "manual sync", kind=kind)
+
+
+def test_doubt_about_an_order_that_landed_or_not(run: Run, incident: Incident) -> None:
+    write(run, incident, begin(incident), Intent(0, order(incident)))
+    assert "in doubt: does not stand" in run(incident.api, "log").out
+
+    def landed(app: Any) -> None:
+        app["operation"] = order(incident).operation
+
+    incident.api.edit(APPLICATION, "argocd", "traefik", landed)
+    [entry] = run(incident.api, "log", "-o", "json").json["data"]["entries"]
+    assert entry["inDoubt"] == "stands"
+    incident.api.remove(APPLICATION, "argocd", "traefik")
+    [entry] = run(incident.api, "log", "-o", "json").json["data"]["entries"]
+    assert (entry["inDoubt"], entry["orders"][0]["fate"]) == ("the object is gone", "the object is gone")
+
+
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        ("Running", "does not stand"),
+        ("Terminating", "stands"),
+        ("Failed", "stands"),
+    ],
+)
+def test_doubt_about_an_order_to_end_an_operation(
+    run: Run, incident: Incident, phase: str, said: str
+) -> None:
+    write(run, incident, begin(incident), Intent(0, order(incident, OrderKind.TERMINATE)))
+
+    def running(app: Any) -> None:
+        app["status"]["operationState"]["phase"] = phase
+
+    incident.api.edit(APPLICATION, "argocd", "traefik", running)
+    [entry] = run(incident.api, "log", "-o", "json").json["data"]["entries"]
+    assert entry["inDoubt"] == said

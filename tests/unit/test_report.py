@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.model import ABSENT, APPLICATION, FieldChange, Match
-from kubectl_argo_rescue.records import Settled
+from kubectl_argo_rescue.model import ABSENT, APPLICATION, Edit, FieldChange, Match, Role, ref_of
+from kubectl_argo_rescue.records import Begin, Intent, Outcome, Settled
 from kubectl_argo_rescue.reporting import manifest_patch
 from kubectl_argo_rescue.simulation.incident import GIT, Incident, traefik_incident
 
@@ -234,6 +234,16 @@ def test_a_version_that_ran_already_needed_no_sync(run: Run, incident: Incident)
     assert mitigation["synced"] == mitigation["healthy"] == mitigation["started"]
 
 
+def test_a_rollback_mitigates_as_well(run: Run, incident: Incident) -> None:
+    do(run, incident, "unblock", "traefik", "--yes")
+    do(run, incident, "rollback", "traefik", "--yes")
+    told = report(run, incident)
+    [mitigation] = told["mitigations"]
+    assert mitigation["version"].startswith("to 2.4.1")
+    assert mitigation["synced"] == "2026-11-27T17:00:30Z"
+    assert told["mitigated"] == mitigation["healthy"] == "2026-11-27T17:00:32Z"
+
+
 def test_without_a_pin_nothing_is_said_of_mitigation(run: Run, incident: Incident) -> None:
     do(run, incident, "pause", "root")
     assert "- Time to mitigation: not known: no version was pinned" in markdown(run, incident).out
@@ -333,6 +343,67 @@ def test_an_unreadable_owner_is_no_reason_to_fail(run: Run, incident: Incident) 
     ran = run(incident.api, "report")
     assert ran.code == 0
     assert "Application argocd/root" in ran.err
+
+
+def test_a_generated_app_owes_through_its_set(run: Run, incident: Incident) -> None:
+    do(run, incident, "pause", "root")
+    template = {
+        "metadata": {"name": "shop"},
+        "spec": {
+            "project": "cluster",
+            "source": {"repoURL": "https://charts", "chart": "shop", "targetRevision": "2.0.0"},
+            "destination": {"server": "https://kubernetes.default.svc", "namespace": "shop"},
+        },
+    }
+    made = incident.api.create(
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "ApplicationSet",
+            "metadata": {
+                "name": "shops",
+                "namespace": "argocd",
+                "annotations": {
+                    "argocd.argoproj.io/tracking-id": "root:argoproj.io/ApplicationSet:argocd/shops"
+                },
+            },
+            "spec": {"generators": [{"list": {"elements": [{}]}}], "template": template},
+        }
+    )
+    incident.api.create(
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Application",
+            "metadata": {
+                "name": "shop",
+                "namespace": "argocd",
+                "ownerReferences": [
+                    {
+                        "apiVersion": "argoproj.io/v1alpha1",
+                        "kind": "ApplicationSet",
+                        "name": "shops",
+                        "uid": made["metadata"]["uid"],
+                        "controller": True,
+                    }
+                ],
+            },
+            "spec": {**template["spec"], "source": {**template["spec"]["source"], "targetRevision": "1.0.0"}},  # type: ignore[dict-item]
+        }
+    )
+    ref = ref_of(incident.api.get(APPLICATION, "argocd", "shop"))
+    change = FieldChange(("spec", "source", "targetRevision"), "2.0.0", "1.0.0")
+    run.journal(incident.api).begin(
+        [
+            Begin("pin", ("pin", "shop", "1.0.0"), "alice", "", incident.clock(), "", "argocd"),
+            Intent(0, Edit(ref, (change,), "2.0.0 to 1.0.0", Role.VERSION)),
+            Outcome({0: "applied"}),
+        ]
+    )
+    [owed] = report(run, incident)["owed"]
+    assert owed["owner"]["kind"] == "ApplicationSet"
+    assert (owed["repoURL"], owed["path"]) == (GIT, "apps")
+    assert "the template of ApplicationSet argocd/shops says 2.0.0" in owed["why"]
+    out = markdown(run, incident).out
+    assert "the change belongs into the template or the parameters of ApplicationSet argocd/shops." in out
 
 
 # -- the patch text
