@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from . import applications, merge, patches
-from .cluster import Cluster, Done
+from .cluster import Cluster, Done, Failed
 from .errors import (
     ApiError,
     ConflictError,
@@ -28,9 +29,11 @@ from .errors import (
     StaleWrite,
     TransportError,
 )
+from .events import events_for
 from .journal import Journal, Writer
 from .model import (
     BY_KIND,
+    EVENT,
     JSON,
     Edit,
     EditResult,
@@ -206,7 +209,7 @@ class Engine:
         except KeyboardInterrupt:
             run.interrupted = True
         finally:
-            self._close(plan, run, writer, outcomes, finish)
+            self._close(plan, run, writer, outcomes, finish, begin)
         return run
 
     def _close(
@@ -216,6 +219,7 @@ class Engine:
         writer: Writer,
         outcomes: dict[int, str],
         finish: Callable[[Run], Sequence[Content]],
+        begin: Begin,
     ) -> None:
         told = {result.ref for result in run.results}
         for step in plan.steps:
@@ -230,11 +234,16 @@ class Engine:
         closing += finish(run)
         done = run.exit_status(independent=plan.independent_from is not None)
         closing.append(End("interrupted" if run.interrupted else done.name.lower(), at))
-        try:
-            writer.write(closing)
-        except RescueError as e:
+        told_to = [
+            partial(self.cluster.create, EVENT, e["metadata"]["namespace"], e)
+            for e in events_for(run.results, begin, writer.entry, at)
+        ]
+        # Events are a courtesy: one that is not allowed is no news.
+        recorded, *_ = self.cluster.gather_outcomes(partial(writer.write, closing), *told_to)
+        if isinstance(recorded, Failed):
             # What happened can be read off the cluster; only the comfort of knowing is lost.
-            run.warnings.append(f"the outcome could not be recorded: {e.message}")
+            message = getattr(recorded.error, "message", str(recorded.error))
+            run.warnings.append(f"the outcome could not be recorded: {message}")
 
     def _all(
         self,

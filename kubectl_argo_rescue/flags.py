@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -136,14 +135,15 @@ class Writing:
     dry_run: str = "none"
     reason: str = ""
     yes: bool = False
-    expires: datetime | None = None
+    expires: float | None = None
+    """Seconds after which every command reminds of it."""
 
 
 def writing_options(f: Callable[..., int]) -> Callable[..., int]:
     """Give a verb --dry-run, --reason and --yes, and its callback one `writing` in their place."""
 
-    def wrapped(dry_run: str, reason: str, yes: bool, **given: Any) -> int:
-        return f(writing=Writing(dry_run=dry_run, reason=reason, yes=yes), **given)
+    def wrapped(dry_run: str, reason: str, yes: bool, expires: float | None, **given: Any) -> int:
+        return f(writing=Writing(dry_run=dry_run, reason=reason, yes=yes, expires=expires), **given)
 
     wrapped.__doc__ = f.__doc__
     wrapped.__name__ = f.__name__
@@ -152,6 +152,13 @@ def writing_options(f: Callable[..., int]) -> Callable[..., int]:
     for option in (
         click.option("-y", "--yes", is_flag=True, help="Agree to a plan that touches more than was named."),
         click.option("--reason", default="", metavar="TEXT", help="Why; kept in the log."),
+        click.option(
+            "--expires",
+            type=Duration(),
+            default=None,
+            metavar="DURATION",
+            help="Remind of it after this time, such as 2h, while it still stands.",
+        ),
         click.option(
             "--dry-run",
             type=click.Choice(["none", "client", "server"]),

@@ -39,6 +39,11 @@ PREFIX: Final = "argo-rescue-"
 PART_LIMIT: Final = 700_000
 """Bytes of records in one ConfigMap; the server's limit is 1 MiB with everything around."""
 
+EXPIRES_LABEL: Final = "argo-rescue/expires"
+"""On entries with a deadline, so that every command can look for just these."""
+
+EXPIRES_MARK: Final = '"expires":"'
+
 CLAIM: Final = "claim"
 CLAIM_SECONDS: Final = 15 * 60
 """After this a claim counts as left behind by a command that died."""
@@ -205,7 +210,7 @@ class ClusterHome:
         return sorted(parts, key=lambda p: (len(p[0]), p[0]))
 
     def _create(self, name: str, entry: str, chunk: Sequence[tuple[str, str]]) -> None:
-        obj = {
+        obj: dict[str, JSON] = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
@@ -215,6 +220,8 @@ class ClusterHome:
             },
             "data": dict(chunk),
         }
+        if any(EXPIRES_MARK in line for _, line in chunk):
+            obj["metadata"]["labels"][EXPIRES_LABEL] = "true"
         try:
             self.cluster.create(CONFIGMAP, self.namespace, obj)
         except (TransportError, AlreadyExists):
@@ -267,6 +274,20 @@ class ClusterHome:
         for parts in self._parts.values():
             parts[:] = sorted(dict(parts).items(), key=lambda p: (len(p[0]), p[0]))
         return found
+
+    def expiring(self) -> list[Entry]:
+        """Read only the entries that have a deadline; usually there is none."""
+        selector = f"{EXPIRES_LABEL}=true"
+        found: dict[str, list[Record]] = {}
+        for obj in self.cluster.list(CONFIGMAP, self.namespace, label_selector=selector):
+            for key, line in (obj.get("data") or {}).items():
+                try:
+                    if key != CLAIM:
+                        record = records.from_line(line)
+                        found.setdefault(record.entry, []).append(record)
+                except records.Untrusted:
+                    continue
+        return [e for lines in found.values() if (e := records.fold(lines, ["cluster"]))]
 
     def claim(self, entry: str, who: str, now: datetime) -> None:
         """Take the entry for an undo. Raises ConflictError where somebody else is undoing it."""

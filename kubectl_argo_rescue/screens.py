@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -526,16 +526,6 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + more
 
 
-def fact_key(fact: Fact) -> str:
-    """Return the key of an Application in `data.apps`."""
-    return f"{fact.key.namespace}/{fact.key.name}"
-
-
 def app_key(key: Key) -> str:
     """Return the key of an Application in `data.apps`."""
     return f"{key.namespace}/{key.name}"
-
-
-def as_text(lines: Iterable[Line]) -> str:
-    """Join lines without their colours."""
-    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from types import TracebackType
 
@@ -165,7 +165,7 @@ class Session(AbstractContextManager["Session"]):
             argocd_namespace=argocd.namespace,
             argocd_version=argocd.version.text if argocd.version else "",
             undoes=tuple(undoes),
-            expires=writing.expires,
+            expires=self.now() + timedelta(seconds=writing.expires) if writing.expires else None,
         )
 
     # -- carrying out

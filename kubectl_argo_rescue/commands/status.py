@@ -223,7 +223,7 @@ def _everything(session: Session) -> int:
     if wants_json:
         data = {
             "argocd": screens.health_json(argocd, health, around),
-            "apps": {screens.fact_key(f): f.view for f in overview.facts},
+            "apps": {screens.app_key(f.key): f.view for f in overview.facts},
             "entries": [screens.entry_json(e, e.state, now) for e in overview.entries],
         }
     return session.finish(Result("status", warnings=_warnings(session, around, more), data=data))

@@ -91,7 +91,9 @@ class Watch:
         self.states += now["items"]
         query = {"watch": "1", "resourceVersion": now["metadata"]["resourceVersion"], "timeoutSeconds": "600"}
         self._connection = http.client.HTTPSConnection("127.0.0.1", control_plane.port, context=context)
-        self._connection.request("GET", f"{path}?{urlencode(query)}", headers={"User-Agent": "argo-rescue-testbed"})
+        self._connection.request(
+            "GET", f"{path}?{urlencode(query)}", headers={"User-Agent": "argo-rescue-testbed"}
+        )
         self._socket = self._connection.sock
         self._response = self._connection.getresponse()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -244,7 +246,7 @@ class Scene:
             project=self.project,
             destination=self.target,
             automated=self.policy,
-            **self.spec,
+            **self.spec,  # type: ignore[arg-type]
         )
 
     def root_object(self, **spec: object) -> dict[str, object]:
@@ -275,7 +277,9 @@ class Scene:
 
     # -- steps
 
-    def start(self, *more: tuple[str, str], root: Mapping[str, object] | None = None, wait: bool = True) -> Scene:
+    def start(
+        self, *more: tuple[str, str], root: Mapping[str, object] | None = None, wait: bool = True
+    ) -> Scene:
         """Lay it out and wait until the version of git serves."""
         self.argocd.control_plane.namespace(self.target)
         self.commit(*more)
@@ -301,7 +305,9 @@ class Scene:
         """Bring sync windows by git; a deny of this app for the whole day where none is given."""
         self.commit(windows=windows or (deny(self.app),))
         self.argocd.follow_git(self.root)
-        self.argocd.until(lambda: self.live_windows() == list(self.windows), 30, "the project has its windows")
+        self.argocd.until(
+            lambda: self.live_windows() == list(self.windows), 30, "the project has its windows"
+        )
         self.argocd.until_idle(self.root)
         return self
 

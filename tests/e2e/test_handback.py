@@ -182,9 +182,7 @@ def test_several_pins_are_folded(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
     assert plugin("log", "--open", "-o", "name").stdout == ""
 
 
-def test_a_field_that_git_does_not_have_is_no_evidence(
-    argocd: ArgoCD, plugin: Plugin, scene: Scene
-) -> None:
+def test_a_field_that_git_does_not_have_is_no_evidence(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     # A git source without targetRevision: HEAD of the repository's branch.
     page = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "page"}, "data": {"page": "good"}}
     folder = f"{scene.name}-pages"
@@ -206,7 +204,9 @@ def test_a_field_that_git_does_not_have_is_no_evidence(
     plugin("pause", scene.root, check=True)
     plugin("pin", scene.app, good, "--wait", check=True)
     assert text() == "good"
-    argocd.git((f"{folder}/page.yaml", "bad", "good"))  # the owner is Synced before and after: it says nothing
+    argocd.git(
+        (f"{folder}/page.yaml", "bad", "good")
+    )  # the owner is Synced before and after: it says nothing
     undone = plugin("undo")
     assert undone.returncode == 5
     assert "git never had the field" in undone.stderr
@@ -244,9 +244,7 @@ def test_ignored_differences_are_no_evidence(argocd: ArgoCD, plugin: Plugin, sce
     assert is_auto_sync_on(scene.live_root())
 
 
-def test_a_dead_controller_is_no_evidence(
-    argocd: ArgoCD, plugin: Plugin, scene: Scene
-) -> None:
+def test_a_dead_controller_is_no_evidence(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(BROKEN).freeze(deny(scene.app, "other"))
     plugin("pause", scene.root, scene.app, check=True)
     plugin("unblock", scene.app, check=True)
@@ -311,7 +309,9 @@ def test_of_two_at_once_one_wins(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
     assert codes in ([0, 3], [0, 0]), ends
     if codes == [0, 3]:
         assert any("is being undone by admin" in err for _, err, code in ends if code == 3), ends
-    written = [(e.uri.partition("?")[0].rpartition("/")[2], e.code) for e in edits(argocd.control_plane, mark)]
+    written = [
+        (e.uri.partition("?")[0].rpartition("/")[2], e.code) for e in edits(argocd.control_plane, mark)
+    ]
     assert sorted(written) == sorted([(scene.project, 200), (scene.app, 200), (scene.root, 200)]), written
     assert is_auto_sync_on(scene.live_root())
     assert plugin("log", "--open", "-o", "name").stdout == ""
@@ -319,7 +319,12 @@ def test_of_two_at_once_one_wins(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
 
 def test_what_else_a_resumed_owner_would_do_is_asked(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     def page(text: str) -> str:
-        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{scene.name}-page"}, "data": {"page": text}}
+        obj = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{scene.name}-page"},
+            "data": {"page": text},
+        }
         return manifest(obj)
 
     def left() -> str:
@@ -362,14 +367,14 @@ def test_what_another_open_entry_relies_on_stays(argocd: ArgoCD, plugin: Plugin,
 
 
 @pytest.mark.parametrize("how", ["stop", "skip", "overwrite"])
-def test_a_field_that_somebody_else_changed(
-    argocd: ArgoCD, plugin: Plugin, scene: Scene, how: str
-) -> None:
+def test_a_field_that_somebody_else_changed(argocd: ArgoCD, plugin: Plugin, scene: Scene, how: str) -> None:
     # No owner is in play: the root is gone, so the saved original is what undo is about.
     scene.start()
     argocd.api.delete("application", scene.root, argocd.namespace)
     plugin("pin", scene.app, "2.4.0", "--wait", check=True)
-    argocd.api.patch("application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": FIXED}}})
+    argocd.api.patch(
+        "application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": FIXED}}}
+    )
     argocd.until(lambda: scene.is_serving(FIXED), 30, f"{FIXED} serves")
     undone = plugin("undo", f"--on-conflict={how}", "--redeploy")
     assert undone.returncode == {"stop": 3, "skip": 4, "overwrite": 0}[how], undone.stderr

@@ -86,7 +86,9 @@ def test_the_story(argocd: ArgoCD, plugin: Plugin) -> None:
     assert _specs(argocd) == stood
 
     # git is fixed, as people do it: nobody tells Argo CD.
-    argocd.git(("apps/traefik.yaml", f"targetRevision: {BROKEN}", f"targetRevision: {GOOD}"), message="revert")
+    argocd.git(
+        ("apps/traefik.yaml", f"targetRevision: {BROKEN}", f"targetRevision: {GOOD}"), message="revert"
+    )
     with unmoved(argocd, TARGET, lambda: settle(argocd, ROOT, APP)):
         start = time.monotonic()
         undone = plugin("undo")

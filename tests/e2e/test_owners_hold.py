@@ -109,7 +109,9 @@ def test_the_whole_chain_is_paused_grandparents_first(argocd: ArgoCD, plugin: Pl
     # the root itself is no drift; a self-heal that removes the root's `enabled` is tried below.
     top = f"{scene.name}-top"
     folder = f"{scene.name}-top/root.yaml"
-    argocd.git((folder, manifest(scene.root_object(automated={"prune": True, "selfHeal": True, "enabled": True}))))
+    argocd.git(
+        (folder, manifest(scene.root_object(automated={"prune": True, "selfHeal": True, "enabled": True})))
+    )
     argocd.apply(
         application(
             top,
@@ -233,7 +235,12 @@ def _team(argocd: ArgoCD, plugin: Plugin) -> None:
     """A root in Argo CD's namespace with its child in another, and a root that lives there as well."""
     team = argocd.control_plane.namespace("team-a")
     argocd.apply(project("team", sourceNamespaces=["team-*"]))
-    chart = {"repoURL": argocd.charts.url, "chart": "traefik", "targetRevision": GOOD, "helm": {"releaseName": "traefik"}}
+    chart = {
+        "repoURL": argocd.charts.url,
+        "chart": "traefik",
+        "targetRevision": GOOD,
+        "helm": {"releaseName": "traefik"},
+    }
     child = application("shop", chart, namespace=team, project="team", destination=team)
     argocd.git(("team/shop.yaml", manifest(child)))
     source = {"repoURL": argocd.repository.url, "path": "team", "targetRevision": "main"}
@@ -242,7 +249,7 @@ def _team(argocd: ArgoCD, plugin: Plugin) -> None:
     def serving(version: str) -> bool:
         live = argocd.get("deployment", "traefik", team)
         labels = live["spec"]["template"]["metadata"]["labels"]
-        return labels["chart-version"] == version and live["status"].get("availableReplicas") == 2
+        return bool(labels["chart-version"] == version and live["status"].get("availableReplicas") == 2)
 
     argocd.until(lambda: serving(GOOD), 60, "the shop serves")
     argocd.until(

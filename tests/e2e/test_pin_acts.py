@@ -85,7 +85,9 @@ def test_with_auto_sync_off_a_sync_is_ordered(argocd: ArgoCD, plugin: Plugin, sc
 
 def test_sync_runs_what_the_spec_says(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     _start_alone(scene, policy={})
-    argocd.api.patch("application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": FIXED}}})
+    argocd.api.patch(
+        "application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": FIXED}}}
+    )
     plugin("sync", scene.app, "--wait", check=True)
     assert scene.is_serving(FIXED)
 
@@ -135,8 +137,14 @@ def test_a_source_that_auto_sync_gave_up_is_ordered(argocd: ArgoCD, plugin: Plug
     good = argocd.git((f"{folder}/page.yaml", page("http")), message="good")
     bad = argocd.git((f"{folder}/page.yaml", page("not a port!")), message="bad")
     source = {"repoURL": argocd.repository.url, "path": folder, "targetRevision": good}
-    _start_alone(scene, source=source, spec={"syncPolicy": {"automated": {}, "retry": {"limit": 1, "backoff": {"duration": "1s"}}}})
-    argocd.api.patch("application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": bad}}})
+    _start_alone(
+        scene,
+        source=source,
+        spec={"syncPolicy": {"automated": {}, "retry": {"limit": 1, "backoff": {"duration": "1s"}}}},
+    )
+    argocd.api.patch(
+        "application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": bad}}}
+    )
     argocd.until(
         lambda: scene.live()["status"]["operationState"]["phase"] == "Failed", 60, "the bad commit failed"
     )
@@ -146,7 +154,9 @@ def test_a_source_that_auto_sync_gave_up_is_ordered(argocd: ArgoCD, plugin: Plug
     again = plugin("pin", scene.app, bad, check=True)  # the same again is an order: auto-sync gave up
     assert len(_operations(argocd, mark)) == 1, again.stderr
     argocd.until(
-        lambda: "operation" not in scene.live() and scene.live()["status"]["operationState"]["phase"] == "Failed",
+        lambda: (
+            "operation" not in scene.live() and scene.live()["status"]["operationState"]["phase"] == "Failed"
+        ),
         60,
         "it failed again",
     )
@@ -206,7 +216,12 @@ def test_one_of_several_sources(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
     folder = f"{scene.name}-pages"
     argocd.git((f"{folder}/page.yaml", manifest(page)))
     git = {"repoURL": argocd.repository.url, "path": folder, "targetRevision": "main"}
-    chart = {"repoURL": argocd.charts.url, "chart": "traefik", "targetRevision": GOOD, "helm": {"releaseName": "traefik"}}
+    chart = {
+        "repoURL": argocd.charts.url,
+        "chart": "traefik",
+        "targetRevision": GOOD,
+        "helm": {"releaseName": "traefik"},
+    }
     _start_alone(scene, source=[git, chart])
     argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
     plugin("pin", scene.app, "2.4.0", "--wait", check=True)
@@ -221,7 +236,10 @@ def test_one_of_several_sources(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
 
 def test_dead_parts_are_said(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     _start_alone(scene)
-    parts = {CONTROLLER: ("statefulset", "argocd-application-controller"), REPO_SERVER: ("deployment", "argocd-repo-server")}
+    parts = {
+        CONTROLLER: ("statefulset", "argocd-application-controller"),
+        REPO_SERVER: ("deployment", "argocd-repo-server"),
+    }
     for part, (kind, name) in parts.items():
         # kwok makes the objects ready while the process does the work: both are stopped.
         argocd.stop(part)

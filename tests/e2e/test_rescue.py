@@ -201,9 +201,12 @@ def test_a_step_that_fails_stops_it_and_says_what_stands(
 
     def refused() -> bool:
         patch = ("patch", "appproject", scene.project, "-n", "argocd", "--type=merge", "--dry-run=server")
-        return "change board" in plane.kubectl(
-            *patch, "-p", '{"metadata":{"labels":{"x":"y"}}}', user="bob", check=False
-        ).stderr
+        return (
+            "change board"
+            in plane.kubectl(
+                *patch, "-p", '{"metadata":{"labels":{"x":"y"}}}', user="bob", check=False
+            ).stderr
+        )
 
     argocd.until(refused, 30, "the policy is in force")
     failed = plugin("rescue", scene.app, "--yes", user="bob")
@@ -345,9 +348,7 @@ def test_its_own_retries_are_ended_first(argocd: ArgoCD, plugin: Plugin, scene: 
     good = scene.live()["status"]["history"][-1]["revision"]
     argocd.git((f"{folder}/all.yaml", _workload(BROKEN)), (f"{folder}/lost.yaml", manifest(_LOST)))
     argocd.refresh(scene.app)
-    argocd.until(
-        lambda: scene.live()["status"]["operationState"].get("retryCount", 0) > 0, 30, "it retries"
-    )
+    argocd.until(lambda: scene.live()["status"]["operationState"].get("retryCount", 0) > 0, 30, "it retries")
     plugin("rescue", scene.app, "--yes", check=True)
     assert scene.is_serving(GOOD) and scene.revision() == good
     assert scene.live()["status"]["operationState"]["phase"] != "Running"
@@ -378,7 +379,9 @@ def test_windows_that_others_share(argocd: ArgoCD, plugin: Plugin, scene: Scene)
     assert scene.live_windows() == windows[:3], "closed again; the one of this app alone is gone"
     assert _written(argocd, mark) == [scene.root, scene.app, scene.project, scene.app, scene.project]
     state = scene.live()["status"]["operationState"]
-    assert state["phase"] == "Succeeded" and state["operation"]["initiatedBy"]["username"] == "argo-rescue:admin"
+    assert (
+        state["phase"] == "Succeeded" and state["operation"]["initiatedBy"]["username"] == "argo-rescue:admin"
+    )
     blocked = argocd.app(other)
     assert "operationState" not in blocked.get("status", {}), "the other one stayed frozen"
     argocd.api.delete("application", other, argocd.namespace)

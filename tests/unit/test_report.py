@@ -347,7 +347,7 @@ def test_an_unreadable_owner_is_no_reason_to_fail(run: Run, incident: Incident) 
 
 def test_a_generated_app_owes_through_its_set(run: Run, incident: Incident) -> None:
     do(run, incident, "pause", "root")
-    template = {
+    template: Any = {
         "metadata": {"name": "shop"},
         "spec": {
             "project": "cluster",
@@ -386,9 +386,15 @@ def test_a_generated_app_owes_through_its_set(run: Run, incident: Incident) -> N
                     }
                 ],
             },
-            "spec": {**template["spec"], "source": {**template["spec"]["source"], "targetRevision": "1.0.0"}},  # type: ignore[dict-item]
+            "spec": {**template["spec"], "source": {**template["spec"]["source"], "targetRevision": "1.0.0"}},
         }
     )
+
+    def own(root: Any) -> None:
+        line = {"group": "argoproj.io", "version": "v1alpha1", "kind": "ApplicationSet"}
+        root["status"]["resources"].append({**line, "namespace": "argocd", "name": "shops"})
+
+    incident.api.edit(APPLICATION, "argocd", "root", own)
     ref = ref_of(incident.api.get(APPLICATION, "argocd", "shop"))
     change = FieldChange(("spec", "source", "targetRevision"), "2.0.0", "1.0.0")
     run.journal(incident.api).begin(
