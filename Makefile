@@ -58,6 +58,14 @@ lint: $(installed) ## Check style, types, imports, spelling
 	$(run)/codespell
 	if grep -q '^\[importlinter' setup.cfg; then $(run)/lint-imports; fi
 
+.PHONY: docs
+docs: $(installed) ## Write docs/cli-reference.md anew from the verbs' --help
+	$(run)/python -m tests.docs
+
+.PHONY: archive
+archive: $(installed) ## Make this platform's Krew archive and the manifest in dist/ (REPOSITORY=https://…)
+	$(run)/python krew/build.py $(if $(REPOSITORY),--repository $(REPOSITORY))
+
 .PHONY: check
 check: lint test ## Do what CI does
 

@@ -116,6 +116,15 @@ class Cluster:
         self._warned: set[str] = set()
         self._warned_lock = threading.Lock()
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The seconds that waiting is measured in."""
+        return self._clock
+
+    def sleep(self, seconds: float) -> None:
+        """Wait between two looks."""
+        self._sleep(seconds)
+
     def target(self) -> Target:
         """Name context, server and namespace; costs a subprocess the first time, so gather it."""
         return self._transport.target()

@@ -7,13 +7,12 @@ three times. An answer that got lost is settled by looking, never by sending aga
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from . import applications, merge, patches
+from . import applications, merge, patches, rollouts, workloads
 from .cluster import Cluster, Done, Failed
 from .errors import (
     ApiError,
@@ -40,9 +39,11 @@ from .model import (
     Key,
     Order,
     OrderKind,
+    PlanStep,
     Ref,
     Resource,
     Role,
+    Rollout,
     Snapshot,
     Verdict,
 )
@@ -54,6 +55,7 @@ MAX_ORDER_TRIES = 8
 """For `.operation` the resourceVersion is locked, which the controller's own status writes move."""
 
 Step = Edit | Order
+"""What is written to an object of Argo CD; a Rollout has its own way (rollouts.roll_back)."""
 
 STARTING = (OrderKind.START, OrderKind.ROLLBACK)
 
@@ -94,8 +96,10 @@ class Run:
         return ExitStatus.CONFLICT if bad == {Verdict.CONFLICT} else ExitStatus.ERROR
 
 
-def action_of(step: Step, actions: Mapping[Role, str] = ACTIONS) -> str:
+def action_of(step: PlanStep, actions: Mapping[Role, str] = ACTIONS) -> str:
     """Return the past participle that is printed for a step."""
+    if isinstance(step, Rollout):
+        return workloads.ACTION
     return step.kind.value if isinstance(step, Order) else actions[step.role]
 
 
@@ -157,9 +161,11 @@ class Engine:
         now: Callable[[], datetime],
         report: Callable[[EditResult], None] = lambda result: None,
         actions: Mapping[Role, str] = ACTIONS,
+        destination: Cluster | None = None,
     ) -> None:
-        """Take the clock, and what is told of each result as it comes."""
+        """Take the clock, what is told of each result as it comes, and the cluster of the workloads."""
         self.cluster = cluster
+        self.destination = destination or cluster
         self.journal = journal
         self.now = now
         self.report = report
@@ -248,7 +254,7 @@ class Engine:
     def _all(
         self,
         plan: Plan,
-        numbered: Sequence[tuple[int, Step]],
+        numbered: Sequence[tuple[int, PlanStep]],
         snapshot: Snapshot,
         run: Run,
         writer: Writer,
@@ -285,20 +291,22 @@ class Engine:
         self.report(result)
 
     def _result(
-        self, step: Step, status: Verdict, *, ops: Sequence[JSON] = (), detail: str = ""
+        self, step: PlanStep, status: Verdict, *, ops: Sequence[JSON] = (), detail: str = ""
     ) -> EditResult:
         return EditResult(step.ref, status, action_of(step, self.actions), tuple(ops), step.reason, detail)
 
     def _step(
         self,
         number: int,
-        step: Step,
+        step: PlanStep,
         snapshot: Snapshot,
         run: Run,
         writer: Writer,
         replan: Callable[[Snapshot], Plan] | None,
     ) -> EditResult:
         """Send one step until it stands or certainly does not."""
+        if isinstance(step, Rollout):
+            return rollouts.roll_back(self.destination, step, in_doubt=lambda: run.doubtful.add(number))
         resource = BY_KIND[step.ref.kind]
         ref = step.ref
         live = run.objects.get(ref.key)
@@ -500,8 +508,8 @@ class Engine:
         more what it had decided. Returns who-did-what where it does not stay, empty where it does.
         """
         ref, again = step.ref, 0
-        end = time.monotonic() + step.hold
-        while (left := end - time.monotonic()) > 0:
+        end = self.cluster.clock() + step.hold
+        while (left := end - self.cluster.clock()) > 0:
             live = run.objects[ref.key]
             try:
                 for kind, obj in self.cluster.watch(
@@ -527,7 +535,7 @@ class Engine:
                 run.objects[ref.key] = self.cluster.patch(resource, ref.namespace, ref.name, ops)
             except (GuardFailed, patches.Unresolved):
                 run.objects[ref.key] = self.cluster.get(resource, ref.namespace, ref.name)
-            end = time.monotonic() + step.hold
+            end = self.cluster.clock() + step.hold
         return ""
 
     def _without_enabled(

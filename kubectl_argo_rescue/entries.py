@@ -15,7 +15,20 @@ from . import applications, merge, patches
 from .durations import human
 from .errors import NotFound, UsageError
 from .merge import Standing
-from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, MemberChange, Order, OrderKind, Ref
+from .model import (
+    ABSENT,
+    JSON,
+    Change,
+    Edit,
+    FieldChange,
+    Key,
+    MemberChange,
+    Order,
+    OrderKind,
+    PlanStep,
+    Ref,
+    Rollout,
+)
 from .records import Entry, Outcome, Reopened, Settled
 
 Live = Mapping[Key, JSON]
@@ -293,13 +306,44 @@ def doubt(entry: Entry, live: Live) -> str:
     for number, step in sorted(entry.intents.items()):
         if not entry.is_in_doubt(number) or _is_settled(entry, number):
             continue
-        now = edit_now(step, live) if isinstance(step, Edit) else _order_now(step, live)
-        found.append(now.value)
+        found.append(_step_now(step, live))
     return _together(found)
+
+
+def _step_now(step: PlanStep, live: Live) -> str:
+    if isinstance(step, Rollout):
+        return rollout_now(step, live)
+    now = edit_now(step, live) if isinstance(step, Edit) else _order_now(step, live)
+    return now.value
+
+
+NUMBER = "deployment.kubernetes.io/revision"
+
+
+def rollout_now(step: Rollout, live: Live) -> str:
+    """Say where a workload that was taken back is now, as far as it tells itself.
+
+    Going back gives the old revision a new number, so a number alone does not say what runs.
+    """
+    if step.destination:
+        return f"not looked at: it is on {step.destination}"
+    state = _object_now(step.ref, live)
+    if state is not None:
+        return state.value
+    obj = live[step.ref.key]
+    update = (obj.get("status") or {}).get("updateRevision")
+    if step.ref.kind == "StatefulSet" and update:
+        return (Now.STANDS if update == step.revision else Now.CHANGED).value
+    number = (obj["metadata"].get("annotations") or {}).get(NUMBER)
+    if number is None:
+        return "is there"
+    return Now.RESTORED.value if number == str(step.from_revision) else f"is at revision {number}"
 
 
 def _is_settled(entry: Entry, number: int) -> bool:
     step = entry.intents[number]
+    if isinstance(step, Rollout):
+        return (number, 0) in entry.settled
     return isinstance(step, Edit) and all((number, i) in entry.settled for i in range(len(step.changes)))
 
 
@@ -361,6 +405,7 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
     looked = set(live)
     edits: list[JSON] = []
     orders: list[JSON] = []
+    rollouts: list[JSON] = []
     for number, step in sorted(entry.intents.items()):
         common: dict[str, JSON] = {
             "number": number,
@@ -378,6 +423,21 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
             fate = order_fate(step, live) if is_known else None
             what_for = {"id": step.id, "order": step.kind.name.lower(), "operation": step.operation}
             orders.append({**common, **what_for, "fate": fate})
+            continue
+        if isinstance(step, Rollout):
+            how = settled.get((number, 0))
+            rollouts.append(
+                {
+                    **common,
+                    "app": {"namespace": step.app.namespace, "name": step.app.name},
+                    "from": step.from_revision,
+                    "to": step.to_revision,
+                    "revision": step.revision,
+                    "destination": step.destination or None,
+                    "now": rollout_now(step, live) if is_known else None,
+                    "settled": {"how": how.how, "by": how.by, "at": time_json(how.at)} if how else None,
+                }
+            )
             continue
         changes: list[JSON] = []
         for i, change in enumerate(step.changes):
@@ -420,6 +480,7 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
         "details": list(entry.details),
         "edits": edits,
         "orders": orders,
+        "rollouts": rollouts,
         "relies": [
             {
                 "kind": r.key.kind,

@@ -107,6 +107,11 @@ def common_options(f: Callable[..., int]) -> Callable[..., None]:
 class Verb(click.Command):
     """A verb whose help shows its own flags first and kubectl's at the end."""
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        r"""Turn the raw docstrings' `\b` into click's mark for text that is not wrapped."""
+        self.help = (self.help or "").replace("\\b\n", "\b\n")
+        super().format_help_text(ctx, formatter)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write two lists: what this verb takes, and how to reach the cluster."""
         connection = {o for option in CONNECTION for o in _names(option)}

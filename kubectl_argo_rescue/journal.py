@@ -67,6 +67,7 @@ class LocalHome:
     def __init__(self, folders: Sequence[Path]) -> None:
         """Read from all `folders`, write to the first; a cluster may be known by two uids."""
         self.folders = tuple(folders)
+        self.dropped: list[str] = []
 
     def append(self, entry: str, lines: Sequence[str]) -> None:
         """Append records to the entry's file and make them durable. Raises OSError."""
@@ -95,7 +96,7 @@ class LocalHome:
     def read(self) -> dict[str, list[Record]]:
         """Read every entry; malformed lines are left out and counted in `self.dropped`."""
         found: dict[str, list[Record]] = {}
-        self.dropped: list[str] = []
+        self.dropped = []
         for folder in self.folders:
             try:
                 paths = sorted(folder.glob("*.jsonl"))
@@ -104,8 +105,6 @@ class LocalHome:
             for path in paths:
                 self._read_file(path, found)
         return found
-
-    dropped: list[str]
 
     def _read_file(self, path: Path, found: dict[str, list[Record]]) -> None:
         try:
@@ -128,6 +127,22 @@ class LocalHome:
     def has(self, entry: str) -> bool:
         """Whether a file of that entry is here; False as well where the folder cannot be looked into."""
         return any(os.path.exists(folder / f"{entry}.jsonl") for folder in self.folders)
+
+    def expiring(self) -> list[Entry]:
+        """Read only the entries that have a deadline, told by their first line."""
+        found: list[Entry] = []
+        for folder in self.folders:
+            for path in sorted(folder.glob("*.jsonl")) if folder.is_dir() else ():
+                try:
+                    with path.open("r", encoding="utf-8", errors="replace") as f:
+                        if EXPIRES_MARK not in f.readline(8192):
+                            continue
+                except OSError:
+                    continue
+                records_of: dict[str, list[Record]] = {}
+                self._read_file(path, records_of)
+                found += [e for lines in records_of.values() if (e := records.fold(lines, ["local"]))]
+        return found
 
     def remove(self, entry: str) -> None:
         """Delete an entry's file, where it is here and may be deleted."""
@@ -275,20 +290,6 @@ class ClusterHome:
             parts[:] = sorted(dict(parts).items(), key=lambda p: (len(p[0]), p[0]))
         return found
 
-    def expiring(self) -> list[Entry]:
-        """Read only the entries that have a deadline; usually there is none."""
-        selector = f"{EXPIRES_LABEL}=true"
-        found: dict[str, list[Record]] = {}
-        for obj in self.cluster.list(CONFIGMAP, self.namespace, label_selector=selector):
-            for key, line in (obj.get("data") or {}).items():
-                try:
-                    if key != CLAIM:
-                        record = records.from_line(line)
-                        found.setdefault(record.entry, []).append(record)
-                except records.Untrusted:
-                    continue
-        return [e for lines in found.values() if (e := records.fold(lines, ["cluster"]))]
-
     def claim(self, entry: str, who: str, now: datetime) -> None:
         """Take the entry for an undo. Raises ConflictError where somebody else is undoing it."""
         name = f"{PREFIX}{entry}"
@@ -422,6 +423,25 @@ class Journal:
                 entries.append(folded)
         entries.sort(key=lambda e: (e.begin.started, e.id))
         return Reading(tuple(entries), tuple(warnings))
+
+    def overdue(self, now: datetime, config_maps: Iterable[JSON]) -> list[Entry]:
+        """Return the open entries whose deadline has passed.
+
+        `config_maps` are those labelled EXPIRES_LABEL; what cannot be trusted is left out.
+        """
+        merged: dict[str, list[Record]] = {}
+        for entry in self.local.expiring():
+            merged.setdefault(entry.id, []).extend(entry.records)
+        for obj in config_maps:
+            for key, line in (obj.get("data") or {}).items():
+                try:
+                    if key != CLAIM:
+                        record = records.from_line(line)
+                        merged.setdefault(record.entry, []).append(record)
+                except records.Untrusted:
+                    continue
+        folded = [e for lines in merged.values() if (e := records.fold(lines))]
+        return [e for e in folded if e.is_open and e.begin.expires is not None and e.begin.expires <= now]
 
     def begin(self, contents: Sequence[Content]) -> Writer:
         """Open a new entry with its first records, durable in at least one home when this returns.

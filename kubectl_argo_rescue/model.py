@@ -212,6 +212,31 @@ class Order:
     kind: OrderKind = OrderKind.START
 
 
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A workload taken back to a revision of its own history in the cluster.
+
+    Only numbers and a name: templates hold secrets and never reach the journal.
+    """
+
+    ref: Ref
+    """The Deployment, StatefulSet or DaemonSet."""
+    app: Key
+    """The Application that manages it."""
+    from_revision: int
+    to_revision: int
+    revision: str
+    """The name of the ReplicaSet or ControllerRevision that keeps `to_revision`."""
+    reason: str
+    named: bool = True
+    destination: str = ""
+    """The cluster that it is in, empty for the one of Argo CD itself."""
+
+
+PlanStep: TypeAlias = Edit | Order | Rollout
+"""What a plan is made of, and what the journal keeps the intent of."""
+
+
 class Verdict(Enum):
     """What became of one edit."""
 

@@ -19,6 +19,7 @@ from .entries import (
     order_fate,
     outcome_times,
     overwritten_by,
+    rollout_now,
     settlements,
     state_text,
     time_text,
@@ -27,7 +28,7 @@ from .entries import (
     what,
     who,
 )
-from .model import Change, Edit, FieldChange, Order, Ref
+from .model import Change, Edit, FieldChange, Order, Ref, Rollout
 from .output import change_lines, step_lines
 from .patches import shown
 from .planning import COMMAND
@@ -38,6 +39,7 @@ HOW = {
     "already": "was restored already",
     "git": "left to git, which agrees",
     "kept": "kept",
+    "handed-back": "handed back to Argo CD",
 }
 """How a change was settled, in words (records.Settled)."""
 
@@ -59,6 +61,11 @@ def entry_lines(entry: Entry, entries: Sequence[Entry], live: Live, now: datetim
         yield "Orders:"
         for number, order in orders:
             yield from _order_lines(entry, number, order, live)
+    if entry.rollouts():
+        yield ""
+        yield "Workloads taken back:"
+        for number, rollout in entry.rollouts():
+            yield from rollout_lines(entry, number, rollout, live)
     if entry.relies:
         yield ""
         yield "Found in place and relied on:"
@@ -143,6 +150,20 @@ def change_text(
     if is_back and now is Now.RESTORED:
         return how
     return f"{how}; {'the same stands again' if is_back and now is Now.STANDS else text}"
+
+
+def rollout_lines(entry: Entry, number: int, rollout: Rollout, live: Live) -> Iterator[str]:
+    """Tell of one workload: why, what became of it, from and to which revision, where it is now."""
+    at = outcome_times(entry).get(number)
+    now = rollout_now(rollout, live)
+    yield f"  + {rollout.ref}  {one_line(rollout.reason)}"
+    yield f"      {outcome_text(entry, number, now)}" + (f" at {time_text(at)}" if at else "")
+    yield from (f"      {line}" for line in step_lines(rollout))
+    settled = settlements(entry).get((number, 0))
+    text = f"        now: {now}"
+    if settled:
+        text += f"; {HOW.get(settled.how, settled.how)}" + (f" by entry {settled.by}" if settled.by else "")
+    yield text
 
 
 def _order_lines(entry: Entry, number: int, order: Order, live: Live) -> Iterator[str]:

@@ -12,10 +12,24 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TextIO
 
 from .errors import ExitStatus
-from .model import ABSENT, BY_KIND, JSON, Change, Edit, EditResult, MemberChange, Order, Ref, Result, Verdict
+from .model import (
+    ABSENT,
+    BY_KIND,
+    JSON,
+    Change,
+    EditResult,
+    MemberChange,
+    Order,
+    PlanStep,
+    Ref,
+    Result,
+    Rollout,
+    Verdict,
+)
 from .patches import show_path, shown
 
 API_VERSION = "argo-rescue/v1"
@@ -28,6 +42,10 @@ _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2",
 def plain(text: str) -> str:
     """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def wants_colour(stream: TextIO, environ: os._Environ[str] | dict[str, str]) -> bool:
@@ -141,16 +159,19 @@ class Printer:
         if self.form == "json":
             # Piece by piece: the status of thousands of applications is long.
             encoder = json.JSONEncoder(indent=2, ensure_ascii=False)
-            self.streams.out.writelines(encoder.iterencode(envelope(result)))
+            pieces = encoder.iterencode(envelope(result))
+            while part := "".join(islice(pieces, 5000)):
+                self.streams.out.write(_CONTROL.sub(_escaped, part))
             print(file=self.streams.out, flush=True)
         elif self.form == "yaml":
             import yaml  # lazy: only -o yaml needs it
 
-            text = yaml.safe_dump(envelope(result), sort_keys=False, allow_unicode=True)
+            # Beyond ASCII it is escaped: PyYAML would let characters through that turn text around.
+            text = yaml.safe_dump(envelope(result), sort_keys=False)
             self.streams.out.write(text)
             self.streams.out.flush()
 
-    def plan(self, steps: Sequence[Edit | Order]) -> None:
+    def plan(self, steps: Sequence[PlanStep]) -> None:
         """Show a plan on stderr: each object, why, and each field from what to what."""
         for step in steps:
             mark = self.paint("+" if step.named else "*", "cyan")
@@ -188,8 +209,10 @@ def change_lines(change: Change) -> list[str]:
     return lines
 
 
-def step_lines(step: Edit | Order) -> list[str]:
+def step_lines(step: PlanStep) -> list[str]:
     """Show a step as the lines of a diff."""
+    if isinstance(step, Rollout):
+        return [f"- revision {step.from_revision}", f"+ revision {step.to_revision} ({step.revision})"]
     if isinstance(step, Order):
         return [f"+ /operation: {shown(step.operation)}"]
     return [line for change in step.changes for line in change_lines(change)]

@@ -11,22 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from . import applications, applicationsets, planning
-from .diagnosis import (
-    Ours,
-    Pause,
-    Trace,
-    our_pauses,
-    pause_of,
-    set_errors,
-    stale_after,
-    stuck_text,
-    trace_of,
-)
+from .diagnosis import Ours, Pause, our_pauses, pause_of, set_errors, stuck_text
 from .durations import human
 from .entries import newest_first, one_line
 from .model import JSON, ArgoCD, Key, ref_of
 from .records import Entry
 from .verdicts import AppVerdict, judge_apps
+from .vitals import Trace, stale_after, trace_of
 
 STUCK, BROKEN, MISSING, ROLLING, BLOCKED, DRIFTED, PAUSED, FINE = range(8)
 """Ranks, worst first: an operation that stands still, a failure or error, nothing there, on its way,

@@ -27,6 +27,7 @@ from .model import (
     Order,
     OrderKind,
     Path,
+    PlanStep,
     Role,
     Snapshot,
     Verdict,
@@ -44,7 +45,7 @@ class Plan:
     """Ordered steps, nothing sent yet: what `--dry-run` prints and the engine carries out."""
 
     verb: str
-    steps: tuple[Edit | Order, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
     unchanged: tuple[EditResult, ...] = ()
     """What is already as wanted."""
     warnings: tuple[str, ...] = ()
@@ -1041,6 +1042,11 @@ def plan_rescue(
     }
     act = will_act(replace(snapshot, objects=after), idle, auto_sync=stays_on)
     warnings += act.warnings
+    if trouble := source_trouble(snapshot, app):
+        questions.append(
+            f"{trouble}: {words} may not roll out; what the cluster itself remembers needs no source: "
+            f"{COMMAND} rescue {app_arguments(key, snapshot.argocd)} --workloads"
+        )
     order = None
     if act.needs_order:
         operation = applications.sync_operation(app, id=order_id, actor=actor, reason=reason)
@@ -1060,6 +1066,22 @@ def plan_rescue(
         )
     )
     return Rescue(plan, guards, pin, opened, order, watched, running.in_progress, words, tuple(reopened))
+
+
+def source_trouble(snapshot: Snapshot, app: JSON) -> str:
+    """Say why Argo CD may not be able to render any version of an app; empty where nothing says so.
+
+    Git or the chart repository may be behind the very ingress that is broken (argo-cd#21480).
+    """
+    if is_part_down(snapshot, "repo-server"):
+        return "Argo CD's repo-server has no ready pod"
+    name = display_name(applications.key_of(app), snapshot.argocd)
+    errors = applications.conditions(app, "ComparisonError")
+    if errors:
+        return f"Argo CD cannot compare {name} with its sources ({str(errors[0].get('message', ''))[:300]})"
+    if applications.sync_status(app) == "Unknown":
+        return f"Argo CD cannot say whether {name} is synced (status Unknown)"
+    return ""
 
 
 HOLD_SECONDS = 3.0

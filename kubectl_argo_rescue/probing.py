@@ -6,7 +6,6 @@ changed and there is nothing to undo. On a timeout we take it away.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from .cluster import Cluster
@@ -18,6 +17,9 @@ REFRESH = "argocd.argoproj.io/refresh"
 REFRESH_SECONDS = 45.0
 """How long a live controller may take: one that is busy needs some, one that is dead never answers."""
 
+DOWN_SECONDS = 5.0
+"""The same where the cluster says that the controller has no ready pod."""
+
 RETRY_SECONDS = 3.0
 """After this the request is made again."""
 
@@ -27,7 +29,6 @@ def refresh(
     key: Key,
     *,
     timeout: float = REFRESH_SECONDS,
-    clock: Callable[[], float] = time.monotonic,
 ) -> JSON | None:
     """Return the Application as compared just now, None where the controller did not answer in time.
 
@@ -35,6 +36,7 @@ def refresh(
     it did not move, the request fell into the second of the comparison before, and is made again.
     A request that falls into a comparison under way is not answered by it; it is made again too.
     """
+    clock = cluster.clock
     deadline = clock() + timeout
     app = cluster.get(APPLICATION, key.namespace, key.name)
     before = (app.get("status") or {}).get("reconciledAt")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -72,6 +71,7 @@ class Procedure:
             now=self.session.now,
             report=self.printer.progress,
             actions=self.actions,
+            destination=self.session.destination,
         )
         begin = self.session.begin(self.verb, self.writing, undoes=self.undoes)
         run = engine.execute(
@@ -155,9 +155,9 @@ def follow(
     key: Key,
     wanted: Callable[[JSON], bool],
     timeout: float,
-    clock: Callable[[], float] = time.monotonic,
 ) -> JSON | None:
     """Return the Application once it is as `wanted`, None where it was not in time."""
+    clock = cluster.clock
     deadline = clock() + timeout
     app = cluster.get(APPLICATION, key.namespace, key.name)
     while not wanted(app):

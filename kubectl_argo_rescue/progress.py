@@ -7,6 +7,7 @@ that were there before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -34,6 +35,8 @@ class Expectation:
     key: Key
     order_id: str = ""
     changes: tuple[Change, ...] = ()
+    rollback: bool = False
+    """The operation deploys from history: the spec says something else, so being synced is not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +105,24 @@ def _counts(wanted: int, updated: int, available: int, total: int) -> Rollout:
     return Rollout(True, False, f"{available} of {wanted} available")
 
 
-def workload_keys(app: JSON) -> tuple[Key, ...]:
-    """Return the workloads that an app manages on the cluster of Argo CD itself."""
+def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
+    """Return the workloads that an app manages on the cluster of Argo CD itself.
+
+    After a rollback those that the operation applied: the comparison lists what the spec asks for.
+    """
     if not applications.deploys_here(app):
         return ()
+    if rollback:
+        state = (app.get("status") or {}).get("operationState") or {}
+        found = [
+            r for r in (state.get("syncResult") or {}).get("resources") or () if r.get("status") == "Synced"
+        ]
+    else:
+        found = [r for r in applications.managed_resources(app) if not r.get("requiresPruning")]
     return tuple(
         Key(r["kind"], r.get("namespace", ""), r["name"])
-        for r in applications.managed_resources(app)
-        if r.get("group") == "apps" and r.get("kind") in WORKLOAD_KINDS and not r.get("requiresPruning")
+        for r in found
+        if r.get("group") == "apps" and r.get("kind") in WORKLOAD_KINDS
     )
 
 
@@ -129,6 +142,10 @@ def assess(
             )
             return Assessment(State.REVERTED, (("edit", reason, False),), reason)
     operation = applications.operation(app)
+    if expectation.rollback and operation.own_id != expectation.order_id:
+        # The order took the state of before away, so what is there now came after it.
+        reason = f"another operation came after the rollback: {operation.describe()}"
+        return Assessment(State.REVERTED, (("operation", reason, False),), reason)
     failed = ""
     done, text = _operation(operation, expectation, app)
     if done is None:
@@ -137,6 +154,10 @@ def assess(
     compared = applications.is_compared(app)
     status = applications.sync_status(app)
     synced, what = _sync(app, compared=compared, status=status, operation=operation, stuck_hint=stuck_hint)
+    if expectation.rollback:
+        compared, synced, what = True, True, f"{status}: a rollback leaves the spec as it is"
+    elif compared and status == "Unknown" and not operation.in_progress:
+        failed = failed or _what_is_missing(app)
     lines.append(("sync", what, synced))
     health = applications.health_status(app)
     healthy = health in ("Healthy", "Suspended")
@@ -156,8 +177,12 @@ def assess(
     if failed:
         return Assessment(State.FAILED, tuple(lines), failed)
     if done and compared and synced and healthy and all_done:
-        revisions = ", ".join(applications.synced_revisions(app)) or "its revision"
-        return Assessment(State.SUCCEEDED, tuple(lines), f"synced to {revisions} and {health.lower()}")
+        if expectation.rollback:
+            verb, revisions = "rolled back", operation.revision
+        else:
+            verb, revisions = "synced", ", ".join(applications.synced_revisions(app))
+        reason = f"{verb} to {revisions or 'its revision'} and {health.lower()}"
+        return Assessment(State.SUCCEEDED, tuple(lines), reason)
     waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "not yet")
     return Assessment(State.WAITING, tuple(lines), waiting)
 
@@ -206,11 +231,33 @@ def _sync(
         text = "OutOfSync" + (f": {_names(off)}" if off else "")
         return False, text + (f"; {stuck_hint}" if stuck_hint and not operation.in_progress else "")
     errors = "; ".join(
-        f"{c.get('type')}: {str(c.get('message', ''))[:300]}"
+        f"{c.get('type')}: {_cause(c)}"
         for c in applications.conditions(app)
         if str(c.get("type", "")).endswith("Error")
     )
     return False, status + (f" ({errors})" if errors else "")
+
+
+_MISSING = re.compile(
+    r"not found|unable to resolve|does not exist|no (?:chart )?version|no matching|manifest unknown"
+    r"|couldn't find remote ref|unknown revision|improper constraint",
+    re.IGNORECASE,
+)
+"""How helm, git and OCI registries say that a version or path is not there; waiting does not bring it."""
+
+
+def _what_is_missing(app: JSON) -> str:
+    """Say that what the spec asks for is not in its repository; empty where the failure may pass."""
+    for condition in applications.conditions(app, "ComparisonError"):
+        if _MISSING.search(str(condition.get("message") or "")):
+            return f"Argo CD finds no such thing to deploy: {_cause(condition)}"
+    return ""
+
+
+def _cause(condition: JSON) -> str:
+    """Shorten an error of Argo CD's: what was tried stands at its start, the cause at its end."""
+    text = " ".join(str(condition.get("message") or "").split())
+    return text if len(text) <= 300 else f"{text[:100]} … {text[-200:]}"
 
 
 def _names(resources: Sequence[JSON]) -> str:

@@ -26,8 +26,10 @@ from .model import (
     Order,
     OrderKind,
     Path,
+    PlanStep,
     Ref,
     Role,
+    Rollout,
 )
 
 FORMAT = 1
@@ -83,10 +85,10 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is about to be sent: an edit, or an order for Argo CD. Durable before its PATCH leaves."""
+    """What is about to be sent: an edit, an order for Argo CD, a rollout. Durable before its PATCH leaves."""
 
     number: int
-    what: Edit | Order
+    what: PlanStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Changes that need no undo any more, with how: restored, already, git, kept."""
+    """Changes that need no undo any more, with how: restored, already, git, kept.
+
+    A rollout counts as one change, number 0: handed-back, or gone.
+    """
 
     changes: Mapping[tuple[int, int], str]
     by: str
@@ -235,6 +240,21 @@ def to_line(record: Record) -> str:
                 "named": o.named,
             }
         }
+    elif isinstance(c, Intent) and isinstance(c.what, Rollout):
+        w = c.what
+        body = {
+            "rollout": {
+                "number": c.number,
+                "ref": _ref(w.ref),
+                "app": _key(w.app),
+                "from": w.from_revision,
+                "to": w.to_revision,
+                "revision": w.revision,
+                "reason": _clip(w.reason),
+                "named": w.named,
+                "destination": _clip(w.destination),
+            }
+        }
     elif isinstance(c, Outcome):
         body = {
             "outcome": {
@@ -361,6 +381,24 @@ def _read_edit(fields: dict[str, JSON]) -> Edit:
     return Edit(ref, changes, _text(fields.get("reason")), role, fields.get("named") is not False)
 
 
+def _read_rollout(fields: dict[str, JSON]) -> Rollout:
+    ref, app = _read_ref(fields.get("ref")), _read_key(fields.get("app"))
+    if ref.kind not in ("Deployment", "StatefulSet", "DaemonSet"):
+        raise Untrusted("a rollout is not of a Deployment, StatefulSet or DaemonSet")
+    if app.kind != "Application":
+        raise Untrusted("a rollout is not of an Application's workload")
+    return Rollout(
+        ref,
+        app,
+        _number(fields.get("from")),
+        _number(fields.get("to")),
+        _text(fields.get("revision"), 253),
+        _text(fields.get("reason")),
+        fields.get("named") is not False,
+        _text(fields.get("destination", "")),
+    )
+
+
 def _read_content(line: dict[str, JSON]) -> Content:
     if "begin" in line:
         b = _map(line["begin"])
@@ -400,6 +438,9 @@ def _read_content(line: dict[str, JSON]) -> Content:
             kind,
         )
         return Intent(_number(o.get("number")), order)
+    if "rollout" in line:
+        w = _map(line["rollout"])
+        return Intent(_number(w.get("number")), _read_rollout(w))
     if "outcome" in line:
         o = _map(line["outcome"])
         of = {_number(int(k)): _text(v, 32) for k, v in _map(o.get("of")).items()}
@@ -463,7 +504,7 @@ class Entry:
 
     id: str
     begin: Begin
-    intents: Mapping[int, Edit | Order]
+    intents: Mapping[int, PlanStep]
     outcomes: Mapping[int, str]
     settled: Mapping[tuple[int, int], str]
     relies: tuple[Reliance, ...] = ()
@@ -483,6 +524,18 @@ class Entry:
         """The orders with their numbers."""
         return [(n, o) for n, o in sorted(self.intents.items()) if isinstance(o, Order)]
 
+    def rollouts(self) -> list[tuple[int, Rollout]]:
+        """The rollouts with their numbers."""
+        return [(n, r) for n, r in sorted(self.intents.items()) if isinstance(r, Rollout)]
+
+    def unsettled_rollouts(self) -> list[tuple[int, Rollout]]:
+        """The rollouts that are not handed back to Argo CD yet."""
+        return [
+            (n, r)
+            for n, r in self.rollouts()
+            if self.outcomes.get(n) not in ("not-applied", "conflict") and (n, 0) not in self.settled
+        ]
+
     def is_in_doubt(self, number: int) -> bool:
         """Whether nothing is known of an intent: the live object decides."""
         return number not in self.outcomes
@@ -500,19 +553,19 @@ class Entry:
     @property
     def is_open(self) -> bool:
         """Whether something of it stands or may stand; an undo's own edits are no debt."""
-        return not self.begin.undoes and bool(self.unsettled())
+        return not self.begin.undoes and bool(self.unsettled() or self.unsettled_rollouts())
 
     @property
     def state(self) -> str:
         """One word for lists: open, in-doubt, partly-undone, undone, done."""
         if self.begin.undoes:
             return "in-doubt" if any(self.is_in_doubt(n) for n in self.intents) else "done"
-        left = self.unsettled()
+        left = [*(n for n, _, _, _ in self.unsettled()), *(n for n, _ in self.unsettled_rollouts())]
         if not left:
             return "undone" if self.settled else "done"
         if self.settled:
             return "partly-undone"
-        return "in-doubt" if any(self.is_in_doubt(n) for n, _, _, _ in left) else "open"
+        return "in-doubt" if any(self.is_in_doubt(n) for n in left) else "open"
 
 
 def fold(records: Iterable[Record], homes: Iterable[str] = ()) -> Entry | None:
@@ -521,7 +574,7 @@ def fold(records: Iterable[Record], homes: Iterable[str] = ()) -> Entry | None:
     for record in records:
         by_id.setdefault(record.id, record)
     begin: Begin | None = None
-    intents: dict[int, Edit | Order] = {}
+    intents: dict[int, PlanStep] = {}
     outcomes: dict[int, str] = {}
     settled: dict[tuple[int, int], str] = {}
     relies: list[Reliance] = []

@@ -519,6 +519,10 @@ def markdown(report: Report, where: str) -> Iterator[str]:
             yield ""
             outcome = outcome_text(entry, number, "not known")
             yield f"{_md(str(order.ref))}: {order.kind.value}, {_md(order.reason)} ({outcome})"
+        for number, rollout in entry.rollouts():
+            yield ""
+            outcome = outcome_text(entry, number, "not known")
+            yield f"{_md(str(rollout.ref))}: rolled back, {_md(rollout.reason)} ({outcome})"
     yield ""
     yield "## Owed to git"
     yield ""
@@ -605,6 +609,8 @@ def _open_lines(report: Report) -> Iterator[str]:
         for _, _, edit, change in entry.unsettled():
             now = change_now(edit.ref, change, report.live)
             yield f"  - {_md(str(edit.ref))}: {_code(_brief(change))} {now.value}"
+        for _, rollout in entry.unsettled_rollouts():
+            yield f"  - {_md(str(rollout.ref))}: {_md(rollout.reason)}; not handed back to Argo CD yet"
 
 
 def _brief(change: Change) -> str:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from . import applications, planning
 from .applications import Deployment
-from .diagnosis import AppDiagnosis, Health, Life, Owner, Pause, Surroundings, Weight, versions
+from .diagnosis import AppDiagnosis, Owner, Pause, Weight, versions
 from .durations import human
 from .entries import one_line, time_json, what
 from .entries import who as who_wrote
@@ -19,6 +19,7 @@ from .output import columns
 from .overview import BLOCKED, BROKEN, DRIFTED, FINE, MISSING, PAUSED, Fact, Overview
 from .records import Entry
 from .verdicts import AppVerdict, short, verdict_json
+from .vitals import Health, Life, Surroundings
 
 WIDTH: Final = 100
 ROWS: Final = 30
@@ -157,7 +158,7 @@ def app_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     yield from _operation_lines(d, now)
     yield from _window_lines(d.verdict, now)
     yield from _owner_section(d)
-    yield from _condition_lines(app, now)
+    yield from _condition_lines(d, now)
     yield from _history_lines(d, now)
     if d.entries:
         yield _heading("OPEN ENTRIES")
@@ -269,8 +270,9 @@ def _by_speed(node: Owner) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
-def _condition_lines(app: JSON, now: datetime) -> Iterator[Line]:
-    found = applications.conditions(app)
+def _condition_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
+    said = " ".join(f.text for f in d.findings)
+    found = [c for c in applications.conditions(d.app) if f"Argo CD reports {c.get('type')} " not in said]
     if not found:
         return
     yield _heading("CONDITIONS")
@@ -462,11 +464,10 @@ _RANKS: Final = {
 def overview_lines(o: Overview, now: datetime, *, rows: int | None) -> Iterator[Line]:
     """Show the whole Argo CD, worst first; `rows` bounds the table of Applications."""
     total = len(o.facts)
-    counts = [f"{n} {name}" for counter in (o.sync, o.health) for name, n in counter.most_common()]
-    yield (
-        (f"{total} application{'' if total == 1 else 's'}", "bold"),
-        (f": {', '.join(counts)}" if total else "", ""),
+    counts = "; ".join(
+        ", ".join(f"{n} {name}" for name, n in counter.most_common()) for counter in (o.sync, o.health)
     )
+    yield (f"{total} application{'' if total == 1 else 's'}", "bold"), (f": {counts}" if total else "", "")
     for text in o.frozen:
         yield from _wrapped(text, 2, colour="red", mark="✗ ")
     if o.blocked:

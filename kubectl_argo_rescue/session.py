@@ -13,8 +13,9 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from types import TracebackType
 
-from . import patches, planning
+from . import patches, planning, rollouts, workloads
 from .cluster import Cluster, Done, Failed
+from .durations import human
 from .engine import ACTIONS, Engine, Run, action_of, ops_of
 from .errors import ExitStatus, Forbidden, RefusedError, RescueError
 from .flags import Common, Writing
@@ -27,8 +28,10 @@ from .model import (
     FieldChange,
     Key,
     Order,
+    PlanStep,
     Result,
     Role,
+    Rollout,
     Snapshot,
     Verdict,
 )
@@ -36,6 +39,7 @@ from .output import STATUS_WORDS, Printer, Streams, standard_streams
 from .planning import COMMAND, Plan
 from .records import Begin, Content
 from .situation import Reader, Reading
+from .transports import Connection
 
 
 def utc_now() -> datetime:
@@ -67,13 +71,55 @@ class Session(AbstractContextManager["Session"]):
             namespace=common.namespace,
         )
         self.reading: Reading | None = None
+        self.destination: Cluster = self.cluster
+        """The cluster of the workloads; another one after `open_destination`."""
         self._journal: Journal | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connection."""
-        self.cluster.close()
+        """Remind of what is overdue, and close the connection."""
+        try:
+            if self.reading is not None and value is None:
+                self.remind()
+        finally:
+            if self.destination is not self.cluster:
+                self.destination.close()
+            self.cluster.close()
+
+    def open_destination(self, context: str) -> None:
+        """Speak with the workloads' own cluster through another context of the kubeconfig.
+
+        Impersonation goes with it; flags that name a server or its credentials are about the first
+        cluster alone.
+        """
+        c = self.common.connection
+        self.destination = _connect_to(
+            self,
+            Connection(
+                kubeconfig=c.kubeconfig,
+                context=context,
+                as_user=c.as_user,
+                as_uid=c.as_uid,
+                as_groups=c.as_groups,
+                as_user_extra=c.as_user_extra,
+                cache_dir=c.cache_dir,
+                disable_compression=c.disable_compression,
+                request_timeout=c.request_timeout,
+            ),
+        )
+
+    def remind(self) -> None:
+        """Say which rescues stand longer than they were meant to."""
+        now = self.now()
+        for entry in self.journal.overdue(now, self.reader.expiring):
+            b = entry.begin
+            assert b.expires is not None
+            why = f" ({b.reason})" if b.reason else ""
+            self.printer.warn(
+                f"entry {entry.id} of {b.actor or 'somebody'}{why} was to be undone {human(now - b.expires)} ago "
+                f"and still stands: {COMMAND} undo {entry.id}"
+            )
 
     # -- reading
 
@@ -200,7 +246,14 @@ class Session(AbstractContextManager["Session"]):
             self.check_permissions(plan)
             if not confirmed:
                 self.confirm(plan, writing, always_ask)
-        engine = Engine(self.cluster, self.journal, now=self.now, report=self.printer.progress, actions=used)
+        engine = Engine(
+            self.cluster,
+            self.journal,
+            now=self.now,
+            report=self.printer.progress,
+            actions=used,
+            destination=self.destination,
+        )
         run = engine.execute(
             plan,
             snapshot,
@@ -246,6 +299,14 @@ class Session(AbstractContextManager["Session"]):
         objects = dict(snapshot.objects)
         status = ExitStatus.OK
         for step in plan.steps:
+            if isinstance(step, Rollout):
+                result = EditResult(step.ref, Verdict.PLANNED, workloads.ACTION, reason=step.reason)
+                if how == "server":
+                    result = rollouts.roll_back(self.destination, step, dry_run=True)
+                    if result.status not in (Verdict.PLANNED, Verdict.UNCHANGED):
+                        status = ExitStatus.ERROR
+                results.append(result)
+                continue
             live = objects[step.ref.key]
             ops = ops_of(live, step)
             verdict, detail = Verdict.PLANNED, ""
@@ -273,11 +334,19 @@ class Session(AbstractContextManager["Session"]):
 
         Raises Forbidden naming all that is missing.
         """
-        wanted = list(dict.fromkeys(("patch", s.ref.kind, s.ref.namespace, s.ref.name) for s in plan.steps))
+        if self.destination is not self.cluster:
+            there = tuple(s for s in plan.steps if isinstance(s, Rollout))
+            self._check_permissions(there, self.destination)
+            self._check_permissions([s for s in plan.steps if s not in there], self.cluster)
+        else:
+            self._check_permissions(plan.steps, self.cluster)
+
+    def _check_permissions(self, steps: Sequence[PlanStep], cluster: Cluster) -> None:
+        wanted = list(dict.fromkeys(("patch", s.ref.kind, s.ref.namespace, s.ref.name) for s in steps))
         places = list(dict.fromkeys((verb, kind, ns) for verb, kind, ns, _ in wanted))
-        answers = self._may([(verb, kind, ns, "") for verb, kind, ns in places])
+        answers = self._may([(verb, kind, ns, "") for verb, kind, ns in places], cluster)
         open_questions = [w for w in wanted if not answers[(*w[:3], "")]]
-        named = self._may(open_questions)
+        named = self._may(open_questions, cluster)
         denied = [w for w in open_questions if not named[w]]
         if denied:
             assert self.reading is not None
@@ -290,10 +359,12 @@ class Session(AbstractContextManager["Session"]):
                 reason="Forbidden",
             )
 
-    def _may(self, questions: Sequence[tuple[str, str, str, str]]) -> dict[tuple[str, str, str, str], bool]:
-        thunks = [lambda q=q: self.cluster.review_access(q[0], BY_KIND[q[1]], q[2], q[3]) for q in questions]
+    def _may(
+        self, questions: Sequence[tuple[str, str, str, str]], cluster: Cluster
+    ) -> dict[tuple[str, str, str, str], bool]:
+        thunks = [lambda q=q: cluster.review_access(q[0], BY_KIND[q[1]], q[2], q[3]) for q in questions]
         answers: dict[tuple[str, str, str, str], bool] = {}
-        for question, got in zip(questions, self.cluster.gather_outcomes(*thunks), strict=True):
+        for question, got in zip(questions, cluster.gather_outcomes(*thunks), strict=True):
             # A server that does not answer the question decides at the write itself.
             answers[question] = True if isinstance(got, Failed) else bool(got.value)
         return answers
@@ -364,10 +435,13 @@ def new_order_id() -> str:
 
 
 def _connect(session: Session) -> Cluster:
+    return _connect_to(session, session.common.connection)
+
+
+def _connect_to(session: Session, connection: Connection) -> Cluster:
     from .transports.choose import open_transport  # lazy: not for --help
 
-    common = session.common
-    transport = open_transport(common.connection)
-    log = session.printer.say if common.verbosity >= 6 else None
-    timeout = common.connection.request_timeout
+    transport = open_transport(connection)
+    log = session.printer.say if session.common.verbosity >= 6 else None
+    timeout = connection.request_timeout
     return Cluster(transport, request_timeout=timeout, log=log, on_warning=session.printer.warn)

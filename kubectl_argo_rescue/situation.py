@@ -16,6 +16,7 @@ from functools import partial
 from . import applications, globs, owners
 from .cluster import Cluster, Done, Failed, Outcome
 from .errors import Forbidden, NotFound, RescueError, UsageError
+from .journal import EXPIRES_LABEL
 from .looking import look
 from .model import (
     APPLICATION,
@@ -83,6 +84,8 @@ class Reader:
         self.objects: dict[Key, JSON] = {}
         self.missing: set[Key] = set()
         self.unreadable: set[Key] = set()
+        self.expiring: list[JSON] = []
+        """The journal's ConfigMaps with a deadline, which every command reminds of."""
         self.warnings: list[str] = []
         self._scanned = False
 
@@ -125,6 +128,7 @@ class Reader:
             lambda: self.cluster.get(NAMESPACE, "", "kube-system"),
             self.cluster.whoami,
         ]
+        each = len(self._installation_thunks(guess))
         thunks += [partial(self.cluster.get, APPLICATION, k.namespace, k.name) for k in targets]
         for place in places:
             thunks += self._installation_thunks(place)
@@ -136,10 +140,7 @@ class Reader:
         who = str((got[1].value or {}).get("username") or "") if isinstance(got[1], Done) else ""
         for key, outcome in zip(targets, got[2:], strict=False):
             self._keep(key, outcome)
-        installations = {
-            place: got[2 + len(targets) + 4 * i : 2 + len(targets) + 4 * i + 4]
-            for i, place in enumerate(places)
-        }
+        installations = {place: got[2 + len(targets) + each * i :][:each] for i, place in enumerate(places)}
         place = self._choose(installations, targets)
         if place not in installations:
             installations[place] = self.cluster.gather_outcomes(*self._installation_thunks(place))
@@ -151,6 +152,7 @@ class Reader:
             lambda: self.cluster.get(CONFIGMAP, place, "argocd-cmd-params-cm"),
             lambda: self.cluster.list(STATEFULSET, place, label_selector=PART_OF),
             lambda: self.cluster.list(DEPLOYMENT, place, label_selector=PART_OF),
+            lambda: self.cluster.list(CONFIGMAP, place, label_selector=f"{EXPIRES_LABEL}=true"),
         ]
 
     def _choose(self, installations: Mapping[str, Sequence[Outcome]], targets: Sequence[Key]) -> str:
@@ -209,7 +211,8 @@ class Reader:
                 )
             elif not isinstance(outcome.error, NotFound):
                 raise outcome.error
-        workloads = [o for outcome in got[2:] if isinstance(outcome, Done) for o in outcome.value]
+        workloads = [o for outcome in got[2:4] if isinstance(outcome, Done) for o in outcome.value]
+        self.expiring = got[4].value if isinstance(got[4], Done) else []
         for o in workloads:
             self.objects[ref_of(o).key] = o
         return describe_installation(place, data[0], data[1], controller_version(workloads))

@@ -8,7 +8,7 @@ from typing import Final
 
 from . import applications, planning
 from .cluster import Cluster, Done, Failed, Outcome
-from .diagnosis import Surroundings, tracked_by
+from .diagnosis import tracked_by
 from .errors import Expired, Forbidden, NotFound, RescueError, UsageError
 from .flags import Common
 from .model import (
@@ -25,6 +25,7 @@ from .model import (
     Resource,
     ref_of,
 )
+from .vitals import Surroundings
 
 ENDPOINTSLICE: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 PAGE: Final = 250

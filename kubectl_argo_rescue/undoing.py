@@ -7,11 +7,10 @@ else will, since a plain restore of 2.5.1 after git was fixed rolls the broken v
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from . import applications, handback, merge, patches, probing
+from . import applications, handback, merge, patches, planning, probing
 from .durations import human
 from .engine import Engine, Run
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError, TimedOut
@@ -140,6 +139,8 @@ class Undo:
         self.witnesses: tuple[Witness, ...] = tuple(w for e in entries for w in e.witnesses)
         self.owners: frozenset[Key] = frozenset()
         self.is_redo = all(e.begin.undoes for e in entries)
+        self.silent: set[Key] = set()
+        """Owners that Argo CD did not compare in time: they are not waited for twice."""
 
     # -- the whole way
 
@@ -221,11 +222,21 @@ class Undo:
             self.work.folds[key, role] = fold
             by_tag = {p.tag: p for p in pieces}
             self.work.conflicts += [(by_tag[tag], conflict) for tag, conflict in fold.conflicts]
+            if self.options.on_conflict == "overwrite":
+                self._say_what_is_overwritten(self._live(key), pieces)
             for tag in fold.already:
                 self.work.settled[tag] = "already"
             if not fold.changes:
                 for tag in fold.restored:
                     self.work.settled[tag] = "already"
+
+    def _say_what_is_overwritten(self, live: JSON, pieces: Sequence[Piece]) -> None:
+        """Name what somebody else wrote and --on-conflict=overwrite will take away, with all three values."""
+        for _, c in merge.fold(live, [(p.tag, p.change) for p in pieces]).conflicts:
+            self.printer.warn(
+                f"{pieces[0].ref} {patches.show_path(c.path)} was changed by somebody else and is overwritten: "
+                f"now {shown(c.ours)}, we wrote {shown(c.base)}, originally {shown(c.theirs)}"
+            )
 
     def _judge_conflicts(self) -> None:
         for piece, c in self.work.conflicts:
@@ -264,11 +275,13 @@ class Undo:
         return verdicts
 
     def _wait_until_moved(self, keys: Sequence[Key], verdicts: dict[Key, Handback]) -> dict[Key, Handback]:
-        deadline = None if self.options.timeout is None else time.monotonic() + self.options.timeout
+        deadline = (
+            None if self.options.timeout is None else self.session.cluster.clock() + self.options.timeout
+        )
         while any(v.evidence is Evidence.UNMOVED for v in verdicts.values()):
             waiting = next(v for v in verdicts.values() if v.evidence is Evidence.UNMOVED)
             self.printer.warn(f"waiting for git: {self._disagreement(waiting)}")
-            if deadline is not None and time.monotonic() >= deadline:
+            if deadline is not None and self.session.cluster.clock() >= deadline:
                 raise TimedOut(
                     f"git did not change in time: {self._disagreement(waiting)}", "nothing was changed"
                 )
@@ -278,8 +291,8 @@ class Undo:
         return verdicts
 
     def _pause_between_looks(self, deadline: float | None) -> None:
-        left = POLL_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
-        time.sleep(min(POLL_SECONDS, left))
+        left = POLL_SECONDS if deadline is None else max(0.0, deadline - self.session.cluster.clock())
+        self.session.cluster.sleep(min(POLL_SECONDS, left))
 
     def _disagreement(self, verdict: Handback) -> str:
         fold = self.work.folds[verdict.key, Role.VERSION]
@@ -311,16 +324,22 @@ class Undo:
         ]
         if not asked:
             return
-        names = ", ".join(display_name(k, self.argocd) for k in asked)
-        self.printer.say(self.printer.paint(f"asking Argo CD to compare {names} with git …", "dim"))
-        cluster = self.session.cluster
-        answers = cluster.gather(*[lambda k=k: probing.refresh(cluster, k) for k in asked])
         objects = dict(self.snapshot.objects)
+        objects.update({k: _without_evidence(objects[k]) for k in asked if k in self.silent})
+        asked = [k for k in asked if k not in self.silent]
+        if asked:
+            names = ", ".join(display_name(k, self.argocd) for k in asked)
+            self.printer.say(self.printer.paint(f"asking Argo CD to compare {names} with git …", "dim"))
+        cluster = self.session.cluster
+        is_down = planning.is_part_down(self.snapshot, "application-controller")
+        timeout = probing.DOWN_SECONDS if is_down else probing.REFRESH_SECONDS
+        answers = cluster.gather(*[lambda k=k: probing.refresh(cluster, k, timeout=timeout) for k in asked])
         for key, app in zip(asked, answers, strict=True):
             if app is None:
                 self.printer.warn(
                     f"Argo CD did not compare {display_name(key, self.argocd)} in time: is its controller alive?"
                 )
+                self.silent.add(key)
                 objects[key] = _without_evidence(objects[key])
             else:
                 objects[key] = app
@@ -518,14 +537,16 @@ class Undo:
     def _second_look(self, verdicts: dict[Key, Handback]) -> dict[Key, Handback]:
         """With windows and the children's auto-sync back, what still differs is the version."""
         keys = list(verdicts)
-        deadline = None if self.options.timeout is None else time.monotonic() + self.options.timeout
+        deadline = (
+            None if self.options.timeout is None else self.session.cluster.clock() + self.options.timeout
+        )
         while True:
             self._refresh(handback.ancestors(self.snapshot, keys))
             verdicts = self._judge(keys)
             waiting = [v for v in verdicts.values() if v.evidence in (Evidence.DISAGREES, Evidence.UNMOVED)]
             if not self.options.when_safe or not waiting:
                 return verdicts
-            if deadline is not None and time.monotonic() >= deadline:
+            if deadline is not None and self.session.cluster.clock() >= deadline:
                 return verdicts
             self.printer.warn(f"waiting for git: {self._disagreement(waiting[0])}")
             self._pause_between_looks(deadline)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import applications, planning
 from .errors import ExitStatus, Expired, NotFound, RescueError
-from .model import APPLICATION, BY_KIND, JSON, Key, Order, Resource, Result, Role
+from .model import APPLICATION, BY_KIND, JSON, Edit, Key, Order, OrderKind, Resource, Result, Role
 from .output import STATUS_WORDS, Printer
 from .planning import COMMAND, Plan
 from .progress import Assessment, Expectation, State, assess, workload_keys
@@ -28,10 +28,11 @@ MAX_WATCHED_WORKLOADS = 16
 """Beyond this a watch per workload is a burden; the rest is read again at each change of the app."""
 
 
-class _Feed:
+class Feed:
     """Streams of several objects poured into one queue, each in a thread that ends with the connection."""
 
     def __init__(self, cluster: Cluster) -> None:
+        """Follow objects of that cluster."""
         self.cluster = cluster
         self.events: queue.SimpleQueue[tuple[Key, JSON | None | RescueError]] = queue.SimpleQueue()
         self._watched: set[Key] = set()
@@ -107,7 +108,7 @@ def watch(
     clock: Callable[[], float] = time.monotonic,
 ) -> Ending:
     """Follow an application until its state is final or `timeout` seconds are over (None: for ever)."""
-    feed = _Feed(cluster)
+    feed = Feed(cluster)
     feed.watch(APPLICATION, expectation.key)
     deadline = None if timeout is None else clock() + timeout
     app: JSON | None = None
@@ -129,7 +130,7 @@ def watch(
                 if obj is None:
                     return Ending(last, ExitStatus.ERROR, f"{key} does not exist any more")
                 app = obj
-                wanted = workload_keys(app)
+                wanted = workload_keys(app, rollback=expectation.rollback)
                 for gone in set(workloads) - set(wanted):
                     del workloads[gone]
                 for workload in wanted:
@@ -159,7 +160,7 @@ def watch(
         feed.close()
 
 
-def _read_the_rest(cluster: Cluster, feed: _Feed, workloads: dict[Key, JSON | None]) -> None:
+def _read_the_rest(cluster: Cluster, feed: Feed, workloads: dict[Key, JSON | None]) -> None:
     for key in list(workloads)[MAX_WATCHED_WORKLOADS:]:
         try:
             obj = cluster.get(BY_KIND[key.kind], key.namespace, key.name)
@@ -246,13 +247,14 @@ def watch_after(session: Session, key: Key, plan: Plan, result: Result, timeout:
     """Watch what a plan has set going, and fold the end into the command's result."""
     changes: list[Any] = []
     order_id = ""
+    rollback = False
     for step in plan.steps:
         if step.ref.key == key:
             if isinstance(step, Order):
-                order_id = step.id
-            elif step.role is Role.VERSION:
+                order_id, rollback = step.id, step.kind is OrderKind.ROLLBACK
+            elif isinstance(step, Edit) and step.role is Role.VERSION:
                 changes += step.changes
-    ending = run(session, Expectation(key, order_id, tuple(changes)), timeout)
+    ending = run(session, Expectation(key, order_id, tuple(changes), rollback), timeout)
     return with_ending(result, ending)
 
 

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..flags import Common, Duration, Verb, Writing, common_options, only_option, writing_options
 from ..rescuing import Rescuing
 from ..session import Session, new_order_id
+from ..workload_rescue import WorkloadRescue, read_workloads
 
 
 @click.command("rescue", cls=Verb)
@@ -19,6 +20,17 @@ from ..session import Session, new_order_id
 )
 @click.option("--whole-source", is_flag=True, help="Take the whole old source back, not only its version.")
 @click.option("--pause-only", is_flag=True, help="Only stop Argo CD from acting, to work with kubectl.")
+@click.option(
+    "--workloads",
+    is_flag=True,
+    help="Without git and charts: pause Argo CD, take each workload back to its previous revision.",
+)
+@click.option(
+    "--destination-context",
+    default="",
+    metavar="NAME",
+    help="With --workloads: the context of the cluster that the app deploys into, where it is another one.",
+)
 @click.option("--no-wait", is_flag=True, help="Do not watch to the end.")
 @click.option(
     "--timeout",
@@ -39,6 +51,8 @@ def command(
     source: str | None,
     whole_source: bool,
     pause_only: bool,
+    workloads: bool,
+    destination_context: str,
     no_wait: bool,
     timeout: float | None,
     only: bool,
@@ -55,13 +69,25 @@ def command(
       kubectl argo-rescue rescue traefik 2.4.1 --reason INC-4711 --yes
       kubectl argo-rescue rescue traefik --dry-run=server
       kubectl argo-rescue rescue traefik --pause-only
+      kubectl argo-rescue rescue traefik --workloads
     """
+    if workloads and (version or source is not None or whole_source or pause_only):
+        raise UsageError(
+            "--workloads takes no version or source, and pauses by itself",
+            "every workload goes back to the previous revision that its cluster remembers",
+        )
+    if destination_context and not workloads:
+        raise UsageError("--destination-context goes with --workloads", "add --workloads or leave it out")
     if pause_only and version:
         raise UsageError("--pause-only takes no version", "leave one of them out")
     order_id = new_order_id()
     with Session(common) as session:
         reading = session.read([app])
         key = reading.targets[0]
+        if workloads:
+            found = read_workloads(session, key, destination_context)
+            rolling = WorkloadRescue(session, key, found, writing, only=only)
+            return session.finish(rolling.run(wait=not no_wait, timeout=timeout))
         session.read_what_windows_touch(key)
         rescuing = Rescuing(
             session,

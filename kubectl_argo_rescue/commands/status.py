@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .. import diagnosis, planning, screens, survey
+from .. import diagnosis, planning, screens, survey, vitals
 from ..cluster import Done, Outcome
 from ..errors import Expired, Forbidden, NotFound
 from ..flags import Common, Verb, common_options
@@ -55,7 +55,7 @@ def _settings(session: Session) -> dict[str, str]:
     return dict((session.reader.objects.get(key) or {}).get("data") or {})
 
 
-def _around(session: Session) -> tuple[diagnosis.Surroundings, tuple[Entry, ...]]:
+def _around(session: Session) -> tuple[vitals.Surroundings, tuple[Entry, ...]]:
     """Read what surrounds Argo CD, the journal, and whether its parts may be listed at all."""
     assert session.reading is not None
     argocd = session.reading.snapshot.argocd
@@ -95,16 +95,14 @@ def _parts_may_be_listed(session: Session) -> str:
     return ""
 
 
-def _health(
-    session: Session, traces: Sequence[diagnosis.Trace], around: diagnosis.Surroundings
-) -> diagnosis.Health:
+def _health(session: Session, traces: Sequence[vitals.Trace], around: vitals.Surroundings) -> vitals.Health:
     assert session.reading is not None
     argocd = session.reading.snapshot.argocd
-    parts = diagnosis.parts_of(session.reading.snapshot.objects.values(), argocd.namespace)
-    return diagnosis.health_of(argocd, parts, traces, around, session.now())
+    parts = vitals.parts_of(session.reading.snapshot.objects.values(), argocd.namespace)
+    return vitals.health_of(argocd, parts, traces, around, session.now())
 
 
-def _warnings(session: Session, around: diagnosis.Surroundings, more: Sequence[str] = ()) -> tuple[str, ...]:
+def _warnings(session: Session, around: vitals.Surroundings, more: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*session.reader.warnings, *around.warnings, *more)))
 
 
@@ -136,7 +134,7 @@ def _named(session: Session, words: Sequence[str], workloads: Sequence[survey.Wa
         for key in reading.targets
     ]
     traces = [
-        diagnosis.trace_of(o, snapshot.argocd, snapshot.now)
+        vitals.trace_of(o, snapshot.argocd, snapshot.now)
         for k, o in snapshot.objects.items()
         if k.kind == "Application"
     ]
@@ -205,9 +203,7 @@ def _everything(session: Session) -> int:
     printer = session.printer
     if printer.form == "human":
         session.header()
-        has_trouble = health.reconciling is not True or any(
-            p.life is diagnosis.Life.DEAD for p in health.parts
-        )
+        has_trouble = health.reconciling is not True or any(p.life is vitals.Life.DEAD for p in health.parts)
         for line in screens.health_lines(argocd, health, way_in=True):
             printer.spans(line)
         printer.line()

@@ -17,13 +17,34 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from tests.testbed.api import JSON
-from tests.testbed.argocd import REFRESH, ArgoCD
+from tests.testbed.argocd import CONTROLLER, REFRESH, REPO_SERVER, ArgoCD
 from tests.testbed.control_plane import AuditEntry, ControlPlane
 from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.sources import application, manifest, project
 
 JOURNAL = "app.kubernetes.io/managed-by=kubectl-argo-rescue"
 """Selects the journal's ConfigMaps."""
+
+
+@contextlib.contextmanager
+def dead(argocd: ArgoCD, part: str) -> Iterator[None]:
+    """Stop a part, its process and the pods that stand for it; both are back afterwards."""
+    kind, name = _WORKLOADS[part]
+    argocd.stop(part)
+    argocd.api.patch(kind, name, argocd.namespace, {"spec": {"replicas": 0}})
+    argocd.until(lambda: not argocd.get(kind, name)["status"].get("readyReplicas"), 30, f"{name} is down")
+    try:
+        yield
+    finally:
+        argocd.api.patch(kind, name, argocd.namespace, {"spec": {"replicas": 1}})
+        argocd.start(part)
+        argocd.until(lambda: argocd.get(kind, name)["status"].get("readyReplicas"), 30, f"{name} is up")
+
+
+_WORKLOADS = {
+    CONTROLLER: ("statefulset", "argocd-application-controller"),
+    REPO_SERVER: ("deployment", "argocd-repo-server"),
+}
 
 
 def text_of(value: JSON) -> str:

@@ -29,7 +29,7 @@ from tests.testbed.incident import BROKEN, FIXED, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import manifest
 
-from .scene import JOURNAL, Scene, deny, edits, is_auto_sync_on, text_of, writes
+from .scene import JOURNAL, Scene, dead, deny, edits, is_auto_sync_on, text_of, writes
 
 SRE = (
     {"apiGroups": ["argoproj.io"], "resources": ["*"], "verbs": ["get", "list", "watch", "patch"]},
@@ -250,8 +250,7 @@ def test_a_dead_controller_is_no_evidence(argocd: ArgoCD, plugin: Plugin, scene:
     plugin("unblock", scene.app, check=True)
     plugin("pin", scene.app, GOOD, "--wait", check=True)
     scene.commit(version=GOOD)
-    argocd.stop(CONTROLLER)
-    try:
+    with dead(argocd, CONTROLLER):
         start = time.monotonic()
         undone = plugin("undo")
         print(f"Argo CD {argocd.version}: controller dead, undo {time.monotonic() - start:.1f} s")
@@ -262,14 +261,13 @@ def test_a_dead_controller_is_no_evidence(argocd: ArgoCD, plugin: Plugin, scene:
         assert is_auto_sync_on(scene.live()), "the rest is back"
         assert scene.live_windows() == [deny(scene.app, "other")]
         assert scene.revision() == GOOD and not is_auto_sync_on(scene.live_root())
-    finally:
-        argocd.start(CONTROLLER)
     with scene.unmoved():
         plugin("undo", check=True)
     assert is_auto_sync_on(scene.live_root())
 
 
 def test_a_colleague_undoes_from_the_cluster_alone(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    argocd.control_plane.namespace(scene.target)
     for user in ("alice", "bob"):
         argocd.control_plane.allow(user, SRE, namespace=argocd.namespace)
         argocd.control_plane.allow(user, SRE[2:3], namespace=scene.target)

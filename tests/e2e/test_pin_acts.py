@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 
@@ -22,7 +23,7 @@ from tests.testbed.incident import BROKEN, FIXED, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import manifest
 
-from .scene import Scene, deny, edits, looked_again
+from .scene import Scene, dead, deny, edits, looked_again
 
 
 def _start_alone(scene: Scene, **fields: object) -> Scene:
@@ -236,21 +237,8 @@ def test_one_of_several_sources(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
 
 def test_dead_parts_are_said(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     _start_alone(scene)
-    parts = {
-        CONTROLLER: ("statefulset", "argocd-application-controller"),
-        REPO_SERVER: ("deployment", "argocd-repo-server"),
-    }
-    for part, (kind, name) in parts.items():
-        # kwok makes the objects ready while the process does the work: both are stopped.
-        argocd.stop(part)
-        argocd.api.patch(kind, name, argocd.namespace, {"spec": {"replicas": 0}})
-        argocd.until(
-            lambda kind=kind, name=name: not argocd.get(kind, name)["status"].get("readyReplicas"),  # type: ignore[misc]
-            30,
-            f"{name} has no ready pod",
-        )
-        try:
-            version = "2.4.0" if part == CONTROLLER else FIXED
+    for part, version in ((CONTROLLER, "2.4.0"), (REPO_SERVER, FIXED)):
+        with dead(argocd, part):
             start = time.monotonic()
             done = plugin("pin", scene.app, version, "-o", "json", check=True)
             assert time.monotonic() - start < 20
@@ -260,8 +248,5 @@ def test_dead_parts_are_said(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> No
             # Without a repo-server the controller reports an error, or none for three minutes.
             assert late.returncode in ((6,) if part == CONTROLLER else (1, 6)), late.stdout + late.stderr
             assert not scene.is_serving(version)
-        finally:
-            argocd.api.patch(kind, name, argocd.namespace, {"spec": {"replicas": 1}})
-            argocd.start(part)
         looked_again(argocd, scene.app)
-        argocd.until(lambda version=version: scene.is_serving(version), 60, f"{version} serves after all")  # type: ignore[misc]
+        argocd.until(functools.partial(scene.is_serving, version), 60, f"{version} serves after all")

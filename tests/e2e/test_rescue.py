@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.testbed.api import JSON, ApiError
+from tests.testbed.api import JSON
 from tests.testbed.argocd import ArgoCD
 from tests.testbed.control_plane import BROKEN as CRASHES
 from tests.testbed.incident import BROKEN, GOOD
@@ -27,7 +27,6 @@ from tests.testbed.sources import application, manifest, project
 
 from .scene import (
     Scene,
-    automated,
     deny,
     edits,
     is_auto_sync_on,

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import io
 import json
 import os
 import subprocess
@@ -31,7 +30,6 @@ import pytest
 from kubectl_argo_rescue import cluster as cluster_module
 from kubectl_argo_rescue import merge, patches, records
 from kubectl_argo_rescue.cluster import Cluster, Done, Failed, Outcome
-from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
 from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, JSON, Key, ref_of
 from kubectl_argo_rescue.records import Entry

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import applications, diagnosis, overview
-from kubectl_argo_rescue.diagnosis import Health, Life, Owner, Part, Surroundings, Trace
+from kubectl_argo_rescue import applications, diagnosis, overview, vitals
+from kubectl_argo_rescue.diagnosis import Owner
 from kubectl_argo_rescue.model import (
     ABSENT,
     ArgoCD,
@@ -29,6 +29,7 @@ from kubectl_argo_rescue.model import (
     ref_of,
 )
 from kubectl_argo_rescue.records import Begin, Entry
+from kubectl_argo_rescue.vitals import Health, Life, Part, Surroundings, Trace
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 ARGOCD = ArgoCD("argocd", Version(3, 2, "v3.2.11"))
@@ -93,13 +94,13 @@ def tracked(by: str, kind: str = "Application", name: str = "traefik") -> Mappin
     ],
 )  # fmt: skip
 def test_a_part_lives_as_its_workloads_do(workloads: list[JSON], life: Life) -> None:
-    parts = {p.name: p for p in diagnosis.parts_of(workloads, "argocd")}
+    parts = {p.name: p for p in vitals.parts_of(workloads, "argocd")}
     assert parts["redis"].life is life
     assert bool(parts["redis"].means) is (life in (Life.DEAD, Life.PARTLY))
 
 
 def test_the_empty_statefulset_of_the_dynamic_distribution_is_no_death() -> None:
-    found = diagnosis.parts_of(
+    found = vitals.parts_of(
         [
             workload("application-controller", 0, 0, kind="StatefulSet"),
             workload("application-controller", 2, 2),
@@ -110,7 +111,7 @@ def test_the_empty_statefulset_of_the_dynamic_distribution_is_no_death() -> None
 
 
 def test_parts_that_few_installs_have_are_named_only_where_they_are() -> None:
-    names = [p.name for p in diagnosis.parts_of([workload("dex-server", 0)], "argocd")]
+    names = [p.name for p in vitals.parts_of([workload("dex-server", 0)], "argocd")]
     assert names == ["application-controller", "repo-server", "redis", "applicationset-controller", "server", "dex-server"]  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def health(*traces: Trace, around: Surroundings = NOTHING, argocd: ArgoCD = ARGO
     names = {"application-controller": Life.ALIVE, "repo-server": Life.ALIVE, "server": Life.ALIVE}
     names |= {name.replace("_", "-"): life for name, life in lives.items()}
     parts = tuple(Part(name, life, label=f"argocd-{name}") for name, life in names.items())
-    return diagnosis.health_of(argocd, parts, traces, around, NOW)
+    return vitals.health_of(argocd, parts, traces, around, NOW)
 
 
 def seen(minutes: float) -> Trace:
@@ -164,10 +165,10 @@ def test_reconciling(found: Health, reconciling: bool | None, text: str) -> None
 
 def test_the_age_that_is_too_old_follows_settings_and_version() -> None:
     old = ArgoCD("argocd", Version(2, 14, "v2.14.1"))
-    assert diagnosis.stale_after({}, ARGOCD) == timedelta(seconds=420)
-    assert diagnosis.stale_after({}, old) == timedelta(seconds=420)
-    assert diagnosis.stale_after({"timeout.reconciliation": "1d"}, old) == timedelta(days=2, seconds=60)
-    assert diagnosis.stale_after({"timeout.reconciliation": "nonsense"}, ARGOCD) == timedelta(seconds=420)
+    assert vitals.stale_after({}, ARGOCD) == timedelta(seconds=420)
+    assert vitals.stale_after({}, old) == timedelta(seconds=420)
+    assert vitals.stale_after({"timeout.reconciliation": "1d"}, old) == timedelta(days=2, seconds=60)
+    assert vitals.stale_after({"timeout.reconciliation": "nonsense"}, ARGOCD) == timedelta(seconds=420)
 
 
 def managed(seconds: int, *path: str) -> list[JSON]:
@@ -179,20 +180,20 @@ def managed(seconds: int, *path: str) -> list[JSON]:
 
 def test_what_nobody_took_up_is_evidence() -> None:
     wanted = {**app(managedFields=managed(90, "operation")), "operation": {"sync": {}}}
-    assert diagnosis.trace_of(wanted, ARGOCD, NOW).unanswered == (
+    assert vitals.trace_of(wanted, ARGOCD, NOW).unanswered == (
         "the operation of traefik has not been picked up for 90s"
     )
     fresh = {**app(managedFields=managed(5, "operation")), "operation": {"sync": {}}}
-    assert diagnosis.trace_of(fresh, ARGOCD, NOW).unanswered == ""
+    assert vitals.trace_of(fresh, ARGOCD, NOW).unanswered == ""
     refresh = {"argocd.argoproj.io/refresh": "normal"}
     asked = app(annotations=refresh, managedFields=managed(300, "metadata", "annotations", *refresh))
     assert (
-        diagnosis.trace_of(asked, ARGOCD, NOW).unanswered
+        vitals.trace_of(asked, ARGOCD, NOW).unanswered
         == "the refresh of traefik has not been answered for 5m"
     )
-    assert diagnosis.trace_of(app(annotations=refresh), ARGOCD, NOW).unanswered == ""
+    assert vitals.trace_of(app(annotations=refresh), ARGOCD, NOW).unanswered == ""
     skipped = app(annotations={**refresh, "argocd.argoproj.io/skip-reconcile": "true"}, managedFields=asked["metadata"]["managedFields"])  # fmt: skip
-    assert diagnosis.trace_of(skipped, ARGOCD, NOW) == Trace("traefik", None)
+    assert vitals.trace_of(skipped, ARGOCD, NOW) == Trace("traefik", None)
 
 
 # -- the way round a broken ingress
@@ -392,8 +393,8 @@ def running(phase: str, message: str = "", *, present: bool = True, **state: JSO
         (running("Running", "waiting for healthy state"), ""),
         (running("Running", present=False), "Running but orphaned, for 5m: `.operation` is gone, nothing runs it any more"),
         (running("Running", "Sync operation blocked by sync window"), "Running but blocked by a sync window, for 5m"),
-        (running("Running", "one\ntwo", finishedAt=ago(minutes=1), retryCount=1), "it failed and waits for retry 2, for 5m: one two"),
-        (running("Terminating", "operation is terminating"), "Terminating, for 5m: operation is terminating"),
+        (running("Running", "one\ntwo", finishedAt=ago(minutes=1), retryCount=1), "failed and waits for retry 2, for 5m"),
+        (running("Terminating", "operation is terminating"), "Terminating, for 5m"),
         ({**app(), "operation": {"sync": {}}}, "not picked up"),
         ({**app(managedFields=managed(180, "operation")), "operation": {"sync": {}}}, "not picked up for 3m"),
         ({**app(managedFields=managed(3, "operation")), "operation": {"sync": {}}}, ""),

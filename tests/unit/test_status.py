@@ -90,7 +90,7 @@ def test_the_whole_argo_cd(run: Run, incident: Incident) -> None:
     ran = run(incident.api, "status")
     assert ran.out == ARGO_CD + (
         "\n"
-        "3 applications: 3 Synced, 2 Healthy, 1 Degraded\n"
+        "3 applications: 3 Synced; 2 Healthy, 1 Degraded\n"
         "  ✗ sync windows stop 2 of them, by hand as well\n"
         "  APP       SYNC     HEALTH     AUTO-SYNC   WORST\n"
         "  traefik   Synced   Degraded   on          Degraded for 119m, sync windows stop every sync (cluste…\n"
@@ -285,7 +285,7 @@ def test_pages_are_reduced_one_by_one(run: Run, incident: Incident) -> None:
         incident.api.create(template)
     del incident.api.requests[:]
     ran = run(incident.api, "status")
-    assert "603 applications: 603 Synced, 602 Healthy, 1 Degraded\n" in ran.out
+    assert "603 applications: 603 Synced; 602 Healthy, 1 Degraded\n" in ran.out
     assert "  nothing is wrong with the other 602\n" in ran.out
     lists = [r for r in incident.api.requests if r.path.endswith("/applications")]
     assert [r.parameter("limit") for r in lists] == ["250"] * 3

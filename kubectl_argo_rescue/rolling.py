@@ -1,0 +1,214 @@
+"""Plans a rescue without sources: Argo CD paused, then each workload back to what its cluster remembers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from . import applications, workloads
+from .errors import RefusedError
+from .model import (
+    ABSENT,
+    JSON,
+    Edit,
+    EditResult,
+    FieldChange,
+    Key,
+    Ref,
+    Rollout,
+    Snapshot,
+    Verdict,
+    ref_of,
+)
+from .planning import AUTOMATED, COMMAND, Rescue, app_arguments, application, display_name, plan_pause
+from .records import Entry, Reliance
+from .workloads import ACTION, Decision, History, Revision, Way
+
+
+@dataclass(frozen=True, slots=True)
+class Workloads:
+    """The workloads of an Application as read from their own cluster."""
+
+    histories: Mapping[Key, History | None]
+    """None for one that is listed but not there."""
+    destination: str = ""
+    """Their cluster in words, empty where it is the one of Argo CD itself."""
+    question: str = ""
+    """What makes it doubtful that this is the right cluster."""
+
+
+def destination_of(app: JSON) -> str:
+    """Name the cluster that an Application deploys into, empty for the one of Argo CD itself."""
+    if applications.deploys_here(app):
+        return ""
+    destination = (app.get("spec") or {}).get("destination") or {}
+    return str(destination.get("server") or destination.get("name") or "another cluster")
+
+
+def destination_doubt(app: JSON, context: str, server: str) -> str:
+    """Say why a context may not lead to an Application's destination; empty where it certainly does."""
+    destination = (app.get("spec") or {}).get("destination") or {}
+    wanted = str(destination.get("server") or "")
+    if wanted and wanted.rstrip("/").lower() == server.rstrip("/").lower():
+        return ""
+    said = wanted or f"named {destination.get('name')}"
+    return f"the destination is the cluster {said}, and context {context} leads to {server}: is it the same?"
+
+
+def failing_periods(app: JSON) -> Callable[[Revision], bool | None]:
+    """Return what tells whether a revision was made while the version that fails was in force.
+
+    Judged by when it was created, since Argo CD started a deployment of history before and the next
+    one after. None where history does not say: it has no such version, or no times of starting.
+    """
+    past = (app.get("status") or {}).get("history") or []
+    starts: list[datetime] = []
+    for h in past:
+        at = applications.parse_time(h.get("deployStartedAt"))
+        if at is None:
+            return lambda revision: None
+        starts.append(at)
+    deployed = applications.history(app)
+    failing = applications.failing_identity(app)
+    if deployed and applications.sync_status(app) in ("Synced", "Unknown"):
+        failing = deployed[-1].identity  # commits since then changed nothing of it
+    if not any(d.identity == failing for d in deployed):
+        return lambda revision: None
+
+    def is_failing(revision: Revision) -> bool | None:
+        if revision.created is None or revision.created < starts[0]:
+            return None
+        last = max(i for i, at in enumerate(starts) if at <= revision.created)
+        return deployed[last].identity == failing
+
+    return is_failing
+
+
+def taken_back(entries: Iterable[Entry], ref: Ref) -> dict[str, str]:
+    """Return the revisions that open entries took a workload back to, with the entry of each."""
+    return {
+        rollout.revision: entry.id
+        for entry in entries
+        if not entry.begin.undoes
+        for _, rollout in entry.unsettled_rollouts()
+        if rollout.ref == ref
+    }
+
+
+def plan_workloads(
+    snapshot: Snapshot, key: Key, found: Workloads, entries: Iterable[Entry], *, only: bool = False
+) -> Rescue:
+    """Plan the pause of an Application and its owners, and the way back of each of its workloads.
+
+    Raises RefusedError where there is nothing to go back to, or a workload would not follow.
+    """
+    app = application(snapshot, key)
+    name = display_name(key, snapshot.argocd)
+    pause = plan_pause(snapshot, [key], only=only)
+    own = tuple(s for s in pause.steps if isinstance(s, Edit))
+    entries = tuple(entries)
+    is_failing = failing_periods(app)
+    rollouts: list[Rollout] = []
+    unchanged: list[EditResult] = []
+    warnings: list[str] = []
+    refused: list[str] = []
+    for workload_key, past in sorted(found.histories.items()):
+        if past is None:
+            warnings.append(f"{workload_key} is listed by {name} but is not there")
+            continue
+        ref = ref_of(past.workload)
+        back_already = taken_back(entries, ref)
+        decision = workloads.decide(past, is_failing=is_failing, taken_back=back_already)
+        if decision.way is Way.BACK:
+            rollouts.append(_rollout(decision, ref, key, found.destination))
+            warnings += workloads.hindrances(past.workload)
+        elif decision.way is Way.REFUSED:
+            refused.append(decision.why)
+        else:
+            detail = _detail(decision, ref, back_already)
+            unchanged.append(EditResult(ref, Verdict.UNCHANGED, ACTION, detail=detail))
+    if refused:
+        raise RefusedError("; ".join(refused), "nothing was changed")
+    if not rollouts and not any(_is_already(u) for u in unchanged):
+        why = "; ".join(f"{u.ref}: {u.detail}" for u in unchanged) or (
+            "it lists no Deployment, StatefulSet or DaemonSet that is there"
+        )
+        raise RefusedError(
+            f"nothing of {name} can be taken back to a previous revision: {why}",
+            f"stop Argo CD and work with kubectl: {COMMAND} rescue {app_arguments(key, snapshot.argocd)} "
+            "--pause-only",
+        )
+    relies = pause.relies
+    if not own or all(e.ref.key != key for e in own):
+        block = applications.automated(app)
+        relies = (*relies, Reliance(key, FieldChange(AUTOMATED, ABSENT, block)))
+    questions = (*pause.questions, *((found.question,) if found.question and rollouts else ()))
+    running = applications.operation(app)
+    notes = [*pause.notes]
+    if running.in_progress:
+        notes.append(f"an operation of {name} would apply it again and is ended first: {running.describe()}")
+    plan = replace(
+        pause,
+        verb="rescue",
+        steps=(*pause.steps, *rollouts),
+        unchanged=(*pause.unchanged, *unchanged),
+        warnings=(*(w for w in pause.warnings if not _is_about_operation(w)), *warnings),
+        notes=tuple(notes),
+        questions=questions,
+        relies=relies,
+        independent_from=None,
+        next_commands=(),
+    )
+    watched = tuple(
+        dict.fromkeys(
+            [e.ref.key for e in own if e.ref.kind == "Application" and e.ref.key != key]
+            + [r.key for r in relies if r.key.kind == "Application" and r.key != key]
+        )
+    )
+    return Rescue(plan, own, (), (), None, watched, running.in_progress, _words(rollouts))
+
+
+def _is_about_operation(warning: str) -> bool:
+    """Whether a pause's own warning is moot here: the operation is ended as part of this."""
+    return "which a pause does not stop" in warning
+
+
+def _rollout(decision: Decision, ref: Ref, key: Key, destination: str) -> Rollout:
+    current, target = decision.current, decision.target
+    assert current is not None and target is not None
+    reason = f"back from {workloads.describe(current, target)}"
+    return Rollout(ref, key, current.number, target.number, target.name, reason, destination=destination)
+
+
+ALREADY = "taken back already"
+
+
+def _detail(decision: Decision, ref: Ref, back_already: Mapping[str, str]) -> str:
+    if decision.way is Way.LEFT:
+        return f"left alone: {decision.why}"
+    assert decision.target is not None
+    entry = back_already.get(decision.target.name)
+    if entry is None:
+        return f"{ALREADY}: {decision.why}"
+    return (
+        f"{ALREADY} by entry {entry}; to go further back: kubectl -n {ref.namespace} rollout history "
+        f"{ref.kind.lower()}/{ref.name}"
+    )
+
+
+def _is_already(result: EditResult) -> bool:
+    return result.detail.startswith(ALREADY)
+
+
+def expected_workloads(rescue: Rescue) -> list[Ref]:
+    """Return the workloads that must be well in the end: those taken back now or before."""
+    moved = [s.ref for s in rescue.plan.steps if isinstance(s, Rollout)]
+    before = [u.ref for u in rescue.plan.unchanged if _is_already(u)]
+    return [*moved, *before]
+
+
+def _words(rollouts: list[Rollout]) -> str:
+    if not rollouts:
+        return "its workloads are back already"
+    return ", ".join(f"{r.ref.kind} {r.ref.name} to revision {r.to_revision}" for r in rollouts)

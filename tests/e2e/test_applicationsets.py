@@ -1,0 +1,336 @@
+"""Applications that an ApplicationSet generates, on the set's real controller.
+
+- pause, pin and rescue put a rule for that one app on its set first; the edit holds over several
+  reconciliations of the set, which goes on managing its other apps, and this one's other fields;
+- undo: the template's literal decides the hand-back, the rule goes, the set manages again;
+- a set from git: its owner is paused only where git has a list of rules already;
+- several sources; policies that write nothing anyway; a RollingSync, which is frozen whole; and
+  where nothing of its own may be edited, that is said and needs a yes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tests.testbed.api import JSON
+from tests.testbed.argocd import APPLICATIONSETS, ArgoCD, running
+from tests.testbed.incident import BROKEN, GOOD
+from tests.testbed.plugin import Plugin
+from tests.testbed.sources import application, manifest
+
+from .scene import automated, edits, is_auto_sync_on, looked_again, text_of, unmoved
+
+_AUTOMATED = {"prune": True, "selfHeal": True}
+
+_numbers = itertools.count(1)
+
+
+class Fleet:
+    """A set of two apps with a list generator, `NAME-a` and `NAME-b`, each in a namespace of its own."""
+
+    def __init__(self, argocd: ArgoCD, name: str) -> None:
+        self.argocd, self.name = argocd, name
+        self.a, self.b = f"{name}-a", f"{name}-b"
+        for namespace in (self.a, self.b):
+            argocd.control_plane.namespace(namespace)
+
+    def chart(self, version: str) -> JSON:
+        """Return the chart as the template's source."""
+        return {
+            "repoURL": self.argocd.charts.url,
+            "chart": "traefik",
+            "targetRevision": version,
+            "helm": {"releaseName": "traefik"},
+        }
+
+    def object(self, source: JSON, template: JSON | None = None, **spec: object) -> JSON:
+        """Return the set; `source` is one, or several."""
+        sources = {"sources": source} if isinstance(source, list) else {"source": source}
+        return {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "ApplicationSet",
+            "metadata": {"name": self.name, "namespace": self.argocd.namespace},
+            "spec": {
+                "goTemplate": True,
+                "generators": [{"list": {"elements": [{"app": self.a}, {"app": self.b}]}}],
+                "template": {
+                    "metadata": {"name": "{{.app}}"},
+                    "spec": {
+                        "project": "default",
+                        **sources,
+                        "destination": {"server": "https://kubernetes.default.svc", "namespace": "{{.app}}"},
+                        "syncPolicy": {"automated": _AUTOMATED},
+                        **(template or {}),
+                    },
+                },
+                **spec,
+            },
+        }
+
+    def start(self, source: JSON, *broken: JSON, **spec: object) -> Fleet:
+        """Apply it, wait until both apps serve, then bring further versions one after the other."""
+        for state in (source, *broken):
+            self.argocd.apply(self.object(state, **spec))
+            first = state[0] if isinstance(state, list) else state
+            for app in (self.a, self.b):
+                self.until_deployed(app, first["targetRevision"])
+                self.argocd.until_idle(app)
+        return self
+
+    def until_deployed(self, app: str, version: str) -> None:
+        """Wait until an app's Deployment is of a version."""
+        self.argocd.until(lambda: self.version(app) == version, 60, f"{app} has {version}")
+
+    def version(self, app: str) -> str:
+        """Return the chart version of an app's Deployment."""
+        live = self.argocd.get("deployment", "traefik", app)
+        found: str = live["spec"]["template"]["metadata"]["labels"]["chart-version"]
+        return found
+
+    def live(self) -> JSON:
+        """Read the set."""
+        return self.argocd.get("applicationset", self.name)
+
+    def rules(self) -> Sequence[JSON]:
+        """Read the set's rules."""
+        found: Sequence[JSON] = self.live()["spec"].get("ignoreApplicationDifferences", [])
+        return found
+
+    def reconcile(self) -> None:
+        """Have the set's controller write its apps, several times: a label that it takes away again."""
+        for _ in range(3):
+            for app in (self.a, self.b):
+                stray = {"metadata": {"labels": {"stray": "yes"}}}
+                self.argocd.api.patch("application", app, self.argocd.namespace, stray)
+            for app in (self.a, self.b):
+                self.argocd.until(
+                    lambda app=app: "stray" not in self.argocd.app(app)["metadata"].get("labels", {}),  # type: ignore[misc]
+                    30,
+                    f"the set has written {app}",
+                )
+
+    def remove(self) -> None:
+        """Take it away with its apps."""
+        self.argocd.api.delete("applicationset", self.name, self.argocd.namespace)
+
+
+@pytest.fixture
+def fleet(argocd: ArgoCD) -> Iterator[Fleet]:
+    """A set that is not applied yet."""
+    made = Fleet(argocd, f"set{next(_numbers)}")
+    yield made
+    made.remove()
+
+
+def _written(argocd: ArgoCD, mark: int) -> list[str]:
+    return [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+
+
+def test_step_by_step_and_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
+    fleet.start(fleet.chart(GOOD))
+    app, other = fleet.a, fleet.b
+    before = text_of(fleet.live()["spec"])
+    original = text_of(argocd.app(app)["spec"])
+
+    refused = plugin("pause", app)
+    assert refused.returncode == 5 and fleet.name in refused.stderr and app in refused.stderr
+    alone = plugin("pause", app, "--only", check=True)
+    assert "would revert it within seconds" in alone.stderr
+    argocd.until(lambda: is_auto_sync_on(argocd.app(app)), 30, "the set turned it on again")
+    assert fleet.rules() == []
+
+    mark = argocd.control_plane.audit_mark()
+    plugin("pause", app, "--yes", check=True)
+    assert _written(argocd, mark)[:2] == [fleet.name, app]
+    assert fleet.rules() == [{"name": app, "jsonPointers": ["/spec/syncPolicy"]}]
+    fleet.reconcile()
+    assert not is_auto_sync_on(argocd.app(app)) and is_auto_sync_on(argocd.app(other))
+
+    plugin("pin", app, "2.4.0", "--yes", "--wait", check=True)
+    assert [r["name"] for r in fleet.rules()] == [app, app]
+    fleet.reconcile()
+    assert argocd.app(app)["spec"]["source"]["targetRevision"] == "2.4.0"
+    assert fleet.version(app) == "2.4.0" and fleet.version(other) == GOOD
+
+    # The set still manages the other app, and of this one what no rule is about.
+    template = {"revisionHistoryLimit": 7}
+    argocd.apply({**fleet.object(fleet.chart("2.6.0"), template), "spec": {
+        **fleet.object(fleet.chart("2.6.0"), template)["spec"], "ignoreApplicationDifferences": fleet.rules()}})
+    fleet.until_deployed(other, "2.6.0")
+    argocd.until(lambda: argocd.app(app)["spec"].get("revisionHistoryLimit") == 7, 30, "it manages the rest")
+    assert fleet.version(app) == "2.4.0" and not is_auto_sync_on(argocd.app(app))
+    argocd.apply({**fleet.object(fleet.chart(GOOD)), "spec": {
+        **fleet.object(fleet.chart(GOOD))["spec"], "ignoreApplicationDifferences": fleet.rules()}})
+    fleet.until_deployed(other, GOOD)
+
+    # The template says another version, literally: the version is not handed back without a word.
+    refused = plugin("undo")
+    assert refused.returncode == 5 and "2.4.1" in refused.stderr and fleet.name in refused.stderr
+    plugin("undo", "--redeploy", "--yes", check=True)
+    fleet.until_deployed(app, GOOD)
+    argocd.until(lambda: text_of(argocd.app(app)["spec"]) == original, 30, "the app is the set's again")
+    assert text_of(fleet.live()["spec"]) == before
+    fleet.reconcile()
+    assert text_of(argocd.app(app)["spec"]) == original
+
+
+def test_rescue_and_hand_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
+    fleet.start(fleet.chart(GOOD), fleet.chart(BROKEN))
+    app = fleet.a
+    mark = argocd.control_plane.audit_mark()
+    done = plugin("rescue", app, "--yes", check=True)
+    assert _written(argocd, mark)[0] == fleet.name
+    assert f"synced to {GOOD} and healthy" in done.stdout
+    assert fleet.rules() == [{"name": app, "jsonPointers": ["/spec/source/targetRevision"]}]
+    fleet.reconcile()
+    assert fleet.version(app) == GOOD and fleet.version(fleet.b) == BROKEN
+
+    # The template is fixed: nothing moves, the rule goes, the set writes the app again.
+    rules = {"ignoreApplicationDifferences": fleet.rules()}
+    argocd.apply(fleet.object(fleet.chart(GOOD), **rules))
+    fleet.until_deployed(fleet.b, GOOD)
+    with unmoved(argocd, app, lambda: looked_again(argocd, app)):
+        plugin("undo", check=True)
+        fleet.reconcile()
+    assert fleet.rules() == []
+    argocd.api.patch("application", app, argocd.namespace, {"spec": {"source": {"targetRevision": "2.6.0"}}})
+    argocd.until(
+        lambda: argocd.app(app)["spec"]["source"]["targetRevision"] == GOOD, 30, "the set manages it again"
+    )
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["an added key", "a list in git"])
+def test_a_set_from_git(argocd: ArgoCD, plugin: Plugin, fleet: Fleet, listed: bool) -> None:
+    root = f"{fleet.name}-root"
+    own = {"name": fleet.b, "jsonPointers": ["/spec/info"]}
+    spec = {"ignoreApplicationDifferences": [own]} if listed else {}
+    for version in (GOOD, BROKEN):
+        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.object(fleet.chart(version), **spec))))
+        if version == GOOD:
+            source = {"repoURL": argocd.repository.url, "path": fleet.name, "targetRevision": "main"}
+            argocd.apply(application(root, source, destination=argocd.namespace))
+        argocd.follow_git(root)
+        for app in (fleet.a, fleet.b):
+            fleet.until_deployed(app, version)
+            argocd.until_idle(app)
+    argocd.until_idle(root)
+    try:
+        mark = argocd.control_plane.audit_mark()
+        plugin("rescue", fleet.a, "--yes", check=True)
+        owners = [root, fleet.name] if listed else [fleet.name]
+        assert _written(argocd, mark)[: len(owners) + 1] == [*owners, fleet.a]
+        assert is_auto_sync_on(argocd.app(root)) == (not listed)
+        for _ in range(3):
+            looked_again(argocd, root)
+        fleet.reconcile()
+        assert fleet.version(fleet.a) == GOOD
+        ours = {"name": fleet.a, "jsonPointers": ["/spec/source/targetRevision"]}
+        assert fleet.rules() == ([own, ours] if listed else [ours])
+
+        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.object(fleet.chart(GOOD), **spec))))
+        if not listed:
+            argocd.follow_git(root)
+            fleet.until_deployed(fleet.b, GOOD)
+            plugin("undo", check=True)
+        else:
+            # The set's template is git's as well, and the root is paused: it must be brought first.
+            refused = plugin("undo")
+            assert refused.returncode == 5
+            plugin("undo", "--redeploy", "--yes", check=True)
+            assert is_auto_sync_on(argocd.app(root))
+        argocd.until(lambda: fleet.rules() == ([own] if listed else []), 30, "the rule is gone")
+        argocd.follow_git(root)
+        argocd.until(
+            lambda: argocd.app(fleet.a)["spec"]["source"]["targetRevision"] == GOOD, 30, "the set has it"
+        )
+    finally:
+        argocd.api.delete("application", root, argocd.namespace)
+
+
+def test_several_sources(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
+    argocd.git((f"{fleet.name}/values.yaml", "arguments: [fleet]\n"))
+
+    def sources(version: str) -> list[JSON]:
+        values = {"repoURL": argocd.repository.url, "targetRevision": "main", "ref": "values"}
+        helm = {"releaseName": "traefik", "valueFiles": [f"$values/{fleet.name}/values.yaml"]}
+        return [{**fleet.chart(version), "helm": helm}, values]
+
+    fleet.start(sources(GOOD), sources(BROKEN))
+    plugin("rescue", fleet.a, GOOD, "--yes", check=True)
+    assert fleet.rules() == [{"name": fleet.a, "jsonPointers": ["/spec/sources"]}]
+    fleet.reconcile()
+    assert fleet.version(fleet.a) == GOOD and fleet.version(fleet.b) == BROKEN
+    argocd.apply(fleet.object(sources(GOOD), ignoreApplicationDifferences=fleet.rules()))
+    fleet.until_deployed(fleet.b, GOOD)
+    with unmoved(argocd, fleet.a, lambda: looked_again(argocd, fleet.a)):
+        plugin("undo", check=True)
+        fleet.reconcile()
+    assert fleet.rules() == []
+
+
+def test_a_policy_that_writes_nothing_anyway(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
+    policy = {"syncPolicy": {"applicationsSync": "create-only"}}
+    fleet.start(fleet.chart(GOOD), **policy)
+    mark = argocd.control_plane.audit_mark()
+    plugin("pin", fleet.a, "2.4.0", "--wait", check=True)
+    assert set(_written(argocd, mark)) == {fleet.a}, "the set is left as it is"
+    argocd.api.patch("applicationset", fleet.name, argocd.namespace, {"metadata": {"labels": {"x": "y"}}})
+    looked_again(argocd, fleet.a)
+    assert fleet.version(fleet.a) == "2.4.0"
+
+
+def test_rolling_sync_and_a_policy_from_above(
+    argo_version: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    key = "applicationsetcontroller"
+    params = {f"{key}.enable.progressive.syncs": "true"}
+    with running(argo_version, params=params) as argocd:
+        plugin = Plugin(argocd.control_plane, tmp_path_factory.mktemp("homes"))
+        fleet = Fleet(argocd, "rolling")
+        steps = [{"matchExpressions": [{"key": "fleet", "operator": "In", "values": ["x"]}]}]
+        strategy = {"type": "RollingSync", "rollingSync": {"steps": steps}}
+
+        def rolling(version: str, **spec: object) -> JSON:
+            made = fleet.object(fleet.chart(version), strategy=strategy, **spec)
+            made["spec"]["template"]["metadata"]["labels"] = {"fleet": "x"}
+            return made
+
+        for version in (GOOD, BROKEN):
+            argocd.apply(rolling(version))
+            for app in (fleet.a, fleet.b):
+                fleet.until_deployed(app, version)
+                argocd.until_idle(app)
+        assert not is_auto_sync_on(argocd.app(fleet.a)), "the set keeps it off and orders the syncs itself"
+        refused = plugin("rescue", fleet.a)
+        assert refused.returncode == 5 and fleet.name in refused.stderr
+        plugin("rescue", fleet.a, "--yes", check=True)
+        assert fleet.version(fleet.a) == GOOD
+        # The set's controller looks again; what it would order would be a sync to what is pinned.
+        stop = time.monotonic() + 5
+        argocd.api.patch("applicationset", fleet.name, argocd.namespace, {"metadata": {"labels": {"x": "y"}}})
+        argocd.until(lambda: time.monotonic() > stop, 10, "the set has looked")
+        looked_again(argocd, fleet.a)
+        assert fleet.version(fleet.a) == GOOD and fleet.version(fleet.b) == BROKEN
+        argocd.apply(rolling(GOOD, **{
+            k: v for k, v in fleet.live()["spec"].items() if k in ("ignoreApplicationDifferences", "syncPolicy")
+        }))
+        plugin("undo", "--redeploy", "--yes", check=True)
+        fleet.until_deployed(fleet.b, GOOD)
+        assert fleet.rules() == [] and fleet.version(fleet.a) == GOOD
+        fleet.remove()
+
+        # From here on the installation's own policy, which a set may not override.
+        argocd.stop(APPLICATIONSETS)
+        policies = {f"{key}.policy": "create-only", f"{key}.enable.policy.override": "false"}
+        argocd.api.patch("configmap", "argocd-cmd-params-cm", argocd.namespace, {"data": policies})
+        argocd.params.update(policies)
+        argocd.start(APPLICATIONSETS)
+        above = Fleet(argocd, "above").start(fleet.chart(GOOD), syncPolicy={"applicationsSync": "sync"})
+        mark = argocd.control_plane.audit_mark()
+        plugin("pin", above.a, "2.4.0", "--wait", check=True)
+        assert set(_written(argocd, mark)) == {above.a}
+        assert automated(argocd.app(above.a)) == _AUTOMATED

@@ -1,0 +1,270 @@
+"""The archive as people get it: built, installed by the real krew, run through kubectl without Python.
+
+- Krew's own check takes the manifest;
+- installed from manifest and archive, offline: `version`, every verb's help, `status`, `pause`
+  (with and without a dry run), `undo`, JSON, YAML and a table on a terminal against a real API server;
+- from a custom index: install, upgrade to a newer release, uninstall; the journal outlives both;
+- the archive has its licences, no symlink, and needs no newer glibc than it says.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import pty
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from krew import build
+from kubectl_argo_rescue import __version__, cli
+from tests.testbed import programs
+from tests.testbed.control_plane import ControlPlane
+from tests.testbed.sources import application
+
+APP = "krewed"
+NEXT = "99.0.0"
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the archive and the manifest, as `make archive` leaves them."""
+    folder = tmp_path_factory.mktemp("dist")
+    start = time.monotonic()
+    archive = build.build(folder)
+    print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def krew_programs() -> Path:
+    """The folder of the real krew and validate-krew-manifest."""
+    return programs.programs(programs.KREW)
+
+
+def _archive(dist: Path) -> Path:
+    return dist / build.archive_name(*build.this_platform(), build.version())
+
+
+class Krew:
+    """One user's krew: a root, a home and a default index of its own, and no network."""
+
+    def __init__(self, program: Path, folder: Path, plane: ControlPlane) -> None:
+        self.program, self.folder, self.plane = program, folder, plane
+        self.root, self.home = folder / "root", folder / "home"
+        self.home.mkdir(parents=True)
+        self.default = git_repository(folder / "default-index", {"plugins/README.md": "none"})
+        self.krew("update")
+
+    def environment(self, path: str) -> dict[str, str]:
+        return {
+            "PATH": path,
+            "HOME": str(self.home),
+            "KREW_ROOT": str(self.root),
+            "KREW_NO_UPGRADE_CHECK": "1",
+            "KREW_DEFAULT_INDEX_URI": str(self.default),
+            "KUBECONFIG": str(self.plane.kubeconfig()),
+            "TERM": "xterm",
+        }
+
+    def krew(self, *words: object) -> str:
+        done = subprocess.run(
+            [str(self.program), *map(str, words)],
+            env=self.environment(os.environ["PATH"]),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @property
+    def path(self) -> str:
+        """A PATH that has kubectl and the plugin and nothing else, Python least of all."""
+        return f"{self.root / 'bin'}{os.pathsep}{self.plane.bin}"
+
+    def __call__(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(self.plane.bin / "kubectl"), "argo-rescue", *words],
+            env=self.environment(self.path),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def on_a_terminal(self, *words: str) -> tuple[int, str]:
+        ours, its = pty.openpty()
+        process = subprocess.Popen(
+            [str(self.plane.bin / "kubectl"), "argo-rescue", *words],
+            env=self.environment(self.path),
+            stdin=its,
+            stdout=its,
+            stderr=its,
+        )
+        os.close(its)
+        said = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # Linux: the other side is closed
+                break
+            if not piece:
+                break
+            said += piece
+        os.close(ours)
+        return process.wait(timeout=60), said.decode()
+
+
+def git_repository(folder: Path, files: Mapping[str, str]) -> Path:
+    """Make or change a repository: write files, commit them."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    commands = [["init", "-q", "-b", "main"]] if is_new else []
+    commands += [["add", "-A"], [*identity, "commit", "-q", "-m", "index"]]
+    for words in commands:
+        subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def krew(krew_programs: Path, control_plane: ControlPlane, tmp_path: Path) -> Krew:
+    made = Krew(krew_programs / "krew", tmp_path / "krew", control_plane)
+    assert not [name for name in ("python", "python3", "sh", "git") if shutil.which(name, path=made.path)]
+    return made
+
+
+@pytest.fixture
+def app(control_plane: ControlPlane) -> Iterator[str]:
+    """An Application with auto-sync on, on an API server where no controller runs."""
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": "argocd"}}
+    source = {"repoURL": "https://git.invalid/it", "path": "it", "targetRevision": "v1"}
+    control_plane.apply(config, application(APP, source, namespace="argocd"))
+    yield APP
+    control_plane.api.delete("application", APP, "argocd")
+
+
+@pytest.fixture
+def server(dist: Path) -> Iterator[str]:
+    """What serves the archives of the releases on loopback."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    handler = functools.partial(Quiet, directory=str(dist))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+        thread.join()
+
+
+def test_krews_own_check_takes_the_manifest(dist: Path, krew_programs: Path) -> None:
+    done = subprocess.run(
+        [krew_programs / "validate-krew-manifest", "-manifest", dist / "argo-rescue.yaml", "-skip-install"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_archive_is_one_that_krew_can_unpack(dist: Path) -> None:
+    with tarfile.open(_archive(dist)) as tar:
+        members = tar.getmembers()
+    names = {member.name for member in members}
+    assert all(member.isfile() or member.isdir() for member in members)
+    assert {"LICENSE", "kubectl-argo_rescue"} <= names
+    for library in ("click", "pyyaml", "rich", "jsonpatch"):
+        assert [name for name in names if name.lower().startswith(f"licenses/{library}-")], library
+    assert not [name for name in names if "kubernetes/" in name or "libcrypto" in name]
+    assert _archive(dist).stat().st_size < 10e6
+
+
+def test_installed_from_the_archive_and_used(dist: Path, krew: Krew, app: str) -> None:
+    krew.krew("install", f"--manifest={dist / 'argo-rescue.yaml'}", f"--archive={_archive(dist)}")
+    assert (krew.root / "store" / "argo-rescue" / f"v{__version__}" / "LICENSE").exists()
+    assert (krew.root / "bin" / "kubectl-argo_rescue").is_symlink()
+    assert krew("version").stdout == f"kubectl-argo-rescue {__version__}\n"
+    assert "Usage: kubectl argo-rescue" in krew("--help").stdout
+    for verb in cli.VERBS:
+        assert f"Usage: kubectl argo-rescue {verb}" in krew(verb, "--help").stdout
+
+    assert app in krew("status", app).stdout
+    planned = krew("pause", app, "--dry-run=client")
+    assert planned.stdout == f"application.argoproj.io/{app} paused (dry run)\n"
+    assert "automated" in krew.plane.get("application", app)["spec"]["syncPolicy"]
+    krew("windows", app)
+
+    assert krew("pause", app, "-o", "json").returncode == 0
+    assert krew("log", "-o", "yaml").stdout.startswith("apiVersion: argo-rescue/v1\n")
+    status, said = krew.on_a_terminal("watch", app, "--timeout=2s")
+    assert status == 6, said
+    assert "operation" in said
+    assert json.loads(krew("undo", app, "--yes", "-o", "json").stdout)["status"] == "done"
+    assert krew("paus", app, check=False).returncode == 2
+
+
+def test_without_kubectl_it_says_so(dist: Path, krew: Krew) -> None:
+    krew.krew("install", f"--manifest={dist / 'argo-rescue.yaml'}", f"--archive={_archive(dist)}")
+    done = subprocess.run(
+        [str(krew.root / "bin" / "kubectl-argo_rescue"), "log"],
+        env=krew.environment(str(krew.root / "bin")),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "kubectl" in done.stderr
+    assert "internal error" not in done.stderr
+
+
+def test_a_custom_index_installs_upgrades_and_uninstalls(
+    dist: Path, krew: Krew, app: str, server: str, tmp_path: Path
+) -> None:
+    manifest = (dist / "index" / "plugins" / "argo-rescue.yaml").read_text()
+    here = f"{server}/{_archive(dist).name}"
+    uri = next(line for line in manifest.splitlines() if "uri:" in line)
+    first = manifest.replace(uri, uri.partition("uri:")[0] + f"uri: {here}")
+    index = git_repository(tmp_path / "index", {"plugins/argo-rescue.yaml": first})
+
+    krew.krew("index", "add", "rescue", index)
+    assert "argo-rescue" in krew.krew("search", "argo")
+    krew.krew("install", "rescue/argo-rescue")
+    krew("pause", app)
+    entry = krew("log", "--open", "-o", "name").stdout
+
+    git_repository(index, {"plugins/argo-rescue.yaml": first.replace(f"v{__version__}", f"v{NEXT}", 1)})
+    krew.krew("update")
+    krew.krew("upgrade", "argo-rescue")
+    assert f"v{NEXT}" in krew.krew("list")
+    assert os.listdir(krew.root / "store" / "argo-rescue") == [f"v{NEXT}"]
+    assert entry
+    assert krew("log", "--open", "-o", "name").stdout == entry
+    krew("undo", app, "--yes")
+
+    krew.krew("uninstall", "argo-rescue")
+    assert not (krew.root / "bin" / "kubectl-argo_rescue").exists()
+    gone = krew("version", check=False)
+    assert gone.returncode != 0

@@ -1,0 +1,75 @@
+"""What a command line loads before it does anything.
+
+Covered: `--help`, each `VERB --help` and completion load nothing heavy (the budget is 80 ms), in a
+process of its own; `--help` and completion of verbs load click alone of all third parties.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kubectl_argo_rescue.cli import PROG, VERBS
+
+HEAVY = ("kubernetes", "pydantic", "urllib3", "yaml", "jsonpatch", "jsonpointer", "rich", "ssl")
+
+PROBE = """
+import json, sys
+sys.argv = ["kubectl-argo_rescue", *sys.argv[1:]]
+try:
+    from kubectl_argo_rescue.__main__ import main
+    main()
+except SystemExit as e:
+    assert not e.code, e.code
+finally:
+    sys.stderr.write(json.dumps(sorted(sys.modules)))
+"""
+
+
+def loaded(*argv: str, **environ: str) -> list[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", PROBE, *argv],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environ},
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    modules: list[str] = json.loads(ran.stderr)
+    return modules
+
+
+def third_parties(modules: list[str]) -> set[str]:
+    tops = {name.partition(".")[0] for name in modules}
+    # An editable install brings its finder, a virtual environment its hook, coverage itself.
+    own = {
+        n
+        for n in tops
+        if n.startswith(("__editable__", "_virtualenv", "_distutils_hack", "_sysconfigdata", "coverage"))
+    }
+    return tops - own - set(sys.stdlib_module_names) - {"kubectl_argo_rescue", "__main__", "__mp_main__"}
+
+
+@pytest.mark.parametrize("argv", [("--help",), *[(verb, "--help") for verb in VERBS]], ids=" ".join)
+def test_help_loads_nothing_heavy(argv: tuple[str, ...]) -> None:
+    modules = loaded(*argv)
+    assert [m for m in HEAVY if m in modules] == []
+
+
+def test_help_loads_click_alone() -> None:
+    modules = loaded("--help")
+    assert third_parties(modules) <= {"click"}
+    assert not [m for m in modules if m.startswith("kubectl_argo_rescue.commands.")]
+
+
+@pytest.mark.parametrize("words", ["kubectl-argo_rescue ", "kubectl-argo_rescue pa"])
+def test_completion_of_verbs_loads_click_alone(words: str) -> None:
+    variable = f"_{PROG}_COMPLETE".replace("-", "_").upper()  # click: core.py _main_shell_completion
+    modules = loaded(**{variable: "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "1"})
+    assert third_parties(modules) <= {"click"}
+    assert [m for m in HEAVY if m in modules] == []

@@ -1,0 +1,93 @@
+"""`status` over thousands of Applications of 18 kB each keeps within 150 MB, also for tools.
+
+The API server is a stub that renders one page at a time, so that the child's memory is the plugin's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIMIT = 150
+SAMPLE_LIMIT = 100
+
+CHILD = r'''
+import json, resource, sys
+from kubectl_argo_rescue import cli, session
+from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.transports import Response, Target
+
+TOTAL = int(sys.argv[1])
+
+def app(i):
+    source = {"repoURL": "https://git.invalid/x.git", "path": f"apps/{i}", "targetRevision": "main"}
+    return {
+        "metadata": {"name": f"app-{i:05}", "namespace": "argocd", "uid": f"u{i}"},
+        "spec": {"source": source, "destination": {"name": "in-cluster", "namespace": f"ns-{i}"}},
+        "status": {
+            "sync": {"status": "Synced", "revision": "a" * 40, "comparedTo": {"source": source}},
+            "health": {"status": "Healthy" if i % 9 else "Degraded"},
+            "history": [{"id": n, "revision": f"{i * n:040x}", "source": source} for n in range(10)],
+            "resources": [
+                {"group": "apps", "version": "v1", "kind": "Deployment", "namespace": f"ns-{i}", "name": f"deploy-{i}-{n}", "status": "Synced"}
+                for n in range(130)
+            ],
+        },
+    }
+
+def answer(status, body):
+    return Response(status, {}, json.dumps(body).encode())
+
+class Stub:
+    def request(self, method, path, query=(), headers=None, body=None, timeout=None):
+        name = path.rpartition("/")[2]
+        if name == "applications":
+            asked = dict(query)
+            start = int(asked.get("continue") or 0)
+            end = min(start + int(asked["limit"]), TOTAL)
+            meta = {"continue": str(end)} if end < TOTAL else {}
+            items = [app(i) for i in range(start, end)]
+            return answer(200, {"apiVersion": "argoproj.io/v1alpha1", "metadata": meta, "items": items})
+        if name in ("argocd-cm", "kube-system"):
+            return answer(200, {"kind": "ConfigMap", "metadata": {"name": name, "namespace": "argocd", "uid": name}})
+        if name == "argocd-cmd-params-cm" or method == "POST":
+            return answer(404, {"kind": "Status", "code": 404, "reason": "NotFound", "message": "no"})
+        return answer(200, {"apiVersion": "v1", "metadata": {}, "items": []})
+
+    def target(self):
+        return Target("context", "server", "")
+
+    def close(self):
+        pass
+
+session._connect = lambda opened: Cluster(Stub())
+try:
+    cli.run(["status", *sys.argv[2:]])
+except SystemExit:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(peak // (1024 * 1024 if sys.platform == "darwin" else 1024), file=sys.stderr)
+'''  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["human", "json"])
+def test_memory_stays_small(is_full_size: bool, tmp_path: Path, form: str) -> None:
+    # Kept as Python objects, the raw Applications of the sample alone would need twice the limit.
+    total = 5000 if is_full_size else 1500
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILD, str(total), "-o", form],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if form == "json":
+        assert len(json.loads(ran.stdout)["data"]["apps"]) == total
+    else:
+        assert f"{total} applications: " in ran.stdout
+    peak = int(ran.stderr.split()[-1])
+    assert 20 < peak < (LIMIT if is_full_size else SAMPLE_LIMIT), f"{peak} MB"
