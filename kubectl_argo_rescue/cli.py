@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("show", "Show one entry of the log, with every edit"),
     "report": ("report", "Report the timeline and the git change still owed"),
     "windows": ("windows", "Show which sync windows let an application sync"),
+    "completion": ("completion", "Set up shell completion"),
     "version": ("version", "Print the version"),
 }
 """Verb to (module below `commands`, short help). The short help stands here so that no verb loads."""

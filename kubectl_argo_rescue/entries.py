@@ -333,11 +333,12 @@ def rollout_now(step: Rollout, live: Live) -> str:
     obj = live[step.ref.key]
     update = (obj.get("status") or {}).get("updateRevision")
     if step.ref.kind == "StatefulSet" and update:
-        return (Now.STANDS if update == step.revision else Now.CHANGED).value
+        now = Now.STANDS if update == step.revision else Now.CHANGED
+        return now.value
     number = (obj["metadata"].get("annotations") or {}).get(NUMBER)
     if number is None:
         return "is there"
-    return Now.RESTORED.value if number == str(step.from_revision) else f"is at revision {number}"
+    return str(Now.RESTORED.value) if number == str(step.from_revision) else f"is at revision {number}"
 
 
 def _is_settled(entry: Entry, number: int) -> bool:

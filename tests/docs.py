@@ -117,8 +117,8 @@ def parse(words: tuple[str, ...]) -> str:
         return error.format_message()
 
 
-def cluster_role() -> str:
-    """Return the ClusterRole that docs/rbac.md shows."""
+def documented_roles() -> str:
+    """Return the ClusterRole and the Role that docs/rbac.md shows, as YAML."""
     page = (CHECKOUT / "docs" / "rbac.md").read_text()
     return page.partition("```yaml\n")[2].partition("```")[0]
 

@@ -15,7 +15,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from kubectl_argo_rescue import cli
 from kubectl_argo_rescue.errors import ExitStatus
@@ -130,11 +129,3 @@ def test_the_threat_model_names_tests_that_exist() -> None:
 def test_no_place_of_one_machine_is_named(file: Path) -> None:
     found = re.findall(r"/tmp/\S+|/home/\w+\S*", _text(file))
     assert not found
-
-
-def test_the_cluster_role_is_yaml_of_one_object() -> None:
-    from tests.docs import cluster_role
-
-    role = yaml.safe_load(cluster_role())
-    assert role["kind"] == "ClusterRole"
-    assert all(set(rule) == {"apiGroups", "resources", "verbs"} for rule in role["rules"])

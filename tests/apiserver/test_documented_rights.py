@@ -1,0 +1,84 @@
+"""The rules of docs/rbac.md are enough: a user who has them and no more is refused nothing.
+
+Every verb that makes sense without controllers is run by that user; the API server's audit log has
+no 403 of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests import docs
+from tests.testbed.control_plane import ControlPlane
+from tests.testbed.plugin import Plugin
+from tests.testbed.sources import application, project
+
+USER = "carol"
+APP = "documented"
+PROJECT = "documented"
+API = "rbac.authorization.k8s.io"
+
+
+@pytest.fixture
+def bound(control_plane: ControlPlane) -> Iterator[None]:
+    """The documented roles, bound to the user, and an application behind a window."""
+    roles = list(yaml.safe_load_all(docs.documented_roles()))
+    bindings = [
+        {
+            "apiVersion": f"{API}/v1",
+            "kind": f"{role['kind']}Binding",
+            "metadata": role["metadata"],
+            "roleRef": {"apiGroup": API, "kind": role["kind"], "name": role["metadata"]["name"]},
+            "subjects": [{"kind": "User", "apiGroup": API, "name": USER}],
+        }
+        for role in roles
+    ]
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": "argocd"}}
+    window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": [APP, "other"]}
+    source = {"repoURL": "https://git.invalid/it", "path": "it", "targetRevision": "1.0.0"}
+    control_plane.apply(
+        *roles,
+        *bindings,
+        config,
+        project(PROJECT, namespace="argocd", windows=[window]),
+        application(APP, source, namespace="argocd", project=PROJECT),
+    )
+    yield
+    control_plane.api.delete("application", APP, "argocd")
+    control_plane.api.delete("appproject", PROJECT, "argocd")
+
+
+@pytest.mark.usefixtures("bound")
+def test_the_documented_rights_are_enough(control_plane: ControlPlane, plugin: Plugin) -> None:
+    mark = control_plane.audit_mark()
+    for words, status in [
+        (("status",), 0),
+        (("status", APP), 0),
+        (("windows", APP), 0),
+        (("pause", APP), 0),
+        (("unblock", APP), 0),
+        (("pin", APP, "1.1.0", "--no-sync", "--yes"), 0),
+        (("sync", APP, "--yes"), 0),
+        (("watch", APP, "--timeout=2s"), 6),
+        (("log",), 0),
+        (("report",), 0),
+        (("undo", "--yes"), 0),
+        (("log", "prune", "--older-than=1h", "--yes"), 0),
+    ]:
+        done = plugin(*words, user=USER)
+        assert done.returncode == status, f"{words}: {done.stdout}{done.stderr}"
+    asked = [entry for entry in control_plane.audit(mark) if entry.user == USER]
+    assert asked
+    assert not [f"{entry.verb} {entry.uri}" for entry in asked if entry.code in (401, 403)]
+
+
+@pytest.mark.usefixtures("bound")
+def test_without_them_nothing_is_written(control_plane: ControlPlane, plugin: Plugin) -> None:
+    mark = control_plane.audit_mark()
+    done = plugin("pause", APP, "--argocd-namespace=argocd", user="dave")
+    assert done.returncode == 1, done.stderr
+    written = [e for e in control_plane.audit(mark) if e.user == "dave" and e.verb in ("create", "patch")]
+    assert not [e.uri for e in written if "reviews" not in e.uri]
