@@ -67,8 +67,13 @@ def has_rules(argocd: ArgoCD) -> bool:
 
 
 def is_rolling(owner: JSON) -> bool:
-    """Whether the set itself orders the syncs of its Applications (RollingSync)."""
-    return ((owner.get("spec") or {}).get("strategy") or {}).get("type") == "RollingSync"
+    """Whether the set itself orders the syncs of its Applications (RollingSync).
+
+    Only a controller that has progressive syncs enabled keeps `applicationStatus`; elsewhere the
+    strategy means nothing.
+    """
+    strategy = ((owner.get("spec") or {}).get("strategy") or {}).get("type")
+    return strategy == "RollingSync" and bool((owner.get("status") or {}).get("applicationStatus"))
 
 
 def is_idle(owner: JSON, argocd: ArgoCD, workload: JSON | None = None) -> bool:

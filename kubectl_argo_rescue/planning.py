@@ -244,40 +244,81 @@ def _protect_from_set(
     if only:
         return _Protection(warnings=(f"{key} would revert it within seconds; it is left as it is by --only",))
     pausing = any(patches.show_path(c.path).startswith("/spec/syncPolicy") for c in changes)
-    rolling = applicationsets.is_rolling(owner) and pausing
-    change: Change | None
-    if applicationsets.has_rules(argocd) and not rolling:
-        change = applicationsets.rule_change(owner, obj, changes, everyone=everyone)
-        if change is None:
-            return _Protection(relies=_rule_reliances(owner, key))
-        whom = "all its apps" if everyone else child.name
-        reason = f"a rule makes it leave these fields of {whom} alone: it would revert them within seconds"
-        question = f"{key} gets a rule to leave {whom} alone; it would revert the edit within seconds"
-    elif applicationsets.has_policies(argocd) and applicationsets.may_override(argocd, workload):
-        change = applicationsets.freeze_change(owner)
-        if change is None:
-            return _Protection()
-        why = "its RollingSync would go on ordering syncs" if rolling else "Argo CD before 2.9 knows no rules"
-        reason = f"create-only freezes it, since {why}"
-        question = (
-            f"{key} is frozen for all its apps ({', '.join(applicationsets.generated(owner)[:8])}): {why}"
-        )
-    else:
+    if not applicationsets.has_rules(argocd) or (applicationsets.is_rolling(owner) and pausing):
+        return _frozen_set(snapshot, owner, child, only=only, below=below)
+    change = applicationsets.rule_change(owner, obj, changes, everyone=everyone)
+    if change is None:
+        return _Protection(relies=_rule_reliances(owner, key))
+    whom = "all its apps" if everyone else child.name
+    reason = f"a rule makes it leave these fields of {whom} alone: it would revert them within seconds"
+    question = f"{key} gets a rule to leave {whom} alone; it would revert the edit within seconds"
+    return _edited_set(snapshot, owner, child, change, reason, question, only=only, below=below)
+
+
+def _frozen_set(
+    snapshot: Snapshot, owner: JSON, child: Key, *, only: bool, below: frozenset[Key] = frozenset()
+) -> _Protection:
+    """Make an ApplicationSet write none of its Applications, nor order their syncs."""
+    argocd, key = snapshot.argocd, ref_of(owner).key
+    rolling = applicationsets.is_rolling(owner)
+    act = "order its syncs" if rolling else "revert the edit within seconds"
+    if not (
+        applicationsets.has_policies(argocd)
+        and applicationsets.may_override(argocd, _controller_of_sets(snapshot))
+    ):
+        no_rule = "a RollingSync heeds no rule" if rolling else "this Argo CD knows no rule for it"
         return _Protection(
             warnings=(
-                f"{key} would revert the edit within seconds, and nothing of its own stops it here: this "
-                f"Argo CD knows no rule for it and forbids a policy of its own; scale its controller down: "
+                f"{key} would {act}, and nothing of its own stops it here: {no_rule}, and a policy of its own "
+                f"is forbidden; scale its controller down: "
                 f"kubectl -n {argocd.namespace} scale deployment argocd-applicationset-controller --replicas=0",
             ),
-            guards=(
-                _Guard(None, f"{key} would revert the edit within seconds and cannot be stopped by an edit"),
-            ),
+            guards=(_Guard(None, f"{key} would {act} and cannot be stopped by an edit"),),
         )
-    above = protect(snapshot, owner, (change,), only=only, _below=below | {child, key})
-    above += _Protection(
-        guards=(_Guard(Edit(ref_of(owner), (change,), reason, Role.RULE, named=False), question),)
-    )
+    change = applicationsets.freeze_change(owner)
+    if change is None:
+        return _Protection()
+    why = "its RollingSync would go on ordering syncs" if rolling else "Argo CD before 2.9 knows no rules"
+    names = ", ".join(applicationsets.generated(owner)[:8])
+    return _edited_set(
+        snapshot, owner, child, change, f"create-only freezes it, since {why}",
+        f"{key} is frozen for all its apps ({names}): {why}", only=only, below=below,
+    )  # fmt: skip
+
+
+def _edited_set(
+    snapshot: Snapshot,
+    owner: JSON,
+    child: Key,
+    change: Change,
+    reason: str,
+    question: str,
+    *,
+    only: bool,
+    below: frozenset[Key],
+) -> _Protection:
+    """Edit an ApplicationSet, after whoever would take that back."""
+    above = protect(snapshot, owner, (change,), only=only, _below=below | {child, ref_of(owner).key})
+    edit = Edit(ref_of(owner), (change,), reason, Role.RULE, named=False)
+    above += _Protection(guards=(_Guard(edit, question),))
     return above
+
+
+def _stop_rolling_sync(snapshot: Snapshot, app: JSON, *, only: bool) -> _Protection:
+    """Freeze the set that orders the syncs of an Application itself: its auto-sync is off, which says nothing."""
+    total = _Protection()
+    for owner_key, _ in owners.owners_of(snapshot, app):
+        owner = snapshot.objects.get(owner_key)
+        if owner is None or owner_key.kind != "ApplicationSet" or not applicationsets.is_rolling(owner):
+            continue
+        if applicationsets.is_idle(owner, snapshot.argocd, _controller_of_sets(snapshot)):
+            continue
+        if only:
+            text = f"{owner_key} orders the syncs of {applications.key_of(app)} itself; it is left as it is by --only"
+            total += _Protection(warnings=(text,))
+        else:
+            total += _frozen_set(snapshot, owner, applications.key_of(app), only=only)
+    return total
 
 
 def _controller_of_sets(snapshot: Snapshot) -> JSON | None:
@@ -418,6 +459,7 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
         name = display_name(key, snapshot.argocd)
         change = applications.pause_change(app, snapshot.argocd)
         if change is None:
+            total += _stop_rolling_sync(snapshot, app, only=only)
             unchanged.append(EditResult(ref_of(app), Verdict.UNCHANGED, "paused", detail="already paused"))
             continue
         total += protect(snapshot, app, (change,), only=only, whole_sets=whole)
@@ -895,6 +937,8 @@ def plan_rollback(
     if pause is not None:
         total += protect(snapshot, app, (pause,), only=only)
         steps.append(Edit(ref_of(app), (pause,), "auto-sync would move it forward again at once", Role.PAUSE))
+    else:
+        total += _stop_rolling_sync(snapshot, app, only=only)
     operation = rollback_operation(app, deployment, id=order_id, actor=actor, reason=reason, prune=prune)
     steps.append(
         Order(

@@ -123,9 +123,9 @@ class Session(AbstractContextManager["Session"]):
 
     # -- reading
 
-    def read(self, names: Sequence[str]) -> Reading:
-        """Read the situation around the named Applications, and say where we are."""
-        reading = self.reader.read(names)
+    def read(self, names: Sequence[str], *, to_write: bool = False) -> Reading:
+        """Read the situation around the named Applications."""
+        reading = self.reader.read(names, to_write=to_write)
         self.reading = reading
         for text in reading.warnings:
             self.printer.warn(text)
@@ -362,8 +362,10 @@ class Session(AbstractContextManager["Session"]):
     def _may(
         self, questions: Sequence[tuple[str, str, str, str]], cluster: Cluster
     ) -> dict[tuple[str, str, str, str], bool]:
+        known = self.reader.access if cluster is self.cluster else {}
+        answers = {q: known[q] for q in questions if q in known}
+        questions = [q for q in questions if q not in answers]
         thunks = [lambda q=q: cluster.review_access(q[0], BY_KIND[q[1]], q[2], q[3]) for q in questions]
-        answers: dict[tuple[str, str, str, str], bool] = {}
         for question, got in zip(questions, cluster.gather_outcomes(*thunks), strict=True):
             # A server that does not answer the question decides at the write itself.
             answers[question] = True if isinstance(got, Failed) else bool(got.value)

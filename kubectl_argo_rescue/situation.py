@@ -84,21 +84,24 @@ class Reader:
         self.objects: dict[Key, JSON] = {}
         self.missing: set[Key] = set()
         self.unreadable: set[Key] = set()
+        self.access: dict[tuple[str, str, str, str], bool] = {}
+        """What the server said the user may: (verb, kind, namespace, name) to yes or no."""
         self.expiring: list[JSON] = []
         """The journal's ConfigMaps with a deadline, which every command reminds of."""
         self.warnings: list[str] = []
         self._scanned = False
 
-    def read(self, names: Sequence[str]) -> Reading:
+    def read(self, names: Sequence[str], *, to_write: bool = False) -> Reading:
         """Read the installation, the named Applications, their projects and all their owners.
 
+        With `to_write` it is asked in the same round whether the user may patch Applications.
         Raises NotFound for an Application that is not there, UsageError where Argo CD's namespace
         cannot be told.
         """
         guess = self.argocd_namespace or DEFAULT_NAMESPACE
         home = self.namespace or guess
         targets = [parse_target(n, home) for n in names]
-        uid, who, argocd = self._first_round(guess, targets)
+        uid, who, argocd = self._first_round(guess, targets, to_write=to_write)
         if not self.namespace and argocd.namespace != home:
             targets = [parse_target(n, argocd.namespace) for n in names]
         self.follow(argocd, targets)
@@ -122,7 +125,7 @@ class Reader:
         kept = {k: o for k, o in self.objects.items() if k.kind not in kinds}
         return Snapshot(argocd, kept, self.now(), frozenset(self.missing))
 
-    def _first_round(self, guess: str, targets: Sequence[Key]) -> tuple[str, str, ArgoCD]:
+    def _first_round(self, guess: str, targets: Sequence[Key], *, to_write: bool) -> tuple[str, str, ArgoCD]:
         places = list(dict.fromkeys([guess] if self.argocd_namespace else [self.namespace or guess, guess]))
         thunks: list[Callable[[], JSON]] = [
             lambda: self.cluster.get(NAMESPACE, "", "kube-system"),
@@ -132,8 +135,13 @@ class Reader:
         thunks += [partial(self.cluster.get, APPLICATION, k.namespace, k.name) for k in targets]
         for place in places:
             thunks += self._installation_thunks(place)
+        asked = list(dict.fromkeys(k.namespace for k in targets)) if to_write else []
+        thunks += [partial(self.cluster.review_access, "patch", APPLICATION, n) for n in asked]
         got = self.cluster.gather_outcomes(*thunks)
-        for outcome in got:
+        for namespace, outcome in zip(asked, got[len(got) - len(asked) :], strict=True):
+            if isinstance(outcome, Done):
+                self.access["patch", "Application", namespace, ""] = bool(outcome.value)
+        for outcome in got[: len(got) - len(asked)]:
             if isinstance(outcome, Failed) and not isinstance(outcome.error, (NotFound, Forbidden)):
                 raise outcome.error
         uid = got[0].value["metadata"]["uid"] if isinstance(got[0], Done) else ""

@@ -17,6 +17,7 @@ from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueErr
 from .flags import Writing
 from .handback import Evidence, Handback
 from .journal import Writer
+from .looking import look
 from .merge import Conflict, Fold, Tag
 from .model import (
     JSON,
@@ -36,6 +37,7 @@ from .patches import shown
 from .planning import COMMAND, Plan, display_name
 from .records import Content, Entry, Reopened, Settled, Witness
 from .session import Session
+from .workload_undo import RolledBack
 
 RESTORED: dict[Role, str] = {
     Role.PAUSE: "auto-sync restored",
@@ -44,6 +46,9 @@ RESTORED: dict[Role, str] = {
     Role.RULE: "rule taken away",
     Role.WORKLOAD: "handed back",
 }
+
+MAX_REFRESHED = 20
+"""Applications that are compared anew before their auto-sync goes back on."""
 
 POLL_SECONDS = 10.0
 """How often `--when-safe` asks Argo CD to look at git."""
@@ -121,6 +126,22 @@ def relied_on(piece: Piece, others: Iterable[Entry]) -> Entry | None:
     return None
 
 
+def left_over(others: Sequence[Entry], undone: Sequence[Entry]) -> list[Piece]:
+    """Return what an earlier undo left in place for the entries that are undone now.
+
+    Those entries are undone but for pauses and windows that somebody still needed; once nobody
+    does, they go back as well, or they would stay for ever.
+    """
+    found: list[Piece] = []
+    for entry in others:
+        pieces = pieces_of([entry])
+        if not entry.settled or any(p.role is Role.VERSION for p in pieces):
+            continue
+        remaining = [e for e in others if e.id != entry.id]
+        found += [p for p in pieces if relied_on(p, undone) and not relied_on(p, remaining)]
+    return found
+
+
 class Undo:
     """One undo of some entries, from reading to the last record."""
 
@@ -139,6 +160,7 @@ class Undo:
         self.witnesses: tuple[Witness, ...] = tuple(w for e in entries for w in e.witnesses)
         self.owners: frozenset[Key] = frozenset()
         self.is_redo = all(e.begin.undoes for e in entries)
+        self.rolled = RolledBack(self)
         self.silent: set[Key] = set()
         """Owners that Argo CD did not compare in time: they are not waited for twice."""
 
@@ -147,11 +169,13 @@ class Undo:
     def run(self, others: Sequence[Entry], only: Sequence[Key]) -> Result:
         """Undo, or refuse before any write. `others` are the open entries that stay."""
         self.work.pieces = pieces_of(self.work.entries, only)
+        self.rolled.collect(self.work.entries, others, only)
         self._leave_what_others_need(others)
         self._read_objects()
         self._fold()
         self._judge_conflicts()
         verdicts = self._first_look()
+        self.rolled.first_look()
         self._check_permissions()
         self._confirm(verdicts)
         if self.writing.dry_run != "none":
@@ -178,22 +202,24 @@ class Undo:
                 kept.append(piece)
                 continue
             name = display_name(piece.ref.key, self.argocd)
-            self._leave(
+            self.leave(
                 f"{piece.ref.kind} {name} stays {'paused' if piece.role is Role.PAUSE else 'as it is'}: "
                 f"entry {needed_by.id} still needs it"
             )
         self.work.pieces = kept
 
-    def _leave(self, text: str) -> None:
+    def leave(self, text: str) -> None:
+        """Say once what stays on purpose."""
         if text not in self.work.left:
             self.work.left.append(text)
             self.printer.warn(text)
 
     def _read_objects(self) -> None:
-        keys = list(dict.fromkeys(p.ref.key for p in self.work.pieces))
+        keys = list(dict.fromkeys([*(p.ref.key for p in self.work.pieces), *self.rolled.keys]))
         reader = self.session.reader
         reader.follow(self.argocd, keys)
         self.snapshot = reader.snapshot(self.argocd)
+        self.rolled.drop_missing()
         self.owners = self._owners_of_touched(keys)
         for text in reader.warnings:
             self.printer.warn(text)
@@ -259,7 +285,7 @@ class Undo:
         if self.is_redo:
             return {key: Handback(key, Evidence.FREE) for key in keys}
         if keys and self.writing.dry_run == "none":
-            self._refresh(handback.ancestors(self.snapshot, keys))
+            self.refresh(handback.ancestors(self.snapshot, keys))
         verdicts = self._judge(keys)
         if self.writing.dry_run != "none" or self.options.redeploy:
             return verdicts
@@ -285,12 +311,13 @@ class Undo:
                 raise TimedOut(
                     f"git did not change in time: {self._disagreement(waiting)}", "nothing was changed"
                 )
-            self._pause_between_looks(deadline)
-            self._refresh(handback.ancestors(self.snapshot, keys))
+            self.pause_between_looks(deadline)
+            self.refresh(handback.ancestors(self.snapshot, keys))
             verdicts = self._judge(keys)
         return verdicts
 
-    def _pause_between_looks(self, deadline: float | None) -> None:
+    def pause_between_looks(self, deadline: float | None) -> None:
+        """Wait before Argo CD is asked again, no longer than until `deadline`."""
         left = POLL_SECONDS if deadline is None else max(0.0, deadline - self.session.cluster.clock())
         self.session.cluster.sleep(min(POLL_SECONDS, left))
 
@@ -315,7 +342,7 @@ class Undo:
             for key in keys
         }
 
-    def _refresh(self, keys: Sequence[Key]) -> None:
+    def refresh(self, keys: Sequence[Key]) -> None:
         """Have paused owners compared anew; one that does not answer has nothing to say."""
         asked = [
             k
@@ -510,7 +537,8 @@ class Undo:
             return
         owners = self.owners
         before = self._ordered(
-            self._edits([Role.WINDOW]), self._edits([Role.PAUSE], lambda k: k not in owners)
+            self._edits([Role.WINDOW]),
+            self._edits([Role.PAUSE], lambda k: k not in owners and k not in self.rolled.held),
         )
         if not self._carry_out(before):
             return
@@ -529,8 +557,11 @@ class Undo:
         if not self._carry_out(versions):
             return
         blocked = {o for v in stuck for o in handback.ancestors(self.snapshot, [v.key])}
-        resumed = [e for e in self._owner_edits() if e.ref.key not in blocked]
-        self._carry_out(resumed)
+        kept = {*blocked, *self.rolled.second_look(), *self.rolled.held}
+        resumed = [e for e in self._owner_edits() if e.ref.key not in kept]
+        if self._carry_out(resumed):
+            self.rolled.after_owners()
+            self.rolled.finish()
         if stuck:
             self._say_what_stands(stuck, blocked)
 
@@ -541,7 +572,7 @@ class Undo:
             None if self.options.timeout is None else self.session.cluster.clock() + self.options.timeout
         )
         while True:
-            self._refresh(handback.ancestors(self.snapshot, keys))
+            self.refresh(handback.ancestors(self.snapshot, keys))
             verdicts = self._judge(keys)
             waiting = [v for v in verdicts.values() if v.evidence in (Evidence.DISAGREES, Evidence.UNMOVED)]
             if not self.options.when_safe or not waiting:
@@ -549,7 +580,7 @@ class Undo:
             if deadline is not None and self.session.cluster.clock() >= deadline:
                 return verdicts
             self.printer.warn(f"waiting for git: {self._disagreement(waiting[0])}")
-            self._pause_between_looks(deadline)
+            self.pause_between_looks(deadline)
 
     def _keep_version(self, edit: Edit, verdict: Handback) -> None:
         """git is the master again: the field stays as it is, nothing rolls out by our hand."""
@@ -568,13 +599,13 @@ class Undo:
     def _say_what_stands(self, stuck: Sequence[Handback], blocked: set[Key]) -> None:
         for verdict in stuck:
             name = display_name(verdict.key, self.argocd)
-            self._leave(f"{self._disagreement(verdict)}; its pin stays")
+            self.leave(f"{self._disagreement(verdict)}; its pin stays")
             self.work.owed.append(
                 {"app": name, "where": verdict.where, "why": verdict.why, "evidence": verdict.evidence.value}
             )
         for edit in self._owner_edits():
             if edit.ref.key in blocked:
-                self._leave(
+                self.leave(
                     f"{edit.ref.kind} {display_name(edit.ref.key, self.argocd)} stays paused until then"
                 )
         self.printer.say(
@@ -582,6 +613,18 @@ class Undo:
             "or roll the originals out now with --redeploy"
         )
         self.work.status = ExitStatus.REFUSED
+
+    def carry_out_pause(self, key: Key) -> bool:
+        """Give one Application its auto-sync back."""
+        return self._carry_out(self._edits([Role.PAUSE], lambda k: k == key))
+
+    def reread(self, keys: Sequence[Key]) -> None:
+        """Read objects again that somebody else has written meanwhile."""
+        found, _ = look(self.session.cluster, keys)
+        fresh = {k: o for k, o in found.items() if o is not None}
+        self.snapshot = replace(
+            self.snapshot, objects={**self.snapshot.objects, **fresh}, now=self.session.now()
+        )
 
     def _carry_out(self, edits: Sequence[Edit]) -> bool:
         """Write some edits as a part of this undo's entry; False where it went wrong and must stop."""
@@ -674,7 +717,7 @@ class Undo:
                 for r in entry.records
                 if isinstance(r.content, Settled) and r.content.by in undone
                 for change, how in r.content.changes.items()
-                if how == "restored"
+                if how in ("restored", "handed-back")
             )
             if again:
                 self._append(entry, [Reopened(again, by)])

@@ -45,6 +45,6 @@ def command(
         if many:
             keys = session.read_many(label_selector=selector, project=project).targets
         else:
-            keys = session.read(apps).targets
+            keys = session.read(apps, to_write=True).targets
         _, result = session.carry_out(lambda s: planning.plan_pause(s, keys, only=only), writing)
         return session.finish(result)

@@ -45,7 +45,7 @@ def command(
     """
     order_id = new_order_id()
     with Session(common) as session:
-        reading = session.read([app])
+        reading = session.read([app], to_write=True)
         key = reading.targets[0]
         plan, result = session.carry_out(
             lambda s: planning.plan_pin(

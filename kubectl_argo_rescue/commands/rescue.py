@@ -82,7 +82,7 @@ def command(
         raise UsageError("--pause-only takes no version", "leave one of them out")
     order_id = new_order_id()
     with Session(common) as session:
-        reading = session.read([app])
+        reading = session.read([app], to_write=True)
         key = reading.targets[0]
         if workloads:
             found = read_workloads(session, key, destination_context)

@@ -45,7 +45,7 @@ def command(
       kubectl argo-rescue terminate traefik --force
     """
     with Session(common) as session:
-        key = session.read([app]).targets[0]
+        key = session.read([app], to_write=True).targets[0]
         session.read_what_windows_touch(key)
         terminating = Terminating(session, key, writing)
         result = terminating.run(wait=not no_wait, timeout=timeout or 3600.0, force=force, only=only)

@@ -28,7 +28,7 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
       kubectl argo-rescue unblock traefik
     """
     with Session(common) as session:
-        reading = session.read([app])
+        reading = session.read([app], to_write=True)
         key = reading.targets[0]
         session.read_what_windows_touch(key)
         _, result = session.carry_out(lambda s: planning.plan_unblock(s, key, only=only), writing)

@@ -103,6 +103,8 @@ def choose(
 
 
 def _is_about(entry: Entry, key: Key) -> bool:
-    return any(edit.ref.key == key for _, edit in entry.edits()) or any(
-        order.ref.key == key for _, order in entry.orders()
+    return (
+        any(edit.ref.key == key for _, edit in entry.edits())
+        or any(order.ref.key == key for _, order in entry.orders())
+        or any(rollout.app == key for _, rollout in entry.rollouts())
     )

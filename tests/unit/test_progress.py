@@ -36,7 +36,7 @@ def workload(kind: str = "Deployment", spec: Any = None, generation: int = 2, **
 
 ON_DELETE = {"replicas": 2, "updateStrategy": {"type": "OnDelete"}}
 PARTITION = {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 1}}}
-DONE = {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 2}
+DONE: Any = {"updatedReplicas": 2, "availableReplicas": 2, "replicas": 2}
 DEADLINE = [{"type": "Available"}, {"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]
 
 

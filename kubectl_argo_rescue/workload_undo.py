@@ -1,0 +1,282 @@
+"""Hands workloads that were taken back over to Argo CD again: nothing is rolled forward by that.
+
+A rollout is never written back. What an undo decides is whether auto-sync of the Application goes on
+again, and for that Argo CD's own comparison counts: a workload that is OutOfSync would be rolled
+forward at once, to the very version that was fled from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from . import applications, handback
+from .errors import ExitStatus, RefusedError, TimedOut
+from .handback import Evidence, Handback
+from .merge import Tag
+from .model import EditResult, Key, Role, Rollout, Snapshot, Verdict
+from .planning import COMMAND, display_name
+from .procedure import follow, is_idle
+from .records import Entry
+
+if TYPE_CHECKING:
+    from .undoing import Undo
+
+OWNER_SECONDS = 60.0
+"""How long an owner may take to apply what git says, once its auto-sync is back."""
+
+HANDED_BACK = "handed back"
+
+
+class Course(Enum):
+    """When auto-sync of an Application may go back."""
+
+    NOW = "now"
+    AFTER_OWNERS = "after owners"
+    """Its owners go first: git has moved, and what it says of this Application comes through them."""
+    NOT = "not"
+
+
+def judge(snapshot: Snapshot, key: Key, rollouts: Sequence[Rollout]) -> Handback:
+    """Say what Argo CD would do with workloads that were taken back, by its last comparison."""
+    app = snapshot.objects[key]
+    owning = [o for o in handback.owning_applications(snapshot, key) if o.kind == "Application"]
+    owner = owning[0] if owning else None
+    where = handback.where_owed(snapshot.objects[owner] if owner else app)
+    errors = applications.conditions(app, "ComparisonError")
+    if errors or applications.sync_status(app) == "Unknown":
+        said = f": {str(errors[0].get('message', ''))[:300]}" if errors else ""
+        return Handback(key, Evidence.NONE, f"Argo CD cannot compare it now{said}", owner, where)
+    moving = [
+        str(r.ref.key)
+        for r in rollouts
+        if (line := applications.lists(app, r.ref.key, group="apps")) is not None
+        and line.get("status") != "Synced"
+    ]
+    if moving:
+        why = f"Argo CD would roll {', '.join(moving)} forward again: it is OutOfSync"
+        return Handback(key, Evidence.DISAGREES, why, owner, where)
+    return Handback(key, Evidence.AGREES, "git equals what runs", owner, where)
+
+
+class RolledBack:
+    """The workloads that the entries of one undo took back, by Application."""
+
+    def __init__(self, undo: Undo) -> None:
+        """Work for that undo, in its snapshot and with its options."""
+        self.undo = undo
+        self.of: dict[Key, list[tuple[Tag, Rollout]]] = {}
+        self.held: set[Key] = set()
+        """Applications whose auto-sync goes back after their owners."""
+        self.doubtful: set[Key] = set()
+        """Applications that go back at once, whose owners may say something else yet."""
+        self.stuck: dict[Key, Handback] = {}
+        self._needed: set[Key] = set()
+
+    def collect(self, entries: Sequence[Entry], others: Sequence[Entry], only: Sequence[Key]) -> None:
+        """Find them. `others` are open entries that stay: a pause of theirs may be lifted later."""
+        for entry in entries:
+            for number, rollout in entry.unsettled_rollouts() if not entry.begin.undoes else ():
+                if not only or rollout.app in only:
+                    self.of.setdefault(rollout.app, []).append((Tag(entry.id, number, 0), rollout))
+        self._needed = {
+            edit.ref.key for e in others for _, _, edit, _ in e.unsettled() if edit.role is Role.PAUSE
+        }
+
+    @property
+    def keys(self) -> list[Key]:
+        """The Applications."""
+        return list(self.of)
+
+    def drop_missing(self) -> None:
+        """Settle those of Applications that do not exist any more."""
+        for key in [k for k in self.of if k not in self.undo.snapshot.objects]:
+            for tag, _ in self.of.pop(key):
+                self.undo.work.settled[tag] = "gone"
+            self.undo.printer.warn(f"{key} does not exist any more: nothing rolls its workloads")
+
+    def _at_stake(self) -> list[Key]:
+        """Return the Applications of which a later sync by itself is possible through an undo."""
+        resumed = {
+            k for (k, role), fold in self.undo.work.folds.items() if role is Role.PAUSE and fold.changes
+        }
+        return [
+            key
+            for key in self.of
+            if not applications.is_auto_sync_on(self.undo.snapshot.objects[key])
+            and (key in resumed or key in self._needed)
+        ]
+
+    def _judge(self, key: Key) -> Handback:
+        return judge(self.undo.snapshot, key, [r for _, r in self.of[key]])
+
+    def _moving_owners(self, key: Key) -> list[Key]:
+        """Return the owners that this undo resumes and that would change the Application then."""
+        folds = self.undo.work.folds
+        found = []
+        for owner in handback.owning_applications(self.undo.snapshot, key):
+            fold = folds.get((owner, Role.PAUSE))
+            if owner.kind == "Application" and fold is not None and fold.changes:
+                line = applications.lists(self.undo.snapshot.objects[owner], key)
+                if line is not None and line.get("status") != "Synced":
+                    found.append(owner)
+        return found
+
+    def _has_moved(self, owner: Key) -> bool:
+        """Whether git is elsewhere than when the rescue began."""
+        now = ",".join(applications.synced_revisions(self.undo.snapshot.objects[owner]))
+        then = {w.revision for w in self.undo.witnesses if w.owner == owner}
+        return bool(now) and now not in then
+
+    def _course(self, key: Key, verdict: Handback) -> Course:
+        block = applications.automated(self.undo.snapshot.objects[key])
+        # An added `enabled: false` survives what an owner applies; a block that is gone comes back with it.
+        survives = isinstance(block, dict) and block.get("enabled") is False
+        moving = self._moving_owners(key)
+        if self.undo.options.redeploy:
+            return Course.AFTER_OWNERS if moving else Course.NOW
+        agrees = verdict.evidence is Evidence.AGREES
+        if survives and moving and (agrees or all(self._has_moved(o) for o in moving)):
+            return Course.AFTER_OWNERS
+        if agrees:
+            if moving:
+                self.doubtful.add(key)
+            return Course.NOW
+        return Course.NOT
+
+    def _refresh(self, keys: Sequence[Key]) -> None:
+        owners = handback.ancestors(self.undo.snapshot, keys)
+        self.undo.refresh([*keys, *(o for o in owners if o in self.undo.snapshot.objects)])
+
+    def first_look(self) -> None:
+        """Ask Argo CD, and refuse before any write where handing back would roll something forward.
+
+        Raises RefusedError, with --when-safe TimedOut.
+        """
+        keys = self._at_stake()
+        if not keys:
+            return
+        if self.undo.writing.dry_run != "none":
+            for key in keys:
+                self.undo.printer.warn(
+                    f"the workloads of {self._name(key)} are handed back only where Argo CD would not roll "
+                    "them forward; a real undo asks it to compare first"
+                )
+            return
+        clock, timeout = self.undo.session.cluster.clock, self.undo.options.timeout
+        deadline = None if timeout is None else clock() + timeout
+        while True:
+            self._refresh(keys)
+            self.doubtful.clear()
+            verdicts = {key: self._judge(key) for key in keys}
+            courses = {key: self._course(key, verdicts[key]) for key in keys}
+            self.held = {key for key, course in courses.items() if course is Course.AFTER_OWNERS}
+            refused = [verdicts[key] for key in keys if courses[key] is Course.NOT]
+            if not refused:
+                return
+            if not self.undo.options.when_safe:
+                raise RefusedError(
+                    "; ".join(map(self._text, refused)),
+                    f"{self._advice(refused[0])}; --when-safe waits for it, --redeploy hands it back now, "
+                    "whatever rolls out then; nothing was changed",
+                )
+            self.undo.printer.warn(f"waiting for git: {self._text(refused[0])}")
+            if deadline is not None and clock() >= deadline:
+                raise TimedOut(f"git did not change in time: {self._text(refused[0])}", "nothing was changed")
+            self.undo.pause_between_looks(deadline)
+
+    def _advice(self, verdict: Handback) -> str:
+        where = f" ({verdict.where})" if verdict.where else ""
+        if verdict.evidence is Evidence.NONE:
+            return f"undo once Argo CD can compare again and git{where} asks for what runs"
+        return f"merge the change in git{where} and undo then"
+
+    def _name(self, key: Key) -> str:
+        return display_name(key, self.undo.argocd)
+
+    def _text(self, verdict: Handback) -> str:
+        return f"{self._name(verdict.key)} stays paused: {verdict.why}"
+
+    def second_look(self) -> set[Key]:
+        """Return owners that must stay paused after all: git says something else of an Application.
+
+        Asked once the Application's own auto-sync is back, so that only this can still differ.
+        """
+        blocked: set[Key] = set()
+        if self.doubtful:
+            self._refresh(sorted(self.doubtful))
+        for key in sorted(self.doubtful):
+            if self._moving_owners(key):
+                why = "git asks for something else than what runs"
+                verdict = self._judge(key)
+                self.stuck[key] = Handback(key, Evidence.DISAGREES, why, verdict.owner, verdict.where)
+                blocked.update(handback.ancestors(self.undo.snapshot, [key]))
+        return blocked
+
+    def after_owners(self) -> None:
+        """Give back the auto-sync of what waited for its owners, where Argo CD agrees by then."""
+        for key in sorted(self.held):
+            if not self._wait_for_owners(key):
+                continue
+            if not self.undo.options.redeploy and not self._agrees_in_time(key):
+                self.stuck[key] = self._judge(key)
+                continue
+            self.undo.carry_out_pause(key)
+
+    def _wait_for_owners(self, key: Key) -> bool:
+        cluster = self.undo.session.cluster
+        for owner in handback.owning_applications(self.undo.snapshot, key):
+            fold = self.undo.work.folds.get((owner, Role.PAUSE))
+            if owner.kind != "Application" or fold is None or not applications.is_auto_sync_on(fold.target):
+                continue
+
+            def applied(live: object) -> bool:
+                line = applications.lists(live, key)
+                return is_idle(live) and line is not None and line.get("status") == "Synced"
+
+            self.undo.printer.say(f"waiting for {self._name(owner)} to apply what git says …")
+            if follow(cluster, owner, applied, OWNER_SECONDS) is None:
+                why = f"{owner} has not applied what git says of it in time"
+                self.stuck[key] = Handback(key, Evidence.NONE, why, owner, self._judge(key).where)
+                return False
+        self.undo.reread([key, *handback.ancestors(self.undo.snapshot, [key])])
+        return True
+
+    def _agrees_in_time(self, key: Key) -> bool:
+        clock, timeout = self.undo.session.cluster.clock, self.undo.options.timeout
+        deadline = None if timeout is None else clock() + timeout
+        while True:
+            self.undo.refresh([key])
+            verdict = self._judge(key)
+            if verdict.evidence is Evidence.AGREES:
+                return True
+            if not self.undo.options.when_safe or (deadline is not None and clock() >= deadline):
+                return False
+            self.undo.printer.warn(f"waiting for git: {self._text(verdict)}")
+            self.undo.pause_between_looks(deadline)
+
+    def finish(self, also_stuck: Collection[Key] = ()) -> None:
+        """Settle what is handed back, and say what stands."""
+        for key, rollouts in self.of.items():
+            if key in self.stuck or key in also_stuck:
+                continue
+            is_on = applications.is_auto_sync_on(self.undo.snapshot.objects[key])
+            detail = HANDED_BACK + (" to Argo CD" if is_on else ": auto-sync is off, so nothing moves it")
+            for tag, rollout in rollouts:
+                self.undo.work.settled[tag] = "handed-back"
+                result = EditResult(rollout.ref, Verdict.UNCHANGED, HANDED_BACK, detail=detail)
+                self.undo.work.results.append(result)
+                self.undo.printer.progress(result)
+        for key, verdict in self.stuck.items():
+            name = self._name(key)
+            self.undo.leave(self._text(verdict))
+            self.undo.work.owed.append(
+                {"app": name, "where": verdict.where, "why": verdict.why, "evidence": verdict.evidence.value}
+            )
+            self.undo.printer.say(
+                f"{self.undo.printer.paint('refused:', 'yellow')} the rest is back; {self._advice(verdict)} "
+                f"({COMMAND} undo), or hand it back now with --redeploy"
+            )
+        if self.stuck:
+            self.undo.work.status = ExitStatus.REFUSED
