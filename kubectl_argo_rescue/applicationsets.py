@@ -130,7 +130,11 @@ def rule_change(
 
 def freeze_change(owner: JSON) -> FieldChange | None:
     """Return the change that stops the set from writing any of its Applications."""
-    own = ((owner.get("spec") or {}).get("syncPolicy") or {}).get("applicationsSync", ABSENT)
+    policy = (owner.get("spec") or {}).get("syncPolicy", ABSENT)
+    if policy is ABSENT:
+        # The block comes and goes with it: an undo leaves no empty one behind.
+        return FieldChange(POLICY[:-1], ABSENT, {POLICY[-1]: "create-only"})
+    own = (policy or {}).get("applicationsSync", ABSENT)
     return None if own in NOT_UPDATING else FieldChange(POLICY, own, "create-only")
 
 

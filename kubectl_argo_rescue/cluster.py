@@ -46,7 +46,7 @@ WATCH_GRACE: Final = 5.0
 
 _TRIES: Final = 4
 _FIRST_PAUSE: Final = 0.25
-_THREADS: Final = 8
+_THREADS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -494,10 +494,12 @@ class Writer:
             for number, content in enumerate(contents, first)
         ]
         lines = [(r.id, records.to_line(r)) for r in made]
-        if any(len(line) > records.MAX_RECORD for _, line in lines):
-            raise RefusedError(
-                "the original cannot be saved: it is too large for the journal", "nothing more was changed"
-            )
+        try:
+            for _, line in lines:
+                records.from_line(line)
+        except records.Untrusted as e:
+            # What undo would not read again is as good as not saved.
+            raise RefusedError(f"the original cannot be saved: {e}", "nothing more was changed") from e
         failures: list[str] = []
         local, in_cluster = self.journal.local, self.journal.in_cluster
         owed = self._owed

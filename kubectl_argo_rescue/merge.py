@@ -328,6 +328,7 @@ _WRITTEN: Mapping[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     ),
     "ApplicationSet": (
         (("spec", "ignoreApplicationDifferences"), False),
+        (("spec", "syncPolicy"), False),
         (("spec", "syncPolicy", "applicationsSync"), False),
     ),
 }

@@ -543,6 +543,21 @@ def _others_freed(snapshot: Snapshot, steps: Sequence[Edit], key: Key) -> list[s
 # -- pin
 
 
+def refuse_hydrated(app: JSON, argocd: ArgoCD) -> None:
+    """Refuse to pin what a source hydrator writes itself: it would push to a branch of the pinned name."""
+    hydrator = (app.get("spec") or {}).get("sourceHydrator")
+    if not hydrator or hydrator.get("hydrateTo"):
+        return
+    key = applications.key_of(app)
+    name = app_arguments(key, argocd)
+    raise RefusedError(
+        f"{key} has a source hydrator that pushes to the branch it is synced from: pinned to a version, it would "
+        "push to a branch of that name",
+        f"deploy a hydrated commit from its history, and keep it there: {COMMAND} rollback {name}; or pause it: "
+        f"{COMMAND} pause {name}",
+    )
+
+
 def choose_source(app: JSON, version: str, selector: str | None) -> Source:
     """Pick the source to pin: the one named, the only one, or the one that fits the version.
 
@@ -648,6 +663,7 @@ def plan_pin(
 ) -> Plan:
     """Set the targetRevision of one source, and see to it that Argo CD will act on it."""
     app = application(snapshot, key)
+    refuse_hydrated(app, snapshot.argocd)
     chosen = choose_source(app, version, source)
     wanted = choose_version(app, chosen, version, snapshot)
     warnings: list[str] = []
@@ -1136,6 +1152,7 @@ def _rescue_changes(
     snapshot: Snapshot, app: JSON, version: str | None, selector: str | None, whole_source: bool
 ) -> tuple[tuple[FieldChange, ...], list[str], list[str], str]:
     """Return the changes to the version, what is worth saying, what must be asked, and it in words."""
+    refuse_hydrated(app, snapshot.argocd)
     if version is not None:
         chosen = choose_source(app, version, selector)
         wanted = choose_version(app, chosen, version, snapshot)

@@ -35,6 +35,8 @@ from .model import (
 FORMAT = 1
 """The newest record format that this version reads and the one that it writes."""
 
+LEFT = "left"
+
 MAX_RECORD = 900_000
 """Bytes of one record; a ConfigMap holds 1 MiB in all."""
 
@@ -515,6 +517,8 @@ class Entry:
     details: tuple[str, ...] = ()
     settled_at: datetime | None = None
     records: tuple[Record, ...] = field(default=(), compare=False)
+    left: frozenset[tuple[int, int]] = frozenset()
+    """Changes that were wanted back, but that another entry still needed."""
 
     def edits(self) -> list[tuple[int, Edit]]:
         """The edits with their numbers, in the order of applying."""
@@ -577,6 +581,7 @@ def fold(records: Iterable[Record], homes: Iterable[str] = ()) -> Entry | None:
     intents: dict[int, PlanStep] = {}
     outcomes: dict[int, str] = {}
     settled: dict[tuple[int, int], str] = {}
+    left: set[tuple[int, int]] = set()
     relies: list[Reliance] = []
     witnesses: list[Witness] = []
     ended, ended_at, settled_at = "", None, None
@@ -596,7 +601,8 @@ def fold(records: Iterable[Record], homes: Iterable[str] = ()) -> Entry | None:
             if c.detail:
                 details.append(c.detail)
         elif isinstance(c, Settled):
-            settled.update(c.changes)
+            settled.update({change: how for change, how in c.changes.items() if how != LEFT})
+            left |= {change for change, how in c.changes.items() if how == LEFT}
             settled_at = c.at or settled_at
         elif isinstance(c, Reopened):
             for change in c.changes:
@@ -622,6 +628,7 @@ def fold(records: Iterable[Record], homes: Iterable[str] = ()) -> Entry | None:
         tuple(details),
         settled_at,
         tuple(ordered),
+        frozenset(left - settled.keys()),
     )
 
 

@@ -35,7 +35,7 @@ from .model import (
 from .output import STATUS_WORDS
 from .patches import shown
 from .planning import COMMAND, Plan, display_name
-from .records import Content, Entry, Reopened, Settled, Witness
+from .records import LEFT, Content, Entry, Reopened, Settled, Witness
 from .session import Session
 from .workload_undo import RolledBack
 
@@ -129,16 +129,19 @@ def relied_on(piece: Piece, others: Iterable[Entry]) -> Entry | None:
 def left_over(others: Sequence[Entry], undone: Sequence[Entry]) -> list[Piece]:
     """Return what an earlier undo left in place for the entries that are undone now.
 
-    Those entries are undone but for pauses and windows that somebody still needed; once nobody
+    Those entries were wanted back but for pauses and windows that somebody still needed; once nobody
     does, they go back as well, or they would stay for ever.
     """
     found: list[Piece] = []
     for entry in others:
-        pieces = pieces_of([entry])
-        if not entry.settled or any(p.role is Role.VERSION for p in pieces):
-            continue
         remaining = [e for e in others if e.id != entry.id]
-        found += [p for p in pieces if relied_on(p, undone) and not relied_on(p, remaining)]
+        found += [
+            p
+            for p in pieces_of([entry])
+            if (p.tag.edit, p.tag.change) in entry.left
+            and relied_on(p, undone)
+            and not relied_on(p, remaining)
+        ]
     return found
 
 
@@ -169,6 +172,8 @@ class Undo:
     def run(self, others: Sequence[Entry], only: Sequence[Key]) -> Result:
         """Undo, or refuse before any write. `others` are the open entries that stay."""
         self.work.pieces = pieces_of(self.work.entries, only)
+        if not only:
+            self._take_what_was_left(others)
         self.rolled.collect(self.work.entries, others, only)
         self._leave_what_others_need(others)
         self._read_objects()
@@ -194,6 +199,17 @@ class Undo:
 
     # -- finding out
 
+    def _take_what_was_left(self, others: Sequence[Entry]) -> None:
+        pieces = left_over(others, self.work.entries)
+        ids = {p.tag.entry for p in pieces}
+        for entry in others:
+            if entry.id in ids:
+                self.printer.note(
+                    f"entry {entry.id} was undone but for what this one needed: that goes back now"
+                )
+        self.work.entries += tuple(e for e in others if e.id in ids)
+        self.work.pieces += pieces
+
     def _leave_what_others_need(self, others: Sequence[Entry]) -> None:
         kept: list[Piece] = []
         for piece in self.work.pieces:
@@ -201,6 +217,7 @@ class Undo:
             if needed_by is None:
                 kept.append(piece)
                 continue
+            self.work.settled[piece.tag] = LEFT
             name = display_name(piece.ref.key, self.argocd)
             self.leave(
                 f"{piece.ref.kind} {name} stays {'paused' if piece.role is Role.PAUSE else 'as it is'}: "
@@ -284,8 +301,12 @@ class Undo:
         keys = self._version_keys()
         if self.is_redo:
             return {key: Handback(key, Evidence.FREE) for key in keys}
-        if keys and self.writing.dry_run == "none":
-            self.refresh(handback.ancestors(self.snapshot, keys))
+        if self.writing.dry_run == "none":
+            asked = handback.ancestors(self.snapshot, keys) if keys else []
+            # Before auto-sync goes back on we want to know what it will do; of a freeze of thousands
+            # that would be a load of its own.
+            resumed = [k for k in self._resumed() if k not in asked]
+            self.refresh([*asked, *(resumed if len(resumed) <= MAX_REFRESHED else ())])
         verdicts = self._judge(keys)
         if self.writing.dry_run != "none" or self.options.redeploy:
             return verdicts

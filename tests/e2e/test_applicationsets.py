@@ -47,7 +47,7 @@ class Fleet:
             "helm": {"releaseName": "traefik"},
         }
 
-    def object(self, source: JSON, template: JSON | None = None, **spec: object) -> JSON:
+    def manifest(self, source: JSON, template: JSON | None = None, **spec: object) -> JSON:
         """Return the set; `source` is one, or several."""
         sources = {"sources": source} if isinstance(source, list) else {"source": source}
         return {
@@ -74,7 +74,7 @@ class Fleet:
     def start(self, source: JSON, *broken: JSON, **spec: object) -> Fleet:
         """Apply it, wait until both apps serve, then bring further versions one after the other."""
         for state in (source, *broken):
-            self.argocd.apply(self.object(state, **spec))
+            self.argocd.apply(self.manifest(state, **spec))
             first = state[0] if isinstance(state, list) else state
             for app in (self.a, self.b):
                 self.until_deployed(app, first["targetRevision"])
@@ -158,13 +158,27 @@ def test_step_by_step_and_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> 
 
     # The set still manages the other app, and of this one what no rule is about.
     template = {"revisionHistoryLimit": 7}
-    argocd.apply({**fleet.object(fleet.chart("2.6.0"), template), "spec": {
-        **fleet.object(fleet.chart("2.6.0"), template)["spec"], "ignoreApplicationDifferences": fleet.rules()}})
+    argocd.apply(
+        {
+            **fleet.manifest(fleet.chart("2.6.0"), template),
+            "spec": {
+                **fleet.manifest(fleet.chart("2.6.0"), template)["spec"],
+                "ignoreApplicationDifferences": fleet.rules(),
+            },
+        }
+    )
     fleet.until_deployed(other, "2.6.0")
     argocd.until(lambda: argocd.app(app)["spec"].get("revisionHistoryLimit") == 7, 30, "it manages the rest")
     assert fleet.version(app) == "2.4.0" and not is_auto_sync_on(argocd.app(app))
-    argocd.apply({**fleet.object(fleet.chart(GOOD)), "spec": {
-        **fleet.object(fleet.chart(GOOD))["spec"], "ignoreApplicationDifferences": fleet.rules()}})
+    argocd.apply(
+        {
+            **fleet.manifest(fleet.chart(GOOD)),
+            "spec": {
+                **fleet.manifest(fleet.chart(GOOD))["spec"],
+                "ignoreApplicationDifferences": fleet.rules(),
+            },
+        }
+    )
     fleet.until_deployed(other, GOOD)
 
     # The template says another version, literally: the version is not handed back without a word.
@@ -191,7 +205,7 @@ def test_rescue_and_hand_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> N
 
     # The template is fixed: nothing moves, the rule goes, the set writes the app again.
     rules = {"ignoreApplicationDifferences": fleet.rules()}
-    argocd.apply(fleet.object(fleet.chart(GOOD), **rules))
+    argocd.apply(fleet.manifest(fleet.chart(GOOD), **rules))
     fleet.until_deployed(fleet.b, GOOD)
     with unmoved(argocd, app, lambda: looked_again(argocd, app)):
         plugin("undo", check=True)
@@ -209,7 +223,7 @@ def test_a_set_from_git(argocd: ArgoCD, plugin: Plugin, fleet: Fleet, listed: bo
     own = {"name": fleet.b, "jsonPointers": ["/spec/info"]}
     spec = {"ignoreApplicationDifferences": [own]} if listed else {}
     for version in (GOOD, BROKEN):
-        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.object(fleet.chart(version), **spec))))
+        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.manifest(fleet.chart(version), **spec))))
         if version == GOOD:
             source = {"repoURL": argocd.repository.url, "path": fleet.name, "targetRevision": "main"}
             argocd.apply(application(root, source, destination=argocd.namespace))
@@ -231,7 +245,7 @@ def test_a_set_from_git(argocd: ArgoCD, plugin: Plugin, fleet: Fleet, listed: bo
         ours = {"name": fleet.a, "jsonPointers": ["/spec/source/targetRevision"]}
         assert fleet.rules() == ([own, ours] if listed else [ours])
 
-        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.object(fleet.chart(GOOD), **spec))))
+        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.manifest(fleet.chart(GOOD), **spec))))
         if not listed:
             argocd.follow_git(root)
             fleet.until_deployed(fleet.b, GOOD)
@@ -264,7 +278,7 @@ def test_several_sources(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
     assert fleet.rules() == [{"name": fleet.a, "jsonPointers": ["/spec/sources"]}]
     fleet.reconcile()
     assert fleet.version(fleet.a) == GOOD and fleet.version(fleet.b) == BROKEN
-    argocd.apply(fleet.object(sources(GOOD), ignoreApplicationDifferences=fleet.rules()))
+    argocd.apply(fleet.manifest(sources(GOOD), ignoreApplicationDifferences=fleet.rules()))
     fleet.until_deployed(fleet.b, GOOD)
     with unmoved(argocd, fleet.a, lambda: looked_again(argocd, fleet.a)):
         plugin("undo", check=True)
@@ -295,7 +309,7 @@ def test_rolling_sync_and_a_policy_from_above(
         strategy = {"type": "RollingSync", "rollingSync": {"steps": steps}}
 
         def rolling(version: str, **spec: object) -> JSON:
-            made = fleet.object(fleet.chart(version), strategy=strategy, **spec)
+            made = fleet.manifest(fleet.chart(version), strategy=strategy, **spec)
             made["spec"]["template"]["metadata"]["labels"] = {"fleet": "x"}
             return made
 
@@ -315,12 +329,40 @@ def test_rolling_sync_and_a_policy_from_above(
         argocd.until(lambda: time.monotonic() > stop, 10, "the set has looked")
         looked_again(argocd, fleet.a)
         assert fleet.version(fleet.a) == GOOD and fleet.version(fleet.b) == BROKEN
-        argocd.apply(rolling(GOOD, **{
-            k: v for k, v in fleet.live()["spec"].items() if k in ("ignoreApplicationDifferences", "syncPolicy")
-        }))
+        argocd.apply(
+            rolling(
+                GOOD,
+                **{
+                    k: v
+                    for k, v in fleet.live()["spec"].items()
+                    if k in ("ignoreApplicationDifferences", "syncPolicy")
+                },
+            )
+        )
         plugin("undo", "--redeploy", "--yes", check=True)
         fleet.until_deployed(fleet.b, GOOD)
         assert fleet.rules() == [] and fleet.version(fleet.a) == GOOD
+
+        # A rollback leaves the app OutOfSync, which makes the set order a sync: it is frozen for that.
+        argocd.apply(rolling(BROKEN))
+        for app in (fleet.a, fleet.b):
+            fleet.until_deployed(app, BROKEN)
+            argocd.until_idle(app)
+        before = text_of(fleet.live()["spec"])
+        refused = plugin("rollback", fleet.a)
+        assert refused.returncode == 5 and "RollingSync would go on ordering syncs" in refused.stderr
+        plugin("rollback", fleet.a, "--only", "--to", GOOD, check=True)
+        argocd.until(lambda: fleet.version(fleet.a) == GOOD, 30, "it is rolled back")
+        argocd.until(lambda: fleet.version(fleet.a) == BROKEN, 60, "the set ordered a sync")
+        argocd.until_idle(fleet.a)
+        plugin("rollback", fleet.a, "--to", GOOD, "--yes", "--wait", check=True)
+        assert fleet.live()["spec"]["syncPolicy"]["applicationsSync"] == "create-only"
+        for _ in range(3):
+            looked_again(argocd, fleet.a)
+        assert fleet.version(fleet.a) == GOOD
+        plugin("undo", "--yes", check=True)
+        assert text_of(fleet.live()["spec"]) == before
+        fleet.until_deployed(fleet.a, BROKEN)
         fleet.remove()
 
         # From here on the installation's own policy, which a set may not override.

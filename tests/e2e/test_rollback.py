@@ -85,7 +85,11 @@ def test_several_sources_go_back_together(argocd: ArgoCD, plugin: Plugin, scene:
     def sources(version: str) -> list[dict[str, object]]:
         chart = {"repoURL": argocd.charts.url, "chart": "traefik", "targetRevision": version}
         helm = {"releaseName": "traefik", "valueFiles": [f"$values/{folder}/values.yaml"]}
-        values = {"repoURL": argocd.repository.url, "targetRevision": "main", "ref": "values"}
+        values: dict[str, object] = {
+            "repoURL": argocd.repository.url,
+            "targetRevision": "main",
+            "ref": "values",
+        }
         return [{**chart, "helm": helm}, values]
 
     scene.source = sources(GOOD)

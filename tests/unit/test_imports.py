@@ -13,12 +13,14 @@ import sys
 
 import pytest
 
+from kubectl_argo_rescue.__main__ import COMPLETE
 from kubectl_argo_rescue.cli import VERBS
 
 HEAVY = ("kubernetes", "pydantic", "urllib3", "yaml", "jsonpatch", "jsonpointer", "rich", "ssl")
 
 PROBE = """
-import json, sys
+import json, os, sys
+os._exit = sys.exit
 sys.argv = ["kubectl-argo_rescue", *sys.argv[1:]]
 try:
     from kubectl_argo_rescue.__main__ import main
@@ -26,7 +28,7 @@ try:
 except SystemExit as e:
     assert not e.code, e.code
 finally:
-    sys.stderr.write(json.dumps(sorted(sys.modules)))
+    sys.__stderr__.write(json.dumps(sorted(sys.modules)))
 """
 
 
@@ -79,8 +81,8 @@ def test_help_loads_click_alone() -> None:
     assert not [m for m in modules if m.startswith("kubectl_argo_rescue.commands.")]
 
 
-@pytest.mark.parametrize("words", [("",), ("pa",)])
-def test_completion_of_verbs_loads_click_alone(words: tuple[str, ...]) -> None:
-    modules = loaded_by_completion(*words)
+@pytest.mark.parametrize("words", [("",), ("pa",), ("pause", "--")])
+def test_completion_of_verbs_and_flags_loads_click_alone(words: tuple[str, ...]) -> None:
+    modules = loaded(COMPLETE, *words)
     assert third_parties(modules) <= {"click"}
     assert [m for m in HEAVY if m in modules] == []

@@ -333,7 +333,10 @@ def test_a_cluster_that_cannot_be_read_is_a_warning(bed: Bed) -> None:
     assert warning.startswith("the journal in the cluster cannot be read, only this machine's is shown:")
 
 
-def test_an_original_too_large_to_be_read_again_is_refused(bed: Bed) -> None:
+def test_an_original_that_could_not_be_read_again_is_refused(bed: Bed) -> None:
+    foreign = Edit(REF, (FieldChange(("spec", "project"), "a", "b"),), "why", Role.VERSION)
+    with pytest.raises(RefusedError, match="a field of Application that this tool never writes"):
+        bed.journal().begin([begin(), Intent(0, foreign)])
     with pytest.raises(RefusedError, match="too large"):
         bed.journal().begin([begin(), intent(before="x" * records.MAX_RECORD)])
     assert not bed.maps()

@@ -450,7 +450,9 @@ def test_preview_leaves_the_guards_out() -> None:
 # -- laws
 
 names = st.sampled_from(["a", "b", "c<", "d/e"])
-leaves: st.SearchStrategy[Any] = st.one_of(st.booleans(), st.integers(-5, 5), st.sampled_from(["", "x", ">=1", "é"]), st.builds(dict))
+leaves: st.SearchStrategy[Any] = st.one_of(
+    st.booleans(), st.integers(-5, 5), st.sampled_from(["", "x", ">=1", "é"]), st.builds(dict)
+)
 members = st.sampled_from(["m", "n", "o<", "p"])
 
 

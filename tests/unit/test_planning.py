@@ -693,3 +693,51 @@ def test_roles_are_what_they_say() -> None:
     plan = pin(snapshot(*FAMILY), "2.4.1")
     assert [s.role for s in plan.steps if isinstance(s, Edit)] == [Role.PAUSE, Role.VERSION]
     assert applications.is_auto_sync_on(FAMILY[0])
+
+
+# -- what is planned can be saved
+
+
+def app_set(name: str = "all", **spec: Any) -> Any:
+    return {
+        "kind": "ApplicationSet",
+        "metadata": {"name": name, "namespace": "argocd", "uid": f"s-{name}"},
+        "spec": spec,
+    }
+
+
+def generated() -> Any:
+    it = app()
+    it["metadata"]["ownerReferences"] = [
+        {"kind": "ApplicationSet", "apiVersion": "argoproj.io/v1alpha1", "name": "all", "controller": True}
+    ]
+    return it
+
+
+@pytest.mark.parametrize(
+    ("owner", "argocd", "steps_"),
+    [
+        pytest.param(app_set(), ARGOCD, ["all", "traefik"], id="§8 a rule, since 2.9"),
+        pytest.param(app_set(), ArgoCD("argocd", version=parse_version("v2.8.0")), ["all", "traefik"], id="§8 create-only, since 2.8"),
+        pytest.param(app_set(syncPolicy={}), ArgoCD("argocd", version=parse_version("v2.8.0")), ["all", "traefik"], id="§8 create-only in a policy"),
+        pytest.param(app_set(), ArgoCD("argocd", version=parse_version("v2.7.0")), ["traefik"], id="§8 nothing before 2.8"),
+        pytest.param(app_set(syncPolicy={"applicationsSync": "create-only"}), ARGOCD, ["traefik"], id="§8 it writes nothing"),
+        pytest.param(app_set(ignoreApplicationDifferences=[{"jsonPointers": ["/spec/source"]}]), ARGOCD, ["traefik"], id="§8 a rule is there"),
+    ],
+)  # fmt: skip
+def test_a_set_leaves_the_edit_alone_and_its_undo_can_be_read(
+    owner: Any, argocd: ArgoCD, steps_: list[str]
+) -> None:
+    from kubectl_argo_rescue.records import Intent, Record, from_line, to_line
+
+    plan = pin(snapshot(owner, generated(), argocd=argocd), "2.4.1")
+    assert [n for n, _, _ in steps(plan)] == steps_
+    for step in plan.steps:
+        line = to_line(Record("abcdef", "00001-abcdef", Intent(0, step)))
+        assert from_line(line).content == Intent(0, step)
+
+
+def test_a_set_is_left_as_it_is_by_only() -> None:
+    plan = pin(snapshot(app_set(), generated()), "2.4.1", only=True)
+    assert [n for n, _, _ in steps(plan)] == ["traefik"]
+    assert "it is left as it is by --only" in plan.warnings[0]
