@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from . import patches
-from .model import ABSENT, JSON, Change, FieldChange, Match, MemberChange, Path
+from .model import ABSENT, JSON, Change, FieldChange, Match, MemberChange, Path, Role
 
 
 class Standing(Enum):
@@ -311,6 +311,15 @@ def role_allows(kind: str, path: Path) -> bool:
         names[: len(allowed)] == allowed and (deeper or len(names) == len(allowed))
         for allowed, deeper in _WRITTEN.get(kind, ())
     )
+
+
+def role_of(kind: str, path: Path) -> Role:
+    """Return what an edit of that field is for: a record that says otherwise is not ours."""
+    if kind == "AppProject":
+        return Role.WINDOW
+    if kind == "ApplicationSet":
+        return Role.RULE
+    return Role.PAUSE if path[:2] == ("spec", "syncPolicy") else Role.VERSION
 
 
 _WRITTEN: Mapping[str, tuple[tuple[tuple[str, ...], bool], ...]] = {

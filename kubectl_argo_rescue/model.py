@@ -231,6 +231,8 @@ class Rollout:
     named: bool = True
     destination: str = ""
     """The cluster that it is in, empty for the one of Argo CD itself."""
+    deployment: int | None = None
+    """The id in the Application's history of what made `to_revision`; None where not known."""
 
 
 PlanStep: TypeAlias = Edit | Order | Rollout

@@ -255,6 +255,7 @@ def to_line(record: Record) -> str:
                 "reason": _clip(w.reason),
                 "named": w.named,
                 "destination": _clip(w.destination),
+                "deployment": w.deployment,
             }
         }
     elif isinstance(c, Outcome):
@@ -380,6 +381,9 @@ def _read_edit(fields: dict[str, JSON]) -> Edit:
         role = Role(fields.get("role"))
     except ValueError as e:
         raise Untrusted("an edit has an unknown role") from e
+    if any(merge.role_of(ref.kind, c.path) is not role for c in changes):
+        # Hand-back judges versions only: a version that calls itself a pause would pass it by.
+        raise Untrusted(f"an edit of {ref.kind} calls itself a {role.value}, which it is not")
     return Edit(ref, changes, _text(fields.get("reason")), role, fields.get("named") is not False)
 
 
@@ -398,6 +402,7 @@ def _read_rollout(fields: dict[str, JSON]) -> Rollout:
         _text(fields.get("reason")),
         fields.get("named") is not False,
         _text(fields.get("destination", "")),
+        None if fields.get("deployment") is None else _number(fields["deployment"]),
     )
 
 

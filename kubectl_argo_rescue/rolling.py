@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from . import applications, workloads
+from .applications import Deployment
 from .errors import RefusedError
 from .model import (
     ABSENT,
@@ -56,31 +56,41 @@ def destination_doubt(app: JSON, context: str, server: str) -> str:
     return f"the destination is the cluster {said}, and context {context} leads to {server}: is it the same?"
 
 
-def failing_periods(app: JSON) -> Callable[[Revision], bool | None]:
-    """Return what tells whether a revision was made while the version that fails was in force.
+def maker(app: JSON) -> Callable[[Revision], Deployment | None]:
+    """Return what tells which deployment of history made a revision.
 
-    Judged by when it was created, since Argo CD started a deployment of history before and the next
-    one after. None where history does not say: it has no such version, or no times of starting.
+    Judged by when it was created: that deployment had started, and the next one had not. None where
+    history does not say, because it does not go back so far or has no times of starting.
     """
+    deployed = applications.history(app)
     past = (app.get("status") or {}).get("history") or []
-    starts: list[datetime] = []
-    for h in past:
-        at = applications.parse_time(h.get("deployStartedAt"))
-        if at is None:
-            return lambda revision: None
-        starts.append(at)
+    starts = [applications.parse_time(h.get("deployStartedAt")) for h in past]
+
+    def made_by(revision: Revision) -> Deployment | None:
+        found: Deployment | None = None
+        for deployment, start in zip(deployed, starts, strict=True):
+            if start is None or revision.created is None:
+                return None
+            if start <= revision.created:
+                found = deployment
+        return found
+
+    return made_by
+
+
+def failing_periods(app: JSON) -> Callable[[Revision], bool | None]:
+    """Return what tells whether the version that fails made a revision; None where history does not say."""
     deployed = applications.history(app)
     failing = applications.failing_identity(app)
     if deployed and applications.sync_status(app) in ("Synced", "Unknown"):
         failing = deployed[-1].identity  # commits since then changed nothing of it
     if not any(d.identity == failing for d in deployed):
         return lambda revision: None
+    made_by = maker(app)
 
     def is_failing(revision: Revision) -> bool | None:
-        if revision.created is None or revision.created < starts[0]:
-            return None
-        last = max(i for i, at in enumerate(starts) if at <= revision.created)
-        return deployed[last].identity == failing
+        deployment = made_by(revision)
+        return None if deployment is None else deployment.identity == failing
 
     return is_failing
 
@@ -121,7 +131,7 @@ def plan_workloads(
         back_already = taken_back(entries, ref)
         decision = workloads.decide(past, is_failing=is_failing, taken_back=back_already)
         if decision.way is Way.BACK:
-            rollouts.append(_rollout(decision, ref, key, found.destination))
+            rollouts.append(_rollout(decision, ref, app, found.destination))
             warnings += workloads.hindrances(past.workload)
         elif decision.way is Way.REFUSED:
             refused.append(decision.why)
@@ -174,11 +184,21 @@ def _is_about_operation(warning: str) -> bool:
     return "which a pause does not stop" in warning
 
 
-def _rollout(decision: Decision, ref: Ref, key: Key, destination: str) -> Rollout:
+def _rollout(decision: Decision, ref: Ref, app: JSON, destination: str) -> Rollout:
     current, target = decision.current, decision.target
     assert current is not None and target is not None
     reason = f"back from {workloads.describe(current, target)}"
-    return Rollout(ref, key, current.number, target.number, target.name, reason, destination=destination)
+    made_by = maker(app)(target)
+    return Rollout(
+        ref,
+        applications.key_of(app),
+        current.number,
+        target.number,
+        target.name,
+        reason,
+        destination=destination,
+        deployment=made_by.id if made_by else None,
+    )
 
 
 ALREADY = "taken back already"

@@ -35,7 +35,7 @@ from .model import (
 from .output import STATUS_WORDS
 from .patches import shown
 from .planning import COMMAND, Plan, display_name
-from .records import LEFT, Content, Entry, Reopened, Settled, Witness
+from .records import LEFT, Content, Entry, Reopened, Settled, Witness, neighbours
 from .session import Session
 from .workload_undo import RolledBack
 
@@ -93,16 +93,27 @@ class Work:
 
 
 def pieces_of(entries: Iterable[Entry], only: Sequence[Key] = ()) -> list[Piece]:
-    """Return what the entries still owe, newest first; with `only`, what is about these Applications."""
+    """Return what the entries still owe, newest first; with `only`, what is about these Applications.
+
+    That is all of an entry that was made for them alone, the pauses of their owners included.
+    """
     found: list[Piece] = []
     names = {k.name for k in only}
     for entry in sorted(entries, key=lambda e: (e.begin.started, e.id), reverse=True):
+        whole = not only or _is_for(entry, only)
         for number, index, edit, change in reversed(entry.unsettled()):
             about = edit.ref.key in only or (edit.role is Role.WINDOW and _names_item(change, names))
-            if only and not about:
+            if not (whole or about):
                 continue
             found.append(Piece(Tag(entry.id, number, index), edit.ref, edit.role, change))
     return found
+
+
+def _is_for(entry: Entry, apps: Sequence[Key]) -> bool:
+    """Whether no other Application than these was named when the entry was made."""
+    named = {edit.ref.key for _, edit in entry.edits() if edit.named and edit.ref.kind == "Application"}
+    named |= {order.ref.key for _, order in entry.orders()}
+    return bool(named) and named.issubset(apps)
 
 
 def _names_item(change: Change, names: set[str]) -> bool:
@@ -149,10 +160,16 @@ class Undo:
     """One undo of some entries, from reading to the last record."""
 
     def __init__(
-        self, session: Session, entries: Sequence[Entry], options: Options, writing: Writing
+        self,
+        session: Session,
+        entries: Sequence[Entry],
+        options: Options,
+        writing: Writing,
+        known: Sequence[Entry] = (),
     ) -> None:
-        """Take the entries to undo; `session` has read the installation."""
+        """Take the entries to undo, and all that are known; `session` has read the installation."""
         self.session = session
+        self.known = tuple(known)
         self.printer = session.printer
         self.options = options
         self.writing = writing
@@ -260,6 +277,7 @@ class Undo:
             fold = merge.fold(
                 self._live(key),
                 [(p.tag, p.change) for p in pieces],
+                neighbours=self._neighbours(pieces[0].ref),
                 overwrite=self.options.on_conflict == "overwrite",
             )
             self.work.folds[key, role] = fold
@@ -273,9 +291,14 @@ class Undo:
                 for tag in fold.restored:
                     self.work.settled[tag] = "already"
 
+    def _neighbours(self, ref: Ref) -> list[merge.Neighbour]:
+        return neighbours(self.known, ref, [e.id for e in self.work.entries])
+
     def _say_what_is_overwritten(self, live: JSON, pieces: Sequence[Piece]) -> None:
         """Name what somebody else wrote and --on-conflict=overwrite will take away, with all three values."""
-        for _, c in merge.fold(live, [(p.tag, p.change) for p in pieces]).conflicts:
+        for _, c in merge.fold(
+            live, [(p.tag, p.change) for p in pieces], neighbours=self._neighbours(pieces[0].ref)
+        ).conflicts:
             self.printer.warn(
                 f"{pieces[0].ref} {patches.show_path(c.path)} was changed by somebody else and is overwritten: "
                 f"now {shown(c.ours)}, we wrote {shown(c.base)}, originally {shown(c.theirs)}"
@@ -454,7 +477,7 @@ class Undo:
         return self.session.streams.is_interactive
 
     def _touched(self) -> list[Key]:
-        return [key for key, _ in self.work.folds]
+        return [*(key for key, _ in self.work.folds), *self.rolled.workloads]
 
     def _resumed(self) -> list[Key]:
         """Return the Applications whose auto-sync goes back on."""
@@ -699,6 +722,7 @@ class Undo:
             fold = merge.fold(
                 live,
                 [(p.tag, p.change) for p in pieces],
+                neighbours=self._neighbours(ref_of(live)),
                 overwrite=self.options.on_conflict == "overwrite",
             )
             if len(fold.conflicts) > len(old.conflicts):

@@ -7,7 +7,7 @@ forward at once, to the very version that was fled from.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from . import applications, handback
 from .errors import ExitStatus, RefusedError, TimedOut
 from .handback import Evidence, Handback
 from .merge import Tag
-from .model import EditResult, Key, Role, Rollout, Snapshot, Verdict
+from .model import JSON, EditResult, Key, Role, Rollout, Snapshot, Verdict
 from .planning import COMMAND, display_name
 from .procedure import follow, is_idle
 from .records import Entry
@@ -52,12 +52,30 @@ def judge(snapshot: Snapshot, key: Key, rollouts: Sequence[Rollout]) -> Handback
         str(r.ref.key)
         for r in rollouts
         if (line := applications.lists(app, r.ref.key, group="apps")) is not None
-        and line.get("status") != "Synced"
+        and (line.get("status") != "Synced" or line.get("requiresPruning"))
+        and (line.get("requiresPruning") or not _asks_for_the_same(app, r.deployment))
     ]
     if moving:
         why = f"Argo CD would roll {', '.join(moving)} forward again: it is OutOfSync"
         return Handback(key, Evidence.DISAGREES, why, owner, where)
     return Handback(key, Evidence.AGREES, "git equals what runs", owner, where)
+
+
+def _asks_for_the_same(app: JSON, deployment: int | None) -> bool:
+    """Whether Argo CD compared with the very sources and revisions that made what runs again.
+
+    A workload is OutOfSync then only because of what a rollout does not touch: labels of its own,
+    its number of replicas, which come back without a new pod.
+    """
+    status = app.get("status") or {}
+    past = next((h for h in status.get("history") or () if h.get("id", 0) == deployment), None)
+    if past is None or not applications.is_compared(app):
+        return False
+    compared = (status.get("sync") or {}).get("comparedTo") or {}
+    now = compared.get("sources") or [compared.get("source") or {}]
+    then = past.get("sources") or [past.get("source") or {}]
+    revisions = past.get("revisions") or [past.get("revision")]
+    return bool(now == then and list(applications.synced_revisions(app)) == list(revisions))
 
 
 class RolledBack:
@@ -88,6 +106,11 @@ class RolledBack:
     def keys(self) -> list[Key]:
         """The Applications."""
         return list(self.of)
+
+    @property
+    def workloads(self) -> list[Key]:
+        """The workloads themselves."""
+        return [rollout.ref.key for rollouts in self.of.values() for _, rollout in rollouts]
 
     def drop_missing(self) -> None:
         """Settle those of Applications that do not exist any more."""
@@ -256,10 +279,10 @@ class RolledBack:
             self.undo.printer.warn(f"waiting for git: {self._text(verdict)}")
             self.undo.pause_between_looks(deadline)
 
-    def finish(self, also_stuck: Collection[Key] = ()) -> None:
+    def finish(self) -> None:
         """Settle what is handed back, and say what stands."""
         for key, rollouts in self.of.items():
-            if key in self.stuck or key in also_stuck:
+            if key in self.stuck:
                 continue
             is_on = applications.is_auto_sync_on(self.undo.snapshot.objects[key])
             detail = HANDED_BACK + (" to Argo CD" if is_on else ": auto-sync is off, so nothing moves it")

@@ -68,7 +68,13 @@ def command(
             return session.finish(Result("undo", data={"undoes": [], "owed": []}))
         ids = {e.id for e in chosen}
         others = [e for e in reading.entries if e.is_open and e.id not in ids]
-        undo = Undo(session, chosen, Options(on_conflict, redeploy, when_safe, timeout), writing)
+        undo = Undo(
+            session,
+            chosen,
+            Options(on_conflict, redeploy, when_safe, timeout),
+            writing,
+            reading.entries,
+        )
         return session.finish(undo.run(others, keys))
 
 

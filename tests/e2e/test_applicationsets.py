@@ -313,11 +313,23 @@ def test_rolling_sync_and_a_policy_from_above(
             made["spec"]["template"]["metadata"]["labels"] = {"fleet": "x"}
             return made
 
+        def at_rest(status: str) -> None:
+            """Wait until the set orders nothing more of either app."""
+
+            def said() -> bool:
+                steps = fleet.live()["status"]["applicationStatus"]
+                apps = [argocd.app(app) for app in (fleet.a, fleet.b)]
+                return [s["status"] for s in steps] == [status] * 2 and not any(
+                    "operation" in a for a in apps
+                )
+
+            argocd.until(said, 60, f"both are {status} and idle")
+
         for version in (GOOD, BROKEN):
             argocd.apply(rolling(version))
             for app in (fleet.a, fleet.b):
                 fleet.until_deployed(app, version)
-                argocd.until_idle(app)
+            at_rest("Healthy" if version == GOOD else "Progressing")
         assert not is_auto_sync_on(argocd.app(fleet.a)), "the set keeps it off and orders the syncs itself"
         refused = plugin("rescue", fleet.a)
         assert refused.returncode == 5 and fleet.name in refused.stderr
@@ -347,14 +359,14 @@ def test_rolling_sync_and_a_policy_from_above(
         argocd.apply(rolling(BROKEN))
         for app in (fleet.a, fleet.b):
             fleet.until_deployed(app, BROKEN)
-            argocd.until_idle(app)
+        at_rest("Progressing")
         before = text_of(fleet.live()["spec"])
         refused = plugin("rollback", fleet.a)
         assert refused.returncode == 5 and "RollingSync would go on ordering syncs" in refused.stderr
         plugin("rollback", fleet.a, "--only", "--to", GOOD, check=True)
         argocd.until(lambda: fleet.version(fleet.a) == GOOD, 30, "it is rolled back")
         argocd.until(lambda: fleet.version(fleet.a) == BROKEN, 60, "the set ordered a sync")
-        argocd.until_idle(fleet.a)
+        at_rest("Progressing")
         plugin("rollback", fleet.a, "--to", GOOD, "--yes", "--wait", check=True)
         assert fleet.live()["spec"]["syncPolicy"]["applicationsSync"] == "create-only"
         for _ in range(3):

@@ -202,6 +202,11 @@ def _versions(scene: Scene) -> dict[str, str]:
     }
 
 
+def _generations(scene: Scene) -> dict[str, int]:
+    kinds = {**KINDS, "other": "Deployment"}
+    return {n: scene.argocd.get(k, n, scene.target)["metadata"]["generation"] for n, k in kinds.items()}
+
+
 def test_every_kind_of_workload(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.source = {
         "repoURL": argocd.repository.url,
@@ -248,10 +253,12 @@ def test_every_kind_of_workload(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
     refused = plugin("undo")
     assert refused.returncode == 5, refused.stderr
     assert all(kind in refused.stderr for kind in KINDS.values())
+    stood = _generations(scene)
     _commit(scene, "1")
-    with scene.unmoved_all():
-        plugin("undo", check=True)
+    plugin("undo", check=True)
     assert is_auto_sync_on(scene.live())
+    scene.settle()
+    assert _generations(scene) == stood
 
 
 def test_a_paused_deployment_is_refused(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:

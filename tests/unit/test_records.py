@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue import records
+from kubectl_argo_rescue import merge, records
 from kubectl_argo_rescue.merge import Neighbour
 from kubectl_argo_rescue.model import (
     ABSENT,
@@ -94,9 +94,16 @@ changes = st.builds(FieldChange, paths, sides, sides) | st.builds(
 refs = st.builds(Ref, st.just("Application"), names, names, names)
 keys = st.builds(Key, names, names, names)
 pairs = st.tuples(st.integers(0, 9), st.integers(0, 9))
-edits = st.builds(
-    Edit, refs, st.lists(changes, max_size=3).map(tuple), words, st.sampled_from(Role), st.booleans()
-)
+
+
+def _edit(ref: Ref, made: list[Change], reason: str, role: Role, named: bool) -> Edit:
+    """Make an edit whose role is what its fields are for; fields of two roles are two edits."""
+    roles = [merge.role_of(ref.kind, c.path) for c in made]
+    kept = tuple(c for c, r in zip(made, roles, strict=True) if r is roles[0])
+    return Edit(ref, kept, reason, roles[0] if roles else role, named)
+
+
+edits = st.builds(_edit, refs, st.lists(changes, max_size=3), words, st.sampled_from(Role), st.booleans())
 orders = st.builds(Order, refs, names, values, words, st.booleans(), st.sampled_from(OrderKind))
 contents: st.SearchStrategy[Content] = st.one_of(
     st.builds(
@@ -439,3 +446,10 @@ def test_what_neighbours_did() -> None:
         Neighbour(two, True),
         Neighbour(three, False),
     ]
+
+
+def test_a_version_that_calls_itself_a_pause_is_refused() -> None:
+    forged = Intent(0, Edit(REF, (FieldChange(REVISION, "2.4.1", "2.5.1"),), "why", Role.PAUSE))
+    line = to_line(Record("abcdef", "00001-abcdef", forged))
+    with pytest.raises(Untrusted, match="calls itself a pause"):
+        from_line(line)

@@ -67,6 +67,18 @@ def test_a_pause_that_another_entry_needs_stays_and_goes_back_with_it(run: Run, 
     assert run(incident.api, "log", "--open").out.count("\n") <= 1
 
 
+def test_two_entries_on_one_window(run: Run, incident: Incident) -> None:
+    original = windows(incident)
+    do(run, incident, "pause", "root")
+    first = do(run, incident, "unblock", "traefik")
+    second = do(run, incident, "unblock", "web")
+    assert windows(incident) == []
+    do(run, incident, "undo", first)
+    assert [w["applications"] for w in windows(incident)] == [["traefik"], ["traefik"]]
+    do(run, incident, "undo", second)
+    assert windows(incident) == original
+
+
 def test_undo_of_an_undo_and_again(run: Run, incident: Incident) -> None:
     original = app(incident, "web")["spec"]
     do(run, incident, "pause", "root")
