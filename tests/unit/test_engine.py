@@ -766,7 +766,7 @@ def test_another_refusal_of_the_schema_is_a_failure(bed: Bed) -> None:
     def plan(snapshot: Snapshot) -> Plan:
         app = snapshot.objects[TRAEFIK]
         change = FieldChange(("spec", "source", "targetRevision"), "2.5.1", {"no": "string"})
-        return Plan("pause", (Edit(ref_of(app), (change,), "", Role.PAUSE),))
+        return Plan("pause", (Edit(ref_of(app), (change,), "", Role.VERSION),))
 
     assert bed.run(plan).results[0].status is Verdict.FAILED
 
