@@ -388,15 +388,16 @@ def failing_identity(app: JSON) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def last_good(app: JSON) -> Deployment | None:
+def last_good(app: JSON, *, pinned: bool = False) -> Deployment | None:
     """Return the newest deployment that is not what is failing now; None where there is none.
 
     History after a fight reads 2.4.1, 2.5.1, 2.4.1, 2.5.1, so this is not simply the one before
-    the last. Only succeeded syncs are in it.
+    the last. Only succeeded syncs are in it. That Argo CD calls what runs Synced and Healthy says
+    nothing of whether the ingress works; where a rescue of ours has `pinned` it, it is the good one.
     """
-    failing = failing_identity(app)
+    wanted = failing_identity(app)
     for deployment in reversed(history(app)):
-        if deployment.identity != failing:
+        if (deployment.identity == wanted) is pinned:
             return deployment
     return None
 

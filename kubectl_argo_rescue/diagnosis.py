@@ -13,7 +13,7 @@ from enum import Enum
 from . import applications, applicationsets, merge, owners, planning
 from .applications import Deployment, Operation
 from .durations import human
-from .entries import Now, change_now, newest_first, one_line
+from .entries import Now, change_now, is_pinned, newest_first, one_line
 from .entries import who as who_wrote
 from .model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Role, Snapshot, ref_of
 from .records import Entry
@@ -283,21 +283,18 @@ def versions(deployment: Deployment) -> str:
     return ", ".join(found) or "(unknown)"
 
 
-def last_good(app: JSON, now: datetime) -> LastGood:
-    """Choose the last good version: what runs, if it is healthy and wanted; else the newest other one."""
+def last_good(app: JSON, now: datetime, *, pinned: bool = False) -> LastGood:
+    """Choose the last good version: what an open rescue has `pinned`, else the newest other one.
+
+    That what runs is Synced and Healthy does not make it good: the broken ingress is, too.
+    """
     past = applications.history(app)
     if not past:
         return LastGood(None, "the history is empty")
     failing = applications.failing_identity(app)
-    newest = past[-1]
-    is_fine = (
-        applications.sync_status(app) == "Synced"
-        and applications.health_status(app) == "Healthy"
-        and applications.is_compared(app)
-        and not applications.operation(app).in_progress
-    )
-    if is_fine and newest.identity == failing:
-        return LastGood(newest, f"it runs now, Synced and Healthy{_in_force(newest, now)}")
+    held = applications.last_good(app, pinned=True) if pinned else None
+    if held is not None:
+        return LastGood(held, f"an open rescue has pinned it{_in_force(held, now)}")
     found = applications.last_good(app)
     if found is None:
         return LastGood(None, "the history knows only what is asked for now")
@@ -396,7 +393,7 @@ def diagnose(
         project=project,
         project_owners=project_owners,
         verdict=verdict,
-        last_good=last_good(app, snapshot.now),
+        last_good=last_good(app, snapshot.now, pinned=is_pinned(key, entries)),
         entries=tuple((e, state_of(e, snapshot.objects)) for e in open_entries),
     )
 

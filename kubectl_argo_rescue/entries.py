@@ -6,7 +6,7 @@ that could not be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -27,6 +27,7 @@ from .model import (
     OrderKind,
     PlanStep,
     Ref,
+    Role,
     Rollout,
 )
 from .records import Entry, Outcome, Reopened, Settled
@@ -502,3 +503,13 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
             for w in entry.witnesses
         ],
     }
+
+
+def is_pinned(key: Key, entries: Iterable[Entry]) -> bool:
+    """Whether an open entry has pinned this Application."""
+    return any(
+        edit.ref.key == key and edit.role is Role.VERSION
+        for entry in entries
+        if entry.is_open
+        for _, _, edit, _ in entry.unsettled()
+    )

@@ -866,8 +866,10 @@ def plan_sync(
 # -- rollback
 
 
-def choose_deployment(app: JSON, to: str | None) -> Deployment:
+def choose_deployment(app: JSON, to: str | None, *, pinned: bool = False) -> Deployment:
     """Pick the deployment to go back to: by history id, by version, else the last good one.
+
+    `pinned` says that an open entry of the journal has pinned what the app asks for now.
 
     Raises RefusedError where history has none, NotFound where it has not that one.
     """
@@ -879,7 +881,7 @@ def choose_deployment(app: JSON, to: str | None) -> Deployment:
             f"say a version yourself: {COMMAND} pin {key.name} VERSION",
         )
     if to is None:
-        good = applications.last_good(app)
+        good = applications.last_good(app, pinned=pinned)
         if good is None:
             raise RefusedError(
                 f"{key} was never deployed in another version than the one that fails",
@@ -930,13 +932,14 @@ def plan_rollback(
     actor: str,
     reason: str = "",
     to: str | None = None,
+    pinned: bool = False,
     only: bool = False,
     prune: bool = False,
 ) -> Plan:
     """Deploy a version from history, with auto-sync paused so that it stays."""
     app = application(snapshot, key)
     name = app_arguments(key, snapshot.argocd)
-    deployment = choose_deployment(app, to)
+    deployment = choose_deployment(app, to, pinned=pinned)
     running = applications.operation(app)
     if running.in_progress:
         raise RefusedError(
@@ -1052,13 +1055,18 @@ def plan_rescue(
     *,
     order_id: str,
     actor: str,
+    good: Deployment | None = None,
     reason: str = "",
     source: str | None = None,
     only: bool = False,
     pause_only: bool = False,
     whole_source: bool = False,
 ) -> Rescue:
-    """Plan everything between a broken app and a good version that stays."""
+    """Plan everything between a broken app and a good version that stays.
+
+    `good` is the deployment to go back to where no version is named: chosen once, since the last
+    good one is another as soon as the pin is compared.
+    """
     app = application(snapshot, key)
     name = display_name(key, snapshot.argocd)
     if pause_only:
@@ -1067,7 +1075,9 @@ def plan_rescue(
         return Rescue(replace(plan, verb="rescue"), own, (), (), None, (), False, "paused only")
     warnings: list[str] = []
     questions: list[str] = []
-    changes, notes, asked, words = _rescue_changes(snapshot, app, version, source, whole_source)
+    changes, notes, asked, words = _rescue_changes(
+        snapshot, app, version or good or choose_deployment(app, None), source, whole_source
+    )
     questions += asked
     total = _Protection()
     unchanged: list[EditResult] = []
@@ -1149,16 +1159,15 @@ HOLD_SECONDS = 3.0
 
 
 def _rescue_changes(
-    snapshot: Snapshot, app: JSON, version: str | None, selector: str | None, whole_source: bool
+    snapshot: Snapshot, app: JSON, to: str | Deployment, selector: str | None, whole_source: bool
 ) -> tuple[tuple[FieldChange, ...], list[str], list[str], str]:
     """Return the changes to the version, what is worth saying, what must be asked, and it in words."""
-    refuse_hydrated(app, snapshot.argocd)
-    if version is not None:
-        chosen = choose_source(app, version, selector)
-        wanted = choose_version(app, chosen, version, snapshot)
+    if isinstance(to, str):
+        chosen = choose_source(app, to, selector)
+        wanted = choose_version(app, chosen, to, snapshot)
         change = _revision_change(chosen, wanted.revision)
         return (change,) if change else (), list(wanted.notes), list(wanted.questions), wanted.revision
-    good = choose_deployment(app, None)
+    good = to
     now_sources = applications.sources(app)
     notes = [f"last good: {describe_deployment(good)}" + _for_how_long(good, snapshot)]
     if len(good.sources) != len(now_sources):

@@ -20,8 +20,8 @@ REFRESH_SECONDS = 45.0
 DOWN_SECONDS = 5.0
 """The same where the cluster says that the controller has no ready pod."""
 
-RETRY_SECONDS = 3.0
-"""After this the request is made again."""
+RETRY_SECONDS = 1.0
+"""After this the request is made again, later each time."""
 
 
 def refresh(
@@ -44,7 +44,7 @@ def refresh(
     while clock() < deadline:
         tries += 1
         app = _request(cluster, key, app, f"normal{tries if tries > 1 else ''}")
-        app, answered = _until_gone(cluster, key, app, min(deadline, clock() + RETRY_SECONDS), clock)
+        app, answered = _until_gone(cluster, key, app, min(deadline, clock() + RETRY_SECONDS * min(tries, 5)), clock)
         if answered and (app.get("status") or {}).get("reconciledAt") != before:
             return app
     _withdraw(cluster, key)

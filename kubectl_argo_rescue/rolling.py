@@ -60,20 +60,26 @@ def maker(app: JSON) -> Callable[[Revision], Deployment | None]:
     """Return what tells which deployment of history made a revision.
 
     Judged by when it was created: that deployment had started, and the next one had not. None where
-    history does not say, because it does not go back so far or has no times of starting.
+    history does not say, because it does not go back so far, has no times of starting, or two of them
+    fall into the very second: Kubernetes' times have no fractions.
     """
     deployed = applications.history(app)
     past = (app.get("status") or {}).get("history") or []
     starts = [applications.parse_time(h.get("deployStartedAt")) for h in past]
 
     def made_by(revision: Revision) -> Deployment | None:
+        if revision.created is None:
+            return None
+        before: Deployment | None = None
         found: Deployment | None = None
         for deployment, start in zip(deployed, starts, strict=True):
-            if start is None or revision.created is None:
+            if start is None:
                 return None
-            if start <= revision.created:
-                found = deployment
-        return found
+            if start > revision.created:
+                break
+            before, found = found, deployment
+        is_shared = before is not None and before.deployed is not None and before.deployed >= revision.created
+        return None if is_shared else found
 
     return made_by
 

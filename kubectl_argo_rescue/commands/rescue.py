@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import planning
+from ..entries import is_pinned
 from ..errors import UsageError
 from ..flags import Common, Duration, Verb, Writing, common_options, only_option, writing_options
 from ..rescuing import Rescuing
@@ -89,11 +90,15 @@ def command(
             rolling = WorkloadRescue(session, key, found, writing, only=only)
             return session.finish(rolling.run(wait=not no_wait, timeout=timeout))
         session.read_what_windows_touch(key)
+        good = None
+        if version is None and not pause_only:
+            pinned = is_pinned(key, session.journal.read().entries)
+            good = planning.choose_deployment(reading.snapshot.objects[key], None, pinned=pinned)
         rescuing = Rescuing(
             session,
             key,
             lambda s: planning.plan_rescue(
-                s, key, version, order_id=order_id, actor=reading.actor, reason=writing.reason,
+                s, key, version, order_id=order_id, actor=reading.actor, reason=writing.reason, good=good,
                 source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),
             writing,

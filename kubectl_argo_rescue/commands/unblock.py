@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from .. import planning, probing
+from ..entries import is_pinned
 from ..flags import Common, Verb, Writing, common_options, only_option, writing_options
-from ..model import Key, Role
-from ..records import Entry
 from ..session import Session
 
 
@@ -36,13 +35,3 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
             # Its version is ours already: let Argo CD notice at once that nothing stops it now.
             probing.wake(session.cluster, key)
         return session.finish(result)
-
-
-def is_pinned(key: Key, entries: tuple[Entry, ...]) -> bool:
-    """Whether an open entry has pinned this Application."""
-    return any(
-        edit.ref.key == key and edit.role is Role.VERSION
-        for entry in entries
-        if entry.is_open
-        for _, _, edit, _ in entry.unsettled()
-    )

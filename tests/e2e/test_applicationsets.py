@@ -355,7 +355,7 @@ def test_rolling_sync_and_a_policy_from_above(
         fleet.until_deployed(fleet.b, GOOD)
         assert fleet.rules() == [] and fleet.version(fleet.a) == GOOD
 
-        # A rollback leaves the app OutOfSync, which makes the set order a sync: it is frozen for that.
+        # The set orders the syncs of an app whose auto-sync is off: to stay, a rollback freezes the set.
         argocd.apply(rolling(BROKEN))
         for app in (fleet.a, fleet.b):
             fleet.until_deployed(app, BROKEN)
@@ -363,12 +363,14 @@ def test_rolling_sync_and_a_policy_from_above(
         before = text_of(fleet.live()["spec"])
         refused = plugin("rollback", fleet.a)
         assert refused.returncode == 5 and "RollingSync would go on ordering syncs" in refused.stderr
-        plugin("rollback", fleet.a, "--only", "--to", GOOD, check=True)
-        argocd.until(lambda: fleet.version(fleet.a) == GOOD, 30, "it is rolled back")
-        argocd.until(lambda: fleet.version(fleet.a) == BROKEN, 60, "the set ordered a sync")
-        at_rest("Progressing")
+        alone = plugin("rollback", fleet.a, "--only", "--to", GOOD, "--wait", check=True)
+        assert "orders the syncs" in alone.stderr
+        argocd.apply(rolling("2.6.0"))
+        fleet.until_deployed(fleet.a, "2.6.0")
+        at_rest("Healthy")
         plugin("rollback", fleet.a, "--to", GOOD, "--yes", "--wait", check=True)
-        assert fleet.live()["spec"]["syncPolicy"]["applicationsSync"] == "create-only"
+        assert fleet.live()["spec"]["syncPolicy"] == {"applicationsSync": "create-only"}
+        argocd.apply(rolling(BROKEN))
         for _ in range(3):
             looked_again(argocd, fleet.a)
         assert fleet.version(fleet.a) == GOOD

@@ -26,7 +26,7 @@ from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import manifest
 
-from .scene import JOURNAL, Scene, edits, is_auto_sync_on, looked_again, text_of
+from .scene import JOURNAL, Scene, edits, footprint, is_auto_sync_on, looked_again, text_of
 
 
 @contextmanager
@@ -36,6 +36,19 @@ def _stopped(argocd: ArgoCD, part: str) -> Iterator[None]:
         yield
     finally:
         argocd.start(part)
+
+
+def _next_second(scene: Scene) -> None:
+    """Give each deployment a second of its own: times of Argo CD and Kubernetes have no fractions."""
+    now = int(time.time())
+    scene.argocd.until(lambda: int(time.time()) > now, 5, "the next second")
+
+
+def _incident(scene: Scene) -> None:
+    """Bring it to the broken version."""
+    scene.start()
+    _next_second(scene)
+    scene.upgrade()
 
 
 def _errors(app: JSON) -> list[str]:
@@ -73,7 +86,7 @@ def _journal(argocd: ArgoCD, plugin: Plugin) -> str:
 
 @pytest.mark.parametrize("part", [CHARTS, REPO_SERVER])
 def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: Scene, part: str) -> None:
-    scene.start().upgrade()
+    _incident(scene)
     with _stopped(argocd, part):
         _until_unfetchable(scene)
 
@@ -128,7 +141,7 @@ def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: S
     scene.commit(version=GOOD)
     argocd.follow_git(scene.root)
     argocd.until(lambda: scene.revision() == GOOD, 30, "the root brought it")
-    with scene.unmoved():
+    with _no_pod_moves(scene):
         undone = plugin("undo")
         assert undone.returncode == 0, undone.stdout + undone.stderr
         assert is_auto_sync_on(scene.live())
@@ -139,7 +152,7 @@ def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: S
 
 def test_the_root_was_paused_too(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     """The version in git reaches the app only when its root is back: root first, then the app."""
-    scene.start().upgrade()
+    _incident(scene)
     plugin("pause", scene.root, check=True)
     plugin("rescue", scene.app, "--workloads", "--yes", check=True)
     assert scene.is_serving(GOOD)
@@ -149,7 +162,7 @@ def test_the_root_was_paused_too(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
     # A commit that has nothing to do with it is no fix: the root goes back, the app stays paused.
     scene.unrelated_commit()
     scene.commit(version=GOOD)
-    with scene.unmoved():
+    with _no_pod_moves(scene):
         undone = plugin("undo")
         assert undone.returncode == 0, undone.stdout + undone.stderr
     assert scene.revision() == GOOD
@@ -158,11 +171,34 @@ def test_the_root_was_paused_too(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
 
 
 def test_redeploy_hands_back_whatever_rolls(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
-    scene.start().upgrade()
+    _incident(scene)
     plugin("rescue", scene.app, "--workloads", "--yes", check=True)
     assert scene.is_serving(GOOD)
     plugin("undo", "--redeploy", "--yes", check=True)
     argocd.until(lambda: scene.chart_version() == BROKEN, 30, "Argo CD rolled it forward")
+
+
+@contextmanager
+def _no_pod_moves(scene: Scene) -> Iterator[None]:
+    """Show that neither pods, ReplicaSets nor any template move.
+
+    Labels of a Deployment itself are Argo CD's to bring; with them comes another last-applied
+    annotation, and the generation of a Deployment counts annotations.
+    """
+
+    def pods() -> list[str]:
+        found = scene.argocd.api.list("pod", scene.target)
+        return sorted(f"{o['metadata']['name']} {o['metadata']['uid']}" for o in found)
+
+    def sets() -> object:
+        return footprint(scene.argocd, scene.target)["replicaset"]
+
+    before = pods(), sets()
+    with scene.watched() as watch:
+        yield
+        scene.settle()
+        assert (pods(), sets()) == before
+    assert len(watch.versions) == 1, watch.versions
 
 
 def _workload(kind: str, name: str, version: str) -> dict[str, object]:
@@ -188,6 +224,7 @@ KINDS = {"deploy": "Deployment", "stateful": "StatefulSet", "daemon": "DaemonSet
 
 
 def _commit(scene: Scene, version: str, *, other: str = "1") -> None:
+    _next_second(scene)
     objects = [_workload(kind, name, version) for name, kind in KINDS.items()]
     scene.argocd.git(
         (f"{scene.name}-workloads/all.yaml", manifest(*objects, _workload("Deployment", "other", other))),
@@ -262,7 +299,7 @@ def test_every_kind_of_workload(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
 
 
 def test_a_paused_deployment_is_refused(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
-    scene.start().upgrade()
+    _incident(scene)
     argocd.api.patch("deployment", "traefik", scene.target, {"spec": {"paused": True}})
     mark = argocd.control_plane.audit_mark()
     refused = plugin("rescue", scene.app, "--workloads", "--yes")

@@ -433,8 +433,8 @@ def with_history(*versions: str, sync: str = "Synced", health: str = "Degraded",
     [
         (with_history("2.4.1", "2.5.1"), 0, "the newest that succeeded and is not what is asked for now (2.5.1), in force for 60m"),
         (with_history("2.4.1", "2.5.1", "2.4.1", "2.5.1"), 2, "the newest that succeeded and is not what is asked for now (2.5.1), in force for 60m"),
-        # after the rescue: what runs is the good one, not the one before it
-        (with_history("2.4.1", "2.5.1", "2.4.1", health="Healthy"), 2, "it runs now, Synced and Healthy, in force for 8h"),
+        # Synced and Healthy is what the broken ingress is as well
+        (with_history("2.4.1", "2.5.1", health="Healthy"), 0, "the newest that succeeded and is not what is asked for now (2.5.1), in force for 60m"),
         (with_history("2.4.1", sync="OutOfSync", now="2.5.1"), 0, "the newest that succeeded and is not what is asked for now (2.5.1), in force for 10h"),
         (with_history("2.5.1"), None, "the history knows only what is asked for now"),
         (app(), None, "the history is empty"),
@@ -443,6 +443,13 @@ def with_history(*versions: str, sync: str = "Synced", health: str = "Degraded",
 def test_last_good_and_why(live: JSON, id: int | None, why: str) -> None:
     found = diagnosis.last_good(live, NOW)
     assert (found.deployment.id if found.deployment else None, found.why) == (id, why)
+
+
+def test_after_a_rescue_what_it_pinned_is_the_last_good() -> None:
+    live = with_history("2.4.1", "2.5.1", "2.4.1", health="Healthy")
+    found = diagnosis.last_good(live, NOW, pinned=True)
+    assert found.deployment is not None
+    assert (found.deployment.id, found.why) == (2, "an open rescue has pinned it, in force for 8h")
 
 
 def test_versions_as_a_person_says_them() -> None:

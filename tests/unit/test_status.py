@@ -299,7 +299,7 @@ def test_after_the_rescue_what_runs_is_the_good_one(run: Run, incident: Incident
     ran = run(incident.api, "status", "traefik")
     assert "traefik: Synced, Healthy; auto-sync on, self-heal, prune\n" in ran.out
     assert "  ✓ nothing is wrong with it\n" in ran.out
-    assert "    last good: 2.4.1: it runs now, Synced and Healthy, in force for" in ran.out
+    assert "    last good: 2.4.1: an open rescue has pinned it, in force for" in ran.out
     assert "go on with: kubectl argo-rescue watch traefik\n" in ran.err
     assert len(run(incident.api, "status", "traefik", "-o", "json").json["data"]["entries"]) == 3
 
