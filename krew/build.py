@@ -92,7 +92,7 @@ def requirements(os_name: str) -> list[str]:
     config.read(CHECKOUT / "setup.cfg")
     wanted = config["options"]["install_requires"].split("\n")
     if os_name != "windows":
-        wanted = [line for line in wanted if not line.startswith("kubernetes")]
+        wanted = [line for line in wanted if not line.startswith(("kubernetes", "urllib3"))]
     return [line for line in [*wanted, *config["options.extras_require"]["krew"].split("\n")] if line]
 
 

@@ -44,7 +44,9 @@ def refresh(
     while clock() < deadline:
         tries += 1
         app = _request(cluster, key, app, f"normal{tries if tries > 1 else ''}")
-        app, answered = _until_gone(cluster, key, app, min(deadline, clock() + RETRY_SECONDS * min(tries, 5)), clock)
+        app, answered = _until_gone(
+            cluster, key, app, min(deadline, clock() + RETRY_SECONDS * min(tries, 5)), clock
+        )
         if answered and (app.get("status") or {}).get("reconciledAt") != before:
             return app
     _withdraw(cluster, key)

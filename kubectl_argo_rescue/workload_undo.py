@@ -89,6 +89,8 @@ class RolledBack:
         """Applications whose auto-sync goes back after their owners."""
         self.doubtful: set[Key] = set()
         """Applications that go back at once, whose owners may say something else yet."""
+        self.blocked: set[Key] = set()
+        """Owners that stay paused because of them."""
         self.stuck: dict[Key, Handback] = {}
         self._needed: set[Key] = set()
 
@@ -226,16 +228,16 @@ class RolledBack:
 
         Asked once the Application's own auto-sync is back, so that only this can still differ.
         """
-        blocked: set[Key] = set()
         if self.doubtful:
             self._refresh(sorted(self.doubtful))
         for key in sorted(self.doubtful):
-            if self._moving_owners(key):
-                why = "git asks for something else than what runs"
-                verdict = self._judge(key)
-                self.stuck[key] = Handback(key, Evidence.DISAGREES, why, verdict.owner, verdict.where)
-                blocked.update(handback.ancestors(self.undo.snapshot, [key]))
-        return blocked
+            moving = self._moving_owners(key)
+            if moving:
+                names = ", ".join(map(self._name, moving))
+                why = f"{names} would bring what git asks for by now, and that is not what runs"
+                self.stuck[key] = Handback(key, Evidence.DISAGREES, why, moving[0], self._judge(key).where)
+                self.blocked.update(handback.ancestors(self.undo.snapshot, [key]))
+        return self.blocked
 
     def after_owners(self) -> None:
         """Give back the auto-sync of what waited for its owners, where Argo CD agrees by then."""
@@ -293,7 +295,7 @@ class RolledBack:
                 self.undo.printer.progress(result)
         for key, verdict in self.stuck.items():
             name = self._name(key)
-            self.undo.leave(self._text(verdict))
+            self.undo.leave(self._text(verdict) if not self.blocked else f"{name}: {verdict.why}")
             self.undo.work.owed.append(
                 {"app": name, "where": verdict.where, "why": verdict.why, "evidence": verdict.evidence.value}
             )
@@ -301,5 +303,7 @@ class RolledBack:
                 f"{self.undo.printer.paint('refused:', 'yellow')} the rest is back; {self._advice(verdict)} "
                 f"({COMMAND} undo), or hand it back now with --redeploy"
             )
+        for key in sorted(self.blocked):
+            self.undo.leave(f"{key.kind} {self._name(key)} stays paused until then")
         if self.stuck:
             self.undo.work.status = ExitStatus.REFUSED

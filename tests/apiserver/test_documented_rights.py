@@ -36,7 +36,11 @@ def bound(control_plane: ControlPlane) -> Iterator[None]:
         }
         for role in roles
     ]
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": "argocd"}}
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "argocd-cm", "namespace": "argocd"},
+    }
     window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": [APP, "other"]}
     source = {"repoURL": "https://git.invalid/it", "path": "it", "targetRevision": "1.0.0"}
     control_plane.apply(

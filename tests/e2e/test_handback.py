@@ -29,7 +29,7 @@ from tests.testbed.incident import BROKEN, FIXED, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import manifest
 
-from .scene import JOURNAL, Scene, dead, deny, edits, is_auto_sync_on, text_of, writes
+from .scene import JOURNAL, Scene, dead, deny, edits, is_auto_sync_on, looked_again, text_of, writes
 
 SRE = (
     {"apiGroups": ["argoproj.io"], "resources": ["*"], "verbs": ["get", "list", "watch", "patch"]},
@@ -70,6 +70,8 @@ def test_git_agrees_and_nothing_moves(argocd: ArgoCD, plugin: Plugin, scene: Sce
     # git leads again: what comes next is deployed.
     scene.commit(version=FIXED, windows=())
     argocd.follow_git(scene.root)
+    argocd.until(lambda: not scene.live_windows() and scene.revision() == FIXED, 30, "git is applied")
+    looked_again(argocd, scene.app)  # Argo CD does not notice by itself that a window opened
     argocd.until(lambda: scene.is_serving(FIXED), 30, f"{FIXED} serves")
 
 

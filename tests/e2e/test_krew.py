@@ -154,7 +154,11 @@ def krew(krew_programs: Path, control_plane: ControlPlane, tmp_path: Path) -> Kr
 @pytest.fixture
 def app(control_plane: ControlPlane) -> Iterator[str]:
     """An Application with auto-sync on, on an API server where no controller runs."""
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": "argocd"}}
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "argocd-cm", "namespace": "argocd"},
+    }
     source = {"repoURL": "https://git.invalid/it", "path": "it", "targetRevision": "v1"}
     control_plane.apply(config, application(APP, source, namespace="argocd"))
     yield APP

@@ -134,7 +134,9 @@ def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: S
     assert unfixed.returncode == 5, unfixed.stderr
     assert f"Deployment {scene.target}/traefik" in unfixed.stderr and argocd.repository.url in unfixed.stderr
     assert not edits(argocd.control_plane, mark)
-    shown = plugin("show", json.loads(plugin("log", "--open", "-o", "json").stdout)["data"]["entries"][-1]["id"])
+    shown = plugin(
+        "show", json.loads(plugin("log", "--open", "-o", "json").stdout)["data"]["entries"][-1]["id"]
+    )
     assert "Workloads taken back:" in shown.stdout and "revision 1" in shown.stdout, shown.stdout
 
     # git is fixed.
@@ -234,7 +236,9 @@ def _commit(scene: Scene, version: str, *, other: str = "1") -> None:
 
 def _versions(scene: Scene) -> dict[str, str]:
     return {
-        name: scene.argocd.get(kind, name, scene.target)["spec"]["template"]["metadata"]["labels"]["chart-version"]
+        name: scene.argocd.get(kind, name, scene.target)["spec"]["template"]["metadata"]["labels"][
+            "chart-version"
+        ]
         for name, kind in {**KINDS, "other": "Deployment"}.items()
     }
 
@@ -281,7 +285,9 @@ def test_every_kind_of_workload(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
         assert left["status"] == "unchanged" and "did not change it" in left["reason"]
         for name, kind in KINDS.items():
             status = argocd.get(kind, name, scene.target)["status"]
-            assert status["observedGeneration"] == argocd.get(kind, name, scene.target)["metadata"]["generation"]
+            assert (
+                status["observedGeneration"] == argocd.get(kind, name, scene.target)["metadata"]["generation"]
+            )
             updated = status.get("updatedNumberScheduled", status.get("updatedReplicas"))
             assert updated == status.get("numberAvailable", status.get("availableReplicas")) > 0
 
@@ -315,5 +321,7 @@ def test_another_cluster_needs_its_context(argocd: ArgoCD, plugin: Plugin, scene
     argocd.api.patch("application", scene.app, argocd.namespace, body)
     refused = plugin("rescue", scene.app, "--workloads", "--yes")
     assert refused.returncode == 5, refused.stderr
-    assert "https://elsewhere.invalid:6443" in refused.stderr and "--destination-context NAME" in refused.stderr
+    assert (
+        "https://elsewhere.invalid:6443" in refused.stderr and "--destination-context NAME" in refused.stderr
+    )
     assert REFRESH not in scene.live()["metadata"].get("annotations", {})
