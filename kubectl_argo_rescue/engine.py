@@ -241,7 +241,7 @@ class Engine:
         done = run.exit_status(independent=plan.independent_from is not None)
         closing.append(End("interrupted" if run.interrupted else done.name.lower(), at))
         told_to = [
-            partial(self.cluster.create, EVENT, e["metadata"]["namespace"], e)
+            partial(self._home_of(e["involvedObject"]["kind"]).create, EVENT, e["metadata"]["namespace"], e)
             for e in events_for(run.results, begin, writer.entry, at)
         ]
         # Events are a courtesy: one that is not allowed is no news.
@@ -250,6 +250,9 @@ class Engine:
             # What happened can be read off the cluster; only the comfort of knowing is lost.
             message = getattr(recorded.error, "message", str(recorded.error))
             run.warnings.append(f"the outcome could not be recorded: {message}")
+
+    def _home_of(self, kind: str) -> Cluster:
+        return self.destination if kind in workloads.HISTORY_OF else self.cluster
 
     def _all(
         self,

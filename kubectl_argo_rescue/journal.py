@@ -528,11 +528,12 @@ class Writer:
                     raise
                 owed["cluster"] += lines
                 failures.append(f"in the cluster ({e.message})")
-                self._warn(
-                    "cluster",
-                    f"the journal in the cluster cannot be written: {e.message}; it is kept on this machine "
-                    f"alone, so only here can entry {self.entry} be undone",
+                left = (
+                    f"it is kept on this machine alone, so only here can entry {self.entry} be undone"
+                    if fresh
+                    else "the outcome is kept on this machine alone; the originals are in both places"
                 )
+                self._warn("cluster", f"the journal in the cluster cannot be written: {e.message}; {left}")
         # Also where both refused: one may hold a part of it, and an id is never used twice.
         self.records += made
         if len(failures) == 2:

@@ -20,6 +20,9 @@ from .session import Session, new_order_id
 class Rescuing(Procedure):
     """Carries a rescue out."""
 
+    flags = ""
+    """What the command that goes on with it has after the application's name."""
+
     def __init__(
         self, session: Session, key: Key, planner: Callable[[Snapshot], Rescue], writing: Writing
     ) -> None:
@@ -120,7 +123,7 @@ class Rescuing(Procedure):
         if not done and stands:
             name = planning.app_arguments(self.key, self.snapshot.argocd)
             self.printer.say(f"what was done stands: {COMMAND} show {self.entry}")
-            self.printer.say(f"go on with: {COMMAND} rescue {name}")
+            self.printer.say(f"go on with: {COMMAND} rescue {name}{self.flags}")
         self.printer.say(f"undo with: {COMMAND} undo {self.entry}")
 
     def _result(self, rescue: Rescue) -> Result:

@@ -72,6 +72,7 @@ class WorkloadRescue(Rescuing):
 
         super().__init__(session, key, planner, writing)
         self.found = found
+        self.flags = " --workloads"
 
     def _write(self, rescue: Rescue) -> bool:
         if not super()._write(rescue):

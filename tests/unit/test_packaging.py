@@ -87,7 +87,7 @@ def _bundle(folder: Path) -> Path:
 
 
 def test_an_archive_is_the_same_bytes_each_time(tmp_path: Path) -> None:
-    archives = []
+    archives: list[bytes] = []
     for name in ("one", "two"):
         folder = _bundle(tmp_path / name)
         os.utime(folder / "LICENSE", (len(archives), len(archives)))

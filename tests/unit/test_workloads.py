@@ -27,6 +27,7 @@ from kubectl_argo_rescue.model import (
     CONTROLLERREVISION,
     DAEMONSET,
     DEPLOYMENT,
+    EVENT,
     REPLICASET,
     STATEFULSET,
     Key,
@@ -627,6 +628,47 @@ def test_the_whole_way(run: Run, incident: Incident) -> None:
     assert "Workloads taken back:" in run(incident.api, "show", entry).out
 
 
+def test_an_operation_would_apply_it_again(run: Run, incident: Incident) -> None:
+    """Its retries know nothing of a pause: it is ended first."""
+    running = {"sync": {"revision": BAD}, "initiatedBy": {"automated": True}, "retry": {"limit": 5}}
+    state = {
+        "phase": "Running",
+        "operation": running,
+        "startedAt": "2026-11-27T16:59:00Z",
+        "message": "waiting for hooks",
+    }
+    incident.argocd.stuck.add("argocd/traefik")
+    incident.api.edit(
+        APPLICATION, "argocd", "traefik",
+        lambda o: (o.update(operation=running), o["status"].update(operationState=state), None)[-1],
+    )  # fmt: skip
+    ran = rescued(run, incident)
+    assert "is ended first" in ran.err
+    actions = [line.split()[-1] for line in ran.out.splitlines() if "argoproj.io/traefik" in line]
+    assert actions == ["paused", "terminating", "cleared"], "a window keeps 3.2 from ending it"
+    live = incident.api.get(APPLICATION, "argocd", "traefik")
+    assert live.get("operation") is None
+    assert ran.out.index("cleared") < ran.out.index("deployment.apps/traefik rolled back")
+
+
+def test_part_of_it_fails(run: Run, incident: Incident) -> None:
+    """What stands is said, and the command that goes on has the flag."""
+
+    def refuse(request: Request) -> Response | None:
+        if request.method == "PATCH" and "/deployments/" in request.path:
+            return failure(StatusError(422, "Invalid", "admission webhook said no"))
+        return None
+
+    incident.api.before.append(refuse)
+    ran = run(incident.api, "rescue", "traefik", "--workloads", "--yes")
+    assert ran.code == 1, ran
+    assert "admission webhook said no" in ran.err
+    assert "go on with: kubectl argo-rescue rescue traefik --workloads" in ran.err
+    assert image(incident) == f"traefik:{BAD}"
+    incident.api.before.clear()
+    rescued(run, incident)
+
+
 def test_undo_waits_for_argo_cd_to_agree(run: Run, incident: Incident) -> None:
     rescued(run, incident)
     away = run(incident.api, "undo")
@@ -819,6 +861,8 @@ def test_another_cluster(run: Run, incident: Incident, monkeypatch: pytest.Monke
     entry = run(incident.api, "log", "-o", "name").out.split()[0]
     assert f"it is on {server}" in run(incident.api, "show", entry).out
     assert not [w for w in far.api.writes() if "configmaps" in w.path], "the journal stays with Argo CD"
+    told = [e["involvedObject"]["kind"] for e in far.api.objects(EVENT, "traefik")]
+    assert told == ["Deployment"]
 
 
 def test_a_context_that_leads_elsewhere_is_asked_about(
