@@ -1162,6 +1162,7 @@ def _rescue_changes(
     snapshot: Snapshot, app: JSON, to: str | Deployment, selector: str | None, whole_source: bool
 ) -> tuple[tuple[FieldChange, ...], list[str], list[str], str]:
     """Return the changes to the version, what is worth saying, what must be asked, and it in words."""
+    refuse_hydrated(app, snapshot.argocd)
     if isinstance(to, str):
         chosen = choose_source(app, to, selector)
         wanted = choose_version(app, chosen, to, snapshot)
