@@ -27,7 +27,18 @@ NO_FILES = ":4"
 PATIENCE_SECONDS = 0.9
 """Completion that takes longer is worse than none."""
 
-APP_VERBS = ("status", "rescue", "pause", "unblock", "pin", "sync", "rollback", "terminate", "watch", "windows")
+APP_VERBS = (
+    "status",
+    "rescue",
+    "pause",
+    "unblock",
+    "pin",
+    "sync",
+    "rollback",
+    "terminate",
+    "watch",
+    "windows",
+)
 ENTRY_VERBS = ("undo", "show", "report")
 
 
@@ -162,7 +173,8 @@ def _apps(before: Sequence[str]) -> list[str]:
     with _cluster(before) as (cluster, namespace):
         apps = cluster.list(APPLICATION, namespace)
     return [
-        f"{a['metadata']['name']}\t{((a.get('status') or {}).get('sync') or {}).get('status', '')}" for a in apps
+        f"{a['metadata']['name']}\t{((a.get('status') or {}).get('sync') or {}).get('status', '')}"
+        for a in apps
     ]
 
 

@@ -24,6 +24,8 @@ class State(Enum):
 
     WAITING = "waiting"
     SUCCEEDED = "succeeded"
+    FAILING = "failing"
+    """A workload says that it failed; for a moment that may still be about the pods before."""
     FAILED = "failed"
     REVERTED = "reverted"
 
@@ -146,7 +148,7 @@ def assess(
         # The order took the state of before away, so what is there now came after it.
         reason = f"another operation came after the rollback: {operation.describe()}"
         return Assessment(State.REVERTED, (("operation", reason, False),), reason)
-    failed = ""
+    failed, failing = "", ""
     done, text = _operation(operation, expectation, app)
     if done is None:
         failed = text
@@ -173,9 +175,9 @@ def assess(
         lines.append((f"{key.kind} {key.namespace}/{key.name}", r.text, r.done))
         all_done = all_done and r.done
         if r.failed and synced:
-            failed = failed or f"{key}: {r.text}"
-    if failed:
-        return Assessment(State.FAILED, tuple(lines), failed)
+            failing = failing or f"{key}: {r.text}"
+    if failed or failing:
+        return Assessment(State.FAILED if failed else State.FAILING, tuple(lines), failed or failing)
     if done and compared and synced and healthy and all_done:
         if expectation.rollback:
             verb, revisions = "rolled back", operation.revision

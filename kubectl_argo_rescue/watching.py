@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 300.0
 """How long one watch request lives; the next goes on where it ended."""
 
+SETTLE_SECONDS = 3.0
+"""How long a workload must say that it failed before it is believed."""
+
 MAX_WATCHED_WORKLOADS = 16
 """Beyond this a watch per workload is a burden; the rest is read again at each change of the app."""
 
@@ -115,13 +118,18 @@ def watch(
     workloads: dict[Key, JSON | None] = {}
     unseen: set[Key] = set()
     last = Assessment(State.WAITING, (), "nothing was seen yet")
+    settled: float | None = None
+    """When a failure that was seen counts, unless something better is seen before."""
     try:
         while True:
-            left = None if deadline is None else deadline - clock()
-            if left is not None and left <= 0:
+            now = clock()
+            if settled is not None and now >= settled:
+                return Ending(replace(last, state=State.FAILED), ExitStatus.ERROR, last.reason)
+            if deadline is not None and now >= deadline:
                 return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
+            end = min(t for t in (settled, deadline, now + 3600.0) if t is not None)
             try:
-                key, obj = feed.events.get(timeout=left if left is not None else 3600.0)
+                key, obj = feed.events.get(timeout=end - now)
             except queue.Empty:
                 continue
             if isinstance(obj, RescueError):
@@ -150,6 +158,10 @@ def watch(
             if assessment != last:
                 show(assessment)
                 last = assessment
+            if assessment.state is not State.FAILING:
+                settled = None
+            elif settled is None:
+                settled = clock() + SETTLE_SECONDS
             if assessment.state is State.SUCCEEDED:
                 return Ending(assessment, ExitStatus.OK, assessment.reason)
             if assessment.state is State.REVERTED:

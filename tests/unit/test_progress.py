@@ -127,7 +127,7 @@ def look(it: Any, order: str = "", obj: Any = None, hint: str = "") -> progress.
         pytest.param(app(state=state("Failed", "other")), "id", None, State.SUCCEEDED, "synced to 2.4.1 and healthy", id="an earlier one failed"),
         pytest.param(app(state=state("Failed", message="boom", syncResult={"source": CHART})), "", None, State.FAILED, "Failed: boom", id="the last one was about this spec"),
         pytest.param(app(state=state("Failed", syncResult={"source": {}})), "", None, State.SUCCEEDED, "synced to 2.4.1 and healthy", id="the last one was about another"),
-        pytest.param(app(), "", workload(conditions=DEADLINE), State.FAILED, "Deployment web/traefik: it exceeded its progress deadline", id="a rollout that failed"),
+        pytest.param(app(), "", workload(conditions=DEADLINE), State.FAILING, "Deployment web/traefik: it exceeded its progress deadline", id="a rollout that failed"),
         pytest.param(app(status="OutOfSync"), "", workload(conditions=DEADLINE), State.WAITING, "sync: OutOfSync", id="an old rollout that failed before the sync"),
     ],
 )  # fmt: skip

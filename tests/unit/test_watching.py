@@ -1,0 +1,109 @@
+"""How a watch ends, event by event.
+
+Aspects: a workload that says it failed is believed only when it still says so a moment later; what is
+better in between counts; a revert and a deletion end it at once; time that runs out says what was
+last.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+
+import pytest
+
+from kubectl_argo_rescue import watching
+from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.errors import ExitStatus
+from kubectl_argo_rescue.model import APPLICATION, DEPLOYMENT, JSON, FieldChange, Key
+from kubectl_argo_rescue.progress import Expectation, State, workload_keys
+from kubectl_argo_rescue.simulation.incident import traefik_incident
+
+KEY = Key("Application", "argocd", "traefik")
+
+
+@pytest.fixture
+def good() -> tuple[JSON, Key, JSON]:
+    """Return the app as it runs well, and its Deployment."""
+    incident = traefik_incident()
+    incident.argocd.run(30)
+    app = incident.api.get(APPLICATION, "argocd", "traefik")
+    (workload,) = workload_keys(app)
+    live = incident.api.get(DEPLOYMENT, workload.namespace, workload.name)
+    live["status"] = {
+        "observedGeneration": live["metadata"]["generation"],
+        "replicas": live["spec"]["replicas"],
+        "updatedReplicas": live["spec"]["replicas"],
+        "availableReplicas": live["spec"]["replicas"],
+    }
+    app["status"]["health"] = {"status": "Healthy"}
+    return app, workload, live
+
+
+def failing(live: JSON) -> JSON:
+    """Return the Deployment as it is after its deadline."""
+    failed = copy.deepcopy(live)
+    failed["status"]["conditions"] = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]
+    return failed
+
+
+def watch(
+    monkeypatch: pytest.MonkeyPatch,
+    *events: tuple[Key, JSON],
+    expectation: Expectation | None = None,
+    timeout: float = 10,
+) -> watching.Ending:
+    class Script:
+        def __init__(self, cluster: Cluster) -> None:
+            self.events: queue.SimpleQueue[tuple[Key, JSON]] = queue.SimpleQueue()
+            for event in events:
+                self.events.put(event)
+
+        def watch(self, *_: object) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(watching, "Feed", Script)
+    monkeypatch.setattr(watching, "SETTLE_SECONDS", 0.05)
+    cluster = Cluster(traefik_incident().api)
+    return watching.watch(
+        cluster, expectation or Expectation(KEY), timeout=timeout, show=lambda assessment: None
+    )
+
+
+def test_a_failure_that_stays_is_believed(
+    monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]
+) -> None:
+    app, workload, live = good
+    ending = watch(monkeypatch, (KEY, app), (workload, failing(live)))
+    assert (ending.status, ending.assessment.state) == (ExitStatus.ERROR, State.FAILED)
+    assert "progress deadline" in ending.message
+
+
+def test_a_failure_of_the_pods_before_is_not(
+    monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]
+) -> None:
+    app, workload, live = good
+    ending = watch(monkeypatch, (KEY, app), (workload, failing(live)), (workload, live))
+    assert (ending.status, ending.assessment.state) == (ExitStatus.OK, State.SUCCEEDED)
+
+
+def test_a_revert_ends_it(monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]) -> None:
+    app, workload, live = good
+    pin = FieldChange(("spec", "source", "targetRevision"), "2.5.1", "1.0.0")
+    ending = watch(monkeypatch, (KEY, app), (workload, live), expectation=Expectation(KEY, "", (pin,)))
+    assert ending.status is ExitStatus.CONFLICT
+    assert "somebody put it back" in ending.message
+
+
+def test_a_deletion_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = watch(monkeypatch, (KEY, None))
+    assert ending.status is ExitStatus.ERROR
+    assert "does not exist any more" in ending.message
+
+
+def test_time_runs_out(monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]) -> None:
+    app, _, _ = good
+    app["status"]["health"] = {"status": "Progressing"}
+    ending = watch(monkeypatch, (KEY, app), timeout=0.05)
+    assert ending.status is ExitStatus.TIMEOUT
