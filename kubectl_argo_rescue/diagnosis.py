@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from . import applications, applicationsets, merge, owners, planning
+from . import applications, applicationsets, merge, outlook, owners
 from .applications import Deployment, Operation
 from .durations import human
 from .entries import Now, change_now, is_pinned, newest_first, one_line
@@ -165,7 +165,7 @@ def _app_owner(
 ) -> Owner:
     snapshot = view.snapshot
     is_on = applications.is_auto_sync_on(owner)
-    frozen = planning.frozen_until(snapshot, owner) if is_on else None
+    frozen = outlook.frozen_until(snapshot, owner) if is_on else None
     threats: list[Threat] = []
     for name, changes in edits:
         reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
@@ -363,7 +363,7 @@ def diagnose(
 
     Raises NotFound where the snapshot has no such Application.
     """
-    app = planning.application(snapshot, key)
+    app = outlook.application(snapshot, key)
     sets = [(k, o) for k, o in snapshot.objects.items() if k.kind == "ApplicationSet"]
     view = _View(
         snapshot,
@@ -371,7 +371,7 @@ def diagnose(
         unreadable,
         frozenset(k for k, o in sets if applicationsets.is_rolling(o)),
     )
-    project = planning.project_key(snapshot, app)
+    project = outlook.project_key(snapshot, app)
     verdict = verdict or verdict_of(snapshot, app, unreadable)
     own, project_owners = (
         _owners(view, key, _edits_of(snapshot, app), frozenset()),
@@ -383,7 +383,7 @@ def diagnose(
     open_entries = [e for e in newest_first(list(entries)) if e.is_open and about & _objects(e)]
     return AppDiagnosis(
         key=key,
-        name=planning.display_name(key, snapshot.argocd),
+        name=outlook.display_name(key, snapshot.argocd),
         app=app,
         findings=findings,
         operation=operation,
@@ -401,7 +401,7 @@ def diagnose(
 def verdict_of(snapshot: Snapshot, app: JSON, unreadable: Collection[Key] = ()) -> AppVerdict:
     """Judge the windows of one Application."""
     names = frozenset(k.name for k in unreadable if k.kind == "AppProject")
-    return judge_apps([app], planning.projects(snapshot), snapshot.argocd, snapshot.now, unreadable=names)[0]
+    return judge_apps([app], outlook.projects(snapshot), snapshot.argocd, snapshot.now, unreadable=names)[0]
 
 
 def _keys(nodes: Iterable[Owner]) -> list[Key]:
@@ -446,13 +446,13 @@ def _window_edits(snapshot: Snapshot, project: Key) -> list[tuple[str, Sequence[
 def _findings(
     snapshot: Snapshot, app: JSON, operation: Operation, verdict: AppVerdict
 ) -> tuple[tuple[Finding, ...], bool]:
-    name = planning.app_arguments(applications.key_of(app), snapshot.argocd)
-    bad = [Finding(Weight.BAD, one_line(text)) for text in planning.obstacles_of(snapshot, app)]
+    name = outlook.display_name(applications.key_of(app), snapshot.argocd)
+    bad = [Finding(Weight.BAD, one_line(text)) for text in outlook.obstacles_of(snapshot, app)]
     stuck = stuck_text(app, operation, snapshot.now)
     if stuck:
         bad.append(
             Finding(
-                Weight.BAD, f"its operation is stuck: {stuck}; end it: {planning.COMMAND} terminate {name}"
+                Weight.BAD, f"its operation is stuck: {stuck}; end it: {outlook.COMMAND} terminate {name}"
             )
         )
     status = app.get("status") or {}
@@ -487,14 +487,14 @@ def _findings(
         bad.append(
             Finding(
                 Weight.BAD if wants else Weight.WARNING,
-                f"sync windows stop every sync of it, automatic or by hand; free it: {planning.COMMAND} unblock {name}",
+                f"sync windows stop every sync of it, automatic or by hand; free it: {outlook.COMMAND} unblock {name}",
             )
         )
     elif not verdict.automatic.can_sync and applications.is_auto_sync_on(app):
         bad.append(
             Finding(
                 Weight.WARNING,
-                f"sync windows stop its auto-sync, but not a sync by hand: {planning.COMMAND} sync {name}",
+                f"sync windows stop its auto-sync, but not a sync by hand: {outlook.COMMAND} sync {name}",
             )
         )
     ordered = sorted(bad, key=lambda f: f.weight is not Weight.BAD)

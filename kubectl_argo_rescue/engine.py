@@ -47,7 +47,7 @@ from .model import (
     Snapshot,
     Verdict,
 )
-from .planning import Plan
+from .plans import Plan
 from .records import Begin, Content, Context, End, Intent, Outcome
 
 MAX_REPLANS = 3

@@ -29,9 +29,9 @@ from .entries import (
     who,
 )
 from .model import Change, Edit, FieldChange, Order, Ref, Rollout
+from .outlook import COMMAND
 from .output import change_lines, step_lines
 from .patches import shown
-from .planning import COMMAND
 from .records import Entry
 
 HOW = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from . import applications, applicationsets, planning
+from . import applications, applicationsets, outlook
 from .diagnosis import Ours, Pause, our_pauses, pause_of, set_errors, stuck_text
 from .durations import human
 from .entries import newest_first, one_line
@@ -114,7 +114,7 @@ class Collector:
         key = applications.key_of(app)
         return Fact(
             key=key,
-            name=planning.display_name(key, self.argocd),
+            name=outlook.display_name(key, self.argocd),
             rank=rank,
             sync=applications.sync_status(app),
             health=applications.health_status(app),
@@ -144,7 +144,7 @@ def _set_lines(sets: Iterable[JSON], argocd: ArgoCD) -> list[tuple[str, str]]:
     for s in sets:
         errors = [one_line(str(c.get("message") or c.get("type")))[:300] for c in set_errors(s)]
         if errors:
-            found.append((planning.display_name(ref_of(s).key, argocd), "; ".join(errors)))
+            found.append((outlook.display_name(ref_of(s).key, argocd), "; ".join(errors)))
     return found
 
 

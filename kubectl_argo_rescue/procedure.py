@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from . import applications, planning
+from . import applications, rescue_planning
 from .cluster import Cluster
 from .engine import ACTIONS, Engine
 from .errors import ExitStatus, Expired, NotFound, TransportError
 from .flags import Writing
 from .journal import Writer
 from .model import APPLICATION, JSON, Edit, EditResult, Key, Role, Snapshot
-from .planning import Plan
+from .plans import Plan
 from .records import Content, Intent, Settled
 from .session import Session, new_order_id
 
@@ -136,11 +136,11 @@ class Procedure:
         if grace and self.wait_until(key, is_idle, grace):
             return True
         order_id = new_order_id()
-        plan = planning.plan_terminate(self.snapshot, key, order_id=order_id, force=force)
+        plan = rescue_planning.plan_terminate(self.snapshot, key, order_id=order_id, force=force)
         if not plan.steps:
             return self.wait_until(key, is_idle, STUCK_SECONDS)
         going = self.carry_out(
-            plan, replan=lambda s: planning.plan_terminate(s, key, order_id=order_id, force=force)
+            plan, replan=lambda s: rescue_planning.plan_terminate(s, key, order_id=order_id, force=force)
         )
         return going and self.wait_until(key, is_idle, STUCK_SECONDS)
 

@@ -46,8 +46,8 @@ from .model import (
     Snapshot,
 )
 from .narration import change_text, outcome_text
+from .outlook import COMMAND
 from .output import change_lines
-from .planning import COMMAND
 from .records import Entry, Witness
 
 RECENT = timedelta(hours=24)

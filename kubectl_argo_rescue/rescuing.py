@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from . import applications, patches, planning, probing, watching
+from . import applications, outlook, patches, planning, probing, rescue_planning, watching
 from .errors import ExitStatus, RescueError
 from .flags import Writing
 from .model import Edit, FieldChange, Key, Result, Role, Snapshot, Verdict
+from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
-from .planning import COMMAND, Plan, Rescue, display_name
+from .plans import Plan
 from .procedure import GRACE_SECONDS, STUCK_SECONDS, Procedure, is_idle
 from .progress import Expectation
 from .records import Intent, Settled
+from .rescue_planning import Rescue
 from .session import Session, new_order_id
 
 
@@ -121,7 +123,7 @@ class Rescuing(Procedure):
             return
         stands = [r for r in self.results if r.status is Verdict.APPLIED]
         if not done and stands:
-            name = planning.app_arguments(self.key, self.snapshot.argocd)
+            name = outlook.display_name(self.key, self.snapshot.argocd)
             self.printer.say(f"what was done stands: {COMMAND} show {self.entry}")
             self.printer.say(f"go on with: {COMMAND} rescue {name}{self.flags}")
         self.printer.say(f"undo with: {COMMAND} undo {self.entry}")
@@ -194,7 +196,7 @@ class Terminating(Procedure):
     def run(self, *, wait: bool, timeout: float, force: bool, only: bool) -> Result:
         """Terminate; where a window keeps it from ending, relax the window only after that, and put it back."""
         order_id = new_order_id()
-        plan = planning.plan_terminate(self.snapshot, self.key, order_id=order_id, force=force)
+        plan = rescue_planning.plan_terminate(self.snapshot, self.key, order_id=order_id, force=force)
         if self.writing.dry_run != "none":
             _, result = self.session.carry_out(lambda s: plan, self.writing)
             return result
@@ -210,7 +212,7 @@ class Terminating(Procedure):
                 )
         going = self.carry_out(
             plan,
-            replan=lambda s: planning.plan_terminate(s, self.key, order_id=order_id, force=force),
+            replan=lambda s: rescue_planning.plan_terminate(s, self.key, order_id=order_id, force=force),
         )
         if going and wait and not is_idle(self.snapshot.objects[self.key]):
             self._wait(windows, timeout, only=only)
@@ -234,7 +236,7 @@ class Terminating(Procedure):
     def _windows(self) -> Plan:
         """Plan the relaxation that may be needed: with the owner's pause, for permissions and questions."""
         live = self.snapshot.objects[self.key]
-        if planning.judge(self.snapshot, live, manual=not applications.operation(live).is_automated).can_sync:
+        if outlook.judge(self.snapshot, live, manual=not applications.operation(live).is_automated).can_sync:
             return Plan("terminate")
         try:
             return planning.plan_unblock(self.snapshot, self.key)
@@ -255,7 +257,7 @@ class Terminating(Procedure):
             self._put_back(relaxed)
         if not ended:
             self.status = ExitStatus.TIMEOUT
-            name = planning.app_arguments(self.key, self.snapshot.argocd)
+            name = outlook.display_name(self.key, self.snapshot.argocd)
             self.printer.say(
                 f"{self.printer.paint('error:', 'red')} {self.key}: it does not end; clear it by hand: "
                 f"{COMMAND} terminate {name} --force"

@@ -21,8 +21,11 @@ from .model import (
     Verdict,
     ref_of,
 )
-from .planning import AUTOMATED, COMMAND, Rescue, app_arguments, application, display_name, plan_pause
+from .outlook import COMMAND, application, display_name
+from .planning import plan_pause
+from .protection import AUTOMATED
 from .records import Entry, Reliance
+from .rescue_planning import Rescue
 from .workloads import ACTION, Decision, History, Revision, Way
 
 
@@ -152,7 +155,7 @@ def plan_workloads(
         )
         raise RefusedError(
             f"nothing of {name} can be taken back to a previous revision: {why}",
-            f"stop Argo CD and work with kubectl: {COMMAND} rescue {app_arguments(key, snapshot.argocd)} "
+            f"stop Argo CD and work with kubectl: {COMMAND} rescue {display_name(key, snapshot.argocd)} "
             "--pause-only",
         )
     relies = pause.relies

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from . import applications, planning
+from . import applications, outlook
 from .applications import Deployment
 from .diagnosis import AppDiagnosis, Owner, Pause, Weight, versions
 from .durations import human
@@ -333,11 +333,11 @@ def _entry_lines(entry: Entry, state: str, now: datetime) -> Iterator[Line]:
 
 def next_command(d: AppDiagnosis, argocd: ArgoCD) -> str:
     """Return the command to go on with; empty where nothing is bad."""
-    name = planning.app_arguments(d.key, argocd)
+    name = outlook.display_name(d.key, argocd)
     if any(entry.begin.verb in ("pin", "rescue", "sync", "rollback") for entry, _ in d.entries):
-        return f"{planning.COMMAND} watch {name}"
+        return f"{outlook.COMMAND} watch {name}"
     if d.last_good.deployment is not None and any(f.weight is Weight.BAD for f in d.findings):
-        return f"{planning.COMMAND} rescue {name} --dry-run"
+        return f"{outlook.COMMAND} rescue {name} --dry-run"
     return ""
 
 
@@ -481,7 +481,7 @@ def overview_lines(o: Overview, now: datetime, *, rows: int | None) -> Iterator[
     cut = shown if rows is None else shown[:rows]
     yield from _table(cut)
     if len(cut) < len(shown):
-        yield _line(f"  and {len(shown) - len(cut)} more; all of them: {planning.COMMAND} status -o json")
+        yield _line(f"  and {len(shown) - len(cut)} more; all of them: {outlook.COMMAND} status -o json")
     if total and len(shown) < total:
         yield _line(f"  nothing is wrong with the other {total - len(troubled)}", "green")
     yield from _pause_lines(o)
@@ -490,7 +490,7 @@ def overview_lines(o: Overview, now: datetime, *, rows: int | None) -> Iterator[
         for entry in o.entries[:10]:
             yield from _entry_lines(entry, entry.state.replace("-", " "), now)
         if len(o.entries) > 10:
-            yield _line(f"    and {len(o.entries) - 10} more: {planning.COMMAND} log --open")
+            yield _line(f"    and {len(o.entries) - 10} more: {outlook.COMMAND} log --open")
 
 
 def _table(facts: Sequence[Fact]) -> Iterator[Line]:

@@ -35,8 +35,9 @@ from .model import (
     Snapshot,
     Verdict,
 )
+from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer, Streams, standard_streams
-from .planning import COMMAND, Plan
+from .plans import Plan
 from .records import Begin, Content
 from .situation import Reader, Reading
 from .transports import Connection

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from . import applications, planning
+from . import applications, outlook
 from .cluster import Cluster, Done, Failed, Outcome
 from .diagnosis import tracked_by
 from .errors import Expired, Forbidden, NotFound, RescueError, UsageError
@@ -112,7 +112,7 @@ def application_pages(cluster: Cluster, argocd: ArgoCD, namespace: str = "") -> 
         yield from cluster.pages(APPLICATION, namespace or argocd.namespace, page=PAGE)
         return
     for page in cluster.pages(APPLICATION, page=PAGE):
-        page[:] = [app for app in page if planning.served(app, argocd)]
+        page[:] = [app for app in page if outlook.served(app, argocd)]
         yield page
 
 
@@ -159,7 +159,7 @@ def owning_applications(
     listing = _listing(cluster, argocd, chain)
     if listing:
         if len(listing) > 1:
-            names = ", ".join(planning.display_name(k, argocd) for k in listing)
+            names = ", ".join(outlook.display_name(k, argocd) for k in listing)
             notes = [f"{wanted.text} is listed by several Applications: {names}"]
         else:
             notes = []

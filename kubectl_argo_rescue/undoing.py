@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from . import applications, handback, merge, patches, planning, probing
+from . import applications, handback, merge, outlook, patches, probing
 from .durations import human
 from .engine import Engine, Run
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError, TimedOut
@@ -32,9 +32,10 @@ from .model import (
     Verdict,
     ref_of,
 )
+from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .patches import shown
-from .planning import COMMAND, Plan, display_name
+from .plans import Plan
 from .records import LEFT, Content, Entry, Reopened, Settled, Witness, neighbours
 from .session import Session
 from .workload_undo import RolledBack
@@ -402,7 +403,7 @@ class Undo:
             names = ", ".join(display_name(k, self.argocd) for k in asked)
             self.printer.say(self.printer.paint(f"asking Argo CD to compare {names} with git …", "dim"))
         cluster = self.session.cluster
-        is_down = planning.is_part_down(self.snapshot, "application-controller")
+        is_down = outlook.is_part_down(self.snapshot, "application-controller")
         timeout = probing.DOWN_SECONDS if is_down else probing.REFRESH_SECONDS
         answers = cluster.gather(*[lambda k=k: probing.refresh(cluster, k, timeout=timeout) for k in asked])
         for key, app in zip(asked, answers, strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from . import applications, planning, windows
+from . import applications, outlook, windows
 from .entries import time_json
 from .model import JSON, ArgoCD, Key
 from .windows import Judgement, Window
@@ -81,7 +81,7 @@ def judge_apps(
     for app in apps:
         key = applications.key_of(app)
         project = applications.project_name(app)
-        is_served = planning.served(app, argocd)
+        is_served = outlook.served(app, argocd)
         if project in unreadable:
             no = Judgement(False)
             why = f"AppProject {argocd.namespace}/{project} may not be read: its windows are not known"

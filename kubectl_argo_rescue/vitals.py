@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from . import applications, planning
+from . import applications, outlook
 from .durations import DurationError, human, parse_span
 from .entries import one_line
 from .model import JSON, ArgoCD
@@ -155,8 +155,8 @@ def written_at(obj: JSON, *path: str) -> datetime | None:
 
 def trace_of(app: JSON, argocd: ArgoCD, now: datetime) -> Trace:
     """Read what an Application tells about its controller; one that is not served tells nothing."""
-    name = planning.display_name(applications.key_of(app), argocd)
-    if not planning.served(app, argocd) or applications.is_skipping_reconcile(app):
+    name = outlook.display_name(applications.key_of(app), argocd)
+    if not outlook.served(app, argocd) or applications.is_skipping_reconcile(app):
         return Trace(name, None)
     unanswered = ""
     operation = applications.operation(app)

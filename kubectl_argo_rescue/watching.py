@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from . import applications, planning
+from . import applications, outlook
 from .errors import ExitStatus, Expired, NotFound, RescueError
 from .model import APPLICATION, BY_KIND, JSON, Edit, Key, Order, OrderKind, Resource, Result, Role
+from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer
-from .planning import COMMAND, Plan
+from .plans import Plan
 from .progress import Assessment, Expectation, State, assess, workload_keys
 
 if TYPE_CHECKING:
@@ -228,17 +229,17 @@ def run(session: Session, expectation: Expectation, timeout: float | None) -> En
     assert session.reading is not None
     reading = session.reading
     argocd = reading.snapshot.argocd
-    name = planning.app_arguments(expectation.key, argocd)
+    name = outlook.display_name(expectation.key, argocd)
 
     def hint(app: JSON) -> str:
         snapshot = replace(reading.snapshot, now=session.now())
         automatic = applications.is_auto_sync_on(app)
-        if not planning.judge(snapshot, app, manual=not automatic).can_sync:
+        if not outlook.judge(snapshot, app, manual=not automatic).can_sync:
             # Somebody may have opened it since: look again before saying so.
             snapshot = session.reread_projects()
-            verdict = planning.judge(snapshot, app, manual=not automatic)
+            verdict = outlook.judge(snapshot, app, manual=not automatic)
             if not verdict.can_sync:
-                return planning.blocked_text(snapshot, app, verdict)
+                return outlook.blocked_text(snapshot, app, verdict)
         if automatic:
             return ""
         return f"auto-sync is off and nothing is ordered: {COMMAND} sync {name}"

@@ -16,9 +16,11 @@ from .cluster import Cluster
 from .errors import ExitStatus, RefusedError, RescueError
 from .flags import Writing
 from .model import BY_KIND, JSON, Key, Ref, Result, Rollout, Snapshot, Verdict
+from .outlook import COMMAND, display_name
 from .output import resource_name
-from .planning import COMMAND, Plan, Rescue, app_arguments
+from .plans import Plan
 from .progress import Assessment, State, rollout
+from .rescue_planning import Rescue
 from .rescuing import Rescuing
 from .rolling import (
     Workloads,
@@ -45,7 +47,7 @@ def read_workloads(session: Session, key: Key, context: str) -> Workloads:
         raise RefusedError(
             f"{key} deploys into another cluster, {destination}",
             f"say a context of your kubeconfig that leads there: {COMMAND} rescue "
-            f"{app_arguments(key, snapshot.argocd)} --workloads --destination-context NAME",
+            f"{display_name(key, snapshot.argocd)} --workloads --destination-context NAME",
         )
     if context and not destination:
         raise RefusedError(

@@ -16,7 +16,7 @@ from .errors import ExitStatus, RefusedError, TimedOut
 from .handback import Evidence, Handback
 from .merge import Tag
 from .model import JSON, EditResult, Key, Role, Rollout, Snapshot, Verdict
-from .planning import COMMAND, display_name
+from .outlook import COMMAND, display_name
 from .procedure import follow, is_idle
 from .records import Entry
 

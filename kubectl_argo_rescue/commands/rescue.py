@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .. import planning
+from .. import rescue_planning
 from ..entries import is_pinned
 from ..errors import UsageError
 from ..flags import Common, Duration, Verb, Writing, common_options, only_option, writing_options
@@ -93,11 +93,11 @@ def command(
         good = None
         if version is None and not pause_only:
             pinned = is_pinned(key, session.journal.read().entries)
-            good = planning.choose_deployment(reading.snapshot.objects[key], None, pinned=pinned)
+            good = rescue_planning.choose_deployment(reading.snapshot.objects[key], None, pinned=pinned)
         rescuing = Rescuing(
             session,
             key,
-            lambda s: planning.plan_rescue(
+            lambda s: rescue_planning.plan_rescue(
                 s, key, version, order_id=order_id, actor=reading.actor, reason=writing.reason, good=good,
                 source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .. import planning
+from .. import rescue_planning
 from ..entries import is_pinned
 from ..flags import Common, Verb, Writing, common_options, only_option, waiting_options, writing_options
 from ..session import Session, new_order_id
@@ -51,7 +51,7 @@ def command(
         key = reading.targets[0]
         pinned = to is None and is_pinned(key, session.journal.read().entries)
         plan, result = session.carry_out(
-            lambda s: planning.plan_rollback(
+            lambda s: rescue_planning.plan_rollback(
                 s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, to=to, pinned=pinned, only=only,
                 prune=prune,
             ),

@@ -9,7 +9,7 @@ from ..flags import Common, Verb, common_options
 from ..looking import look
 from ..model import Result
 from ..narration import entry_lines
-from ..planning import COMMAND
+from ..outlook import COMMAND
 from ..session import Session
 
 

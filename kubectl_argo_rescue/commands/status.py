@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .. import diagnosis, planning, screens, survey, vitals
+from .. import diagnosis, outlook, screens, survey, vitals
 from ..cluster import Done, Outcome
 from ..errors import Expired, Forbidden, NotFound
 from ..flags import Common, Verb, common_options
@@ -119,7 +119,7 @@ def _named(session: Session, words: Sequence[str], workloads: Sequence[survey.Wa
         for key in keys:
             if key not in session.reader.objects:
                 raise NotFound(
-                    f"{key} does not exist, or may not be read", f"see {planning.COMMAND} status", status=404
+                    f"{key} does not exist, or may not be read", f"see {outlook.COMMAND} status", status=404
                 )
         reading.snapshot, reading.targets = session.reader.snapshot(argocd), tuple(keys)
     else:

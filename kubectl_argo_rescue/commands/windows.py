@@ -12,9 +12,9 @@ from ..entries import one_line
 from ..errors import ExitStatus, UsageError
 from ..flags import Common, Verb, common_options
 from ..model import APPLICATION, APPPROJECT, JSON, Key, Result, ref_of
+from ..outlook import display_name
+from ..outlook import projects as projects_of
 from ..output import STATUS_WORDS, columns, resource_name
-from ..planning import display_name
-from ..planning import projects as projects_of
 from ..session import Session
 from ..verdicts import AppVerdict, WindowLine, judge_apps, line_json, lines_of, short, verdict_json
 

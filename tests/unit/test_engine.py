@@ -40,7 +40,7 @@ from kubectl_argo_rescue.model import (
     parse_version,
     ref_of,
 )
-from kubectl_argo_rescue.planning import Plan
+from kubectl_argo_rescue.plans import Plan
 from kubectl_argo_rescue.records import Begin, Entry, Intent
 from kubectl_argo_rescue.simulation import schemas
 from kubectl_argo_rescue.simulation.api import InMemoryApi, Request, broken, failure, overloaded

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import applications, patches, planning
+from kubectl_argo_rescue import applications, outlook, patches, planning, rescue_planning
 from kubectl_argo_rescue.errors import NotFound, RefusedError, RescueError, UsageError
 from kubectl_argo_rescue.model import (
     ABSENT,
@@ -32,7 +32,7 @@ from kubectl_argo_rescue.model import (
     parse_version,
     ref_of,
 )
-from kubectl_argo_rescue.planning import Plan
+from kubectl_argo_rescue.plans import Plan
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 SHA = "8a1f0c2d3e4b5a69788796a5b4c3d2e1f0a9b8c7"
@@ -245,8 +245,8 @@ def test_the_same_input_gives_the_same_plan_and_changes_nothing() -> None:
 
 
 def test_names_are_said_as_they_are_typed() -> None:
-    assert planning.display_name(key("x"), ARGOCD) == "x"
-    assert planning.display_name(key("x", "team"), ARGOCD) == "team/x"
+    assert outlook.display_name(key("x"), ARGOCD) == "x"
+    assert outlook.display_name(key("x", "team"), ARGOCD) == "team/x"
 
 
 # -- pin
@@ -446,7 +446,7 @@ def elsewhere() -> Any:
     ],
 )  # fmt: skip
 def test_obstacles(it: Any, others: list[Any], missing: tuple[Key, ...], obstacle: str) -> None:
-    found = planning.obstacles_of(snapshot(it, *others, missing=missing), it)
+    found = outlook.obstacles_of(snapshot(it, *others, missing=missing), it)
     assert (obstacle in "".join(found)) and bool(found) is bool(obstacle)
 
 
@@ -520,7 +520,9 @@ PAST = {"history": history("2.3.0", "2.4.1", "2.5.1"), "sync": {"status": "OutOf
 
 
 def rollback(*objects: Any, **more: Any) -> Plan:
-    return planning.plan_rollback(snapshot(*objects), key("traefik"), order_id="id1", actor="alice", **more)
+    return rescue_planning.plan_rollback(
+        snapshot(*objects), key("traefik"), order_id="id1", actor="alice", **more
+    )
 
 
 @pytest.mark.parametrize(("to", "version"), [(None, "2.4.1"), ("0", "2.3.0"), ("2.3.0", "2.3.0")])
@@ -574,7 +576,7 @@ def test_rollback_is_stopped_by_windows() -> None:
     ],
 )
 def test_terminate(it: Any, force: bool, kind: OrderKind | None) -> None:
-    plan = planning.plan_terminate(snapshot(it), key("traefik"), order_id="id1", force=force)
+    plan = rescue_planning.plan_terminate(snapshot(it), key("traefik"), order_id="id1", force=force)
     assert [s.kind for s in plan.steps if isinstance(s, Order)] == ([kind] if kind else [])
     assert bool(plan.unchanged) is (kind is None)
     assert bool(plan.questions) is force
@@ -582,7 +584,7 @@ def test_terminate(it: Any, force: bool, kind: OrderKind | None) -> None:
 
 def test_terminating_without_a_controller_says_so() -> None:
     it = app(operation={"sync": {}}, status=state("Running"))
-    plan = planning.plan_terminate(
+    plan = rescue_planning.plan_terminate(
         snapshot(it, part("application-controller", 0)), key("traefik"), order_id="id1"
     )
     assert "nobody will end the operation" in plan.warnings[0]
@@ -591,8 +593,8 @@ def test_terminating_without_a_controller_says_so() -> None:
 # -- rescue
 
 
-def rescue(*objects: Any, version: str | None = None, **more: Any) -> planning.Rescue:
-    return planning.plan_rescue(
+def rescue(*objects: Any, version: str | None = None, **more: Any) -> rescue_planning.Rescue:
+    return rescue_planning.plan_rescue(
         snapshot(*objects), key("traefik"), version, order_id="id1", actor="alice", **more
     )
 
@@ -668,9 +670,9 @@ def test_a_rescue_to_where_it_is_already() -> None:
 
 def test_frozen_until() -> None:
     it = app()
-    assert planning.frozen_until(snapshot(it), it) is None
+    assert outlook.frozen_until(snapshot(it), it) is None
     always = deny("traefik", schedule="* * * * *", duration="1h")
-    assert planning.frozen_until(snapshot(it, project("default", always)), it) == "no end in sight"
+    assert outlook.frozen_until(snapshot(it, project("default", always)), it) == "no end in sight"
 
 
 def test_a_snapshot_that_moved_is_judged_anew() -> None:
@@ -678,15 +680,15 @@ def test_a_snapshot_that_moved_is_judged_anew() -> None:
 
     it = app()
     first = snapshot(it)
-    assert planning.frozen_until(first, it) is None
+    assert outlook.frozen_until(first, it) is None
     after = {**first.objects, key("default", kind="AppProject"): project("default", deny("traefik"))}
-    assert planning.frozen_until(replace(first, objects=after), it) is not None
-    assert planning.frozen_until(replace(first, objects=after, now=NOW + timedelta(hours=12)), it) is None
+    assert outlook.frozen_until(replace(first, objects=after), it) is not None
+    assert outlook.frozen_until(replace(first, objects=after, now=NOW + timedelta(hours=12)), it) is None
 
 
 def test_a_missing_project_has_no_windows() -> None:
     it = app(project="gone")
-    assert planning.app_windows(snapshot(it), it) == () and planning.window_edits(snapshot(it), it) == ()
+    assert outlook.app_windows(snapshot(it), it) == () and planning.window_edits(snapshot(it), it) == ()
 
 
 def test_roles_are_what_they_say() -> None:

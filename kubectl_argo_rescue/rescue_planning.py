@@ -1,0 +1,369 @@
+"""The planners of a rollback, of the end of an operation, and of a whole rescue. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from . import applications, owners, patches
+from .applications import Deployment, Source, SourceKind
+from .durations import human
+from .errors import NotFound, RefusedError
+from .model import (
+    ABSENT,
+    JSON,
+    Edit,
+    EditResult,
+    FieldChange,
+    Key,
+    Match,
+    Order,
+    OrderKind,
+    Path,
+    Role,
+    Snapshot,
+    Verdict,
+    ref_of,
+)
+from .outlook import (
+    COMMAND,
+    application,
+    blocked_text,
+    display_name,
+    is_part_down,
+    judge,
+    obstacles_of,
+    source_trouble,
+    will_act,
+)
+from .planning import choose_source, choose_version, others_freed, plan_pause, refuse_hydrated, window_edits
+from .plans import Plan, joined
+from .protection import Protection, _stop_rolling_sync, protect
+
+
+def choose_deployment(app: JSON, to: str | None, *, pinned: bool = False) -> Deployment:
+    """Pick the deployment to go back to: by history id, by version, else the last good one.
+
+    `pinned` says that an open entry of the journal has pinned what the app asks for now.
+
+    Raises RefusedError where history has none, NotFound where it has not that one.
+    """
+    key = applications.key_of(app)
+    past = applications.history(app)
+    if not past:
+        raise RefusedError(
+            f"{key} has no history: it was never deployed by a full sync, or keeps none",
+            f"say a version yourself: {COMMAND} pin {key.name} VERSION",
+        )
+    if to is None:
+        good = applications.last_good(app, pinned=pinned)
+        if good is None:
+            raise RefusedError(
+                f"{key} was never deployed in another version than the one that fails",
+                f"say a version yourself: {COMMAND} pin {key.name} VERSION",
+            )
+        return good
+    by_id = [d for d in past if to.isdigit() and d.id == int(to)]
+    names = [d for d in past if to in d.revisions or to in (str(s.get("targetRevision")) for s in d.sources)]
+    shas = [d for d in past if applications.is_sha(to) and any(r.startswith(to) for r in d.revisions)]
+    for found in (by_id, names, shas):
+        if found:
+            return found[-1]
+    known = ", ".join(f"{d.id} ({', '.join(d.revisions)})" for d in reversed(past[-5:]))
+    raise NotFound(f"{key} has no deployment {to!r} in its history", f"it has {known}", status=404)
+
+
+def rollback_operation(
+    app: JSON, deployment: Deployment, *, id: str, actor: str, reason: str = "", prune: bool = False
+) -> dict[str, JSON]:
+    """Build the operation that deploys from history (Argo CD: server/application Rollback).
+
+    Hooks do not run, as with Argo CD's own. Source and revision come from history, so that another
+    path or other parameters of then come with it.
+    """
+    policy = (app.get("spec") or {}).get("syncPolicy") or {}
+    sync: dict[str, JSON] = {"prune": prune, "syncStrategy": {"apply": {}}}
+    if policy.get("syncOptions"):
+        sync["syncOptions"] = list(policy["syncOptions"])
+    if applications.has_multiple_sources(app) or len(deployment.sources) > 1:
+        sync["sources"], sync["revisions"] = list(deployment.sources), list(deployment.revisions)
+    else:
+        sync["source"], sync["revision"] = deployment.sources[0], deployment.revisions[0]
+    info = [{"name": applications.INFO_NAME, "value": id}]
+    if reason:
+        info.append({"name": "reason", "value": reason})
+    return {
+        "initiatedBy": {"username": f"argo-rescue:{actor}" if actor else "argo-rescue"},
+        "info": info,
+        "sync": sync,
+    }
+
+
+def plan_rollback(
+    snapshot: Snapshot,
+    key: Key,
+    *,
+    order_id: str,
+    actor: str,
+    reason: str = "",
+    to: str | None = None,
+    pinned: bool = False,
+    only: bool = False,
+    prune: bool = False,
+) -> Plan:
+    """Deploy a version from history, with auto-sync paused so that it stays."""
+    app = application(snapshot, key)
+    name = display_name(key, snapshot.argocd)
+    deployment = choose_deployment(app, to, pinned=pinned)
+    running = applications.operation(app)
+    if running.in_progress:
+        raise RefusedError(
+            f"{key} has an operation in progress: {running.describe()}",
+            f"end it first: {COMMAND} terminate {name}",
+        )
+    verdict = judge(snapshot, app, manual=True)
+    if not verdict.can_sync:
+        raise RefusedError(blocked_text(snapshot, app, verdict))
+    steps: list[Edit | Order] = []
+    total = Protection()
+    pause = applications.pause_change(app, snapshot.argocd)
+    warnings = obstacles_of(snapshot, app)
+    if pause is not None:
+        total += protect(snapshot, app, (pause,), only=only)
+        steps.append(Edit(ref_of(app), (pause,), "auto-sync would move it forward again at once", Role.PAUSE))
+    else:
+        total += _stop_rolling_sync(snapshot, app, only=only)
+    operation = rollback_operation(app, deployment, id=order_id, actor=actor, reason=reason, prune=prune)
+    steps.append(
+        Order(
+            ref_of(app), order_id, operation, f"to {describe_deployment(deployment)}", kind=OrderKind.ROLLBACK
+        )
+    )
+    return joined("rollback", total, steps, warnings=warnings, next_commands=[f"{COMMAND} watch {name}"])
+
+
+def describe_deployment(deployment: Deployment) -> str:
+    """Say a deployment in one phrase: its id, versions and time."""
+    when = f" of {deployment.deployed:%Y-%m-%d %H:%M} UTC" if deployment.deployed else ""
+    return f"{', '.join(deployment.revisions)} (history id {deployment.id}{when})"
+
+
+def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool = False) -> Plan:
+    """End the operation in progress, by the means that fits how far it is.
+
+    Running: phase Terminating, as Argo CD's API does. Not picked up yet: taken back. Orphaned, or
+    with `force`: its end is written by hand, since no controller will.
+    """
+    app = application(snapshot, key)
+    name = display_name(key, snapshot.argocd)
+    running = applications.operation(app)
+    if not running.in_progress:
+        return Plan(
+            "terminate",
+            unchanged=(
+                EditResult(
+                    ref_of(app), Verdict.UNCHANGED, "terminated", detail="no operation is in progress"
+                ),
+            ),
+        )
+    ended = {
+        "phase": "Failed",
+        "message": "aborted by argo-rescue",
+        "finishedAt": f"{snapshot.now:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    warnings: list[str] = []
+    questions: list[str] = []
+    if running.is_orphaned or (force and running.phase):
+        if not running.is_orphaned:
+            questions.append(f"the operation of {name} is cleared by hand: hooks that run are left running")
+        order = Order(ref_of(app), order_id, ended, running.describe(), kind=OrderKind.ABORT)
+    elif not running.phase:
+        order = Order(ref_of(app), order_id, None, "nobody has picked it up yet", kind=OrderKind.WITHDRAW)
+    elif running.phase == "Terminating":
+        return Plan(
+            "terminate",
+            unchanged=(
+                EditResult(ref_of(app), Verdict.UNCHANGED, "terminated", detail="already terminating"),
+            ),
+        )
+    else:
+        order = Order(ref_of(app), order_id, None, running.describe(), kind=OrderKind.TERMINATE)
+    if is_part_down(snapshot, "application-controller") and order.kind is OrderKind.TERMINATE:
+        warnings.append(
+            "Argo CD's application-controller has no ready pod: nobody will end the operation; "
+            f"--force clears it by hand: {COMMAND} terminate {name} --force"
+        )
+    return joined("terminate", Protection(), [order], warnings=warnings, questions=questions)
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """All of a rescue, before its first write, in the order of doing."""
+
+    plan: Plan
+    """Every step, for showing, permissions and questions."""
+    owners: tuple[Edit, ...]
+    pin: tuple[Edit, ...]
+    windows: tuple[Edit, ...]
+    order: Order | None
+    """Ordered where auto-sync will not do it by itself."""
+    owner_keys: tuple[Key, ...]
+    """Owners that must stand still before the pin."""
+    ends_operation: bool
+    """An operation of the app itself is in the way."""
+    version: str
+    """What it will run, in words."""
+    reopened: tuple[Edit, ...] = ()
+    """Closes again what was opened on windows that others share."""
+
+
+def plan_rescue(
+    snapshot: Snapshot,
+    key: Key,
+    version: str | None,
+    *,
+    order_id: str,
+    actor: str,
+    good: Deployment | None = None,
+    reason: str = "",
+    source: str | None = None,
+    only: bool = False,
+    pause_only: bool = False,
+    whole_source: bool = False,
+) -> Rescue:
+    """Plan everything between a broken app and a good version that stays.
+
+    `good` is the deployment to go back to where no version is named: chosen once, since the last
+    good one is another as soon as the pin is compared.
+    """
+    app = application(snapshot, key)
+    name = display_name(key, snapshot.argocd)
+    if pause_only:
+        plan = plan_pause(snapshot, [key], only=only)
+        own = tuple(s for s in plan.steps if isinstance(s, Edit))
+        return Rescue(replace(plan, verb="rescue"), own, (), (), None, (), False, "paused only")
+    warnings: list[str] = []
+    questions: list[str] = []
+    changes, notes, asked, words = _rescue_changes(
+        snapshot, app, version or good or choose_deployment(app, None), source, whole_source
+    )
+    questions += asked
+    total = Protection()
+    unchanged: list[EditResult] = []
+    pin: tuple[Edit, ...] = ()
+    pinned = app
+    total += protect(snapshot, app, changes, only=only)
+    if changes:
+        generated = any(o.kind == "ApplicationSet" for o, _ in owners.owners_of(snapshot, app))
+        pin = (
+            Edit(ref_of(app), changes, f"to {words}", Role.VERSION, hold=HOLD_SECONDS if generated else 0.0),
+        )
+        pinned = patches.applied(app, changes)
+    else:
+        unchanged.append(EditResult(ref_of(app), Verdict.UNCHANGED, "pinned", detail=f"already at {words}"))
+    opened = window_edits(snapshot, app)
+    reopened: list[Edit] = []
+    for edit in opened:
+        total += protect(snapshot, snapshot.objects[edit.ref.key], edit.changes, only=only)
+        shared = tuple(patches.inverse(c) for c in edit.changes if isinstance(c, FieldChange))
+        if shared:
+            reopened.append(Edit(edit.ref, shared, "closed again for the others", Role.WINDOW))
+    questions += others_freed(snapshot, opened, key) if opened else []
+    after = dict(snapshot.objects)
+    for edit in opened:
+        after[edit.ref.key] = patches.applied(after[edit.ref.key], edit.changes)
+    running = applications.operation(app)
+    idle = {k: v for k, v in pinned.items() if k != "operation"}
+    if running.in_progress:
+        idle = {**idle, "status": {**(idle.get("status") or {}), "operationState": None}}
+    stays_on = applications.is_auto_sync_on(app) and ref_of(app) not in {
+        g.edit.ref for g in total.guards.values() if g.edit
+    }
+    act = will_act(replace(snapshot, objects=after), idle, auto_sync=stays_on)
+    warnings += act.warnings
+    if trouble := source_trouble(snapshot, app):
+        questions.append(
+            f"{trouble}: {words} may not roll out; what the cluster itself remembers needs no source: "
+            f"{COMMAND} rescue {display_name(key, snapshot.argocd)} --workloads"
+        )
+    order = None
+    if act.needs_order:
+        operation = applications.sync_operation(app, id=order_id, actor=actor, reason=reason)
+        order = Order(ref_of(app), order_id, operation, act.why)
+    if running.in_progress:
+        notes.append(f"an operation of {name} is in the way and is ended first: {running.describe()}")
+    steps: list[Edit | Order] = [*pin, *opened, *([order] if order else [])]
+    plan = joined(
+        "rescue", total, steps, unchanged=unchanged, warnings=warnings, notes=notes, questions=questions,
+        next_commands=[f"{COMMAND} watch {display_name(key, snapshot.argocd)}"],
+    )  # fmt: skip
+    guards = tuple(s for s in plan.steps if isinstance(s, Edit) and s not in pin and s not in opened)
+    watched = tuple(
+        dict.fromkeys(
+            [e.ref.key for e in guards if e.ref.kind == "Application" and e.ref.key != key]
+            + [r.key for r in total.relies.values() if r.key.kind == "Application"]
+        )
+    )
+    return Rescue(plan, guards, pin, opened, order, watched, running.in_progress, words, tuple(reopened))
+
+
+HOLD_SECONDS = 3.0
+"""How long an edit of a generated Application must stay before it counts."""
+
+
+def _rescue_changes(
+    snapshot: Snapshot, app: JSON, to: str | Deployment, selector: str | None, whole_source: bool
+) -> tuple[tuple[FieldChange, ...], list[str], list[str], str]:
+    """Return the changes to the version, what is worth saying, what must be asked, and it in words."""
+    refuse_hydrated(app, snapshot.argocd)
+    if isinstance(to, str):
+        chosen = choose_source(app, to, selector)
+        wanted = choose_version(app, chosen, to, snapshot)
+        change = _revision_change(chosen, wanted.revision)
+        return (change,) if change else (), list(wanted.notes), list(wanted.questions), wanted.revision
+    good = to
+    now_sources = applications.sources(app)
+    notes = [f"last good: {describe_deployment(good)}" + _for_how_long(good, snapshot)]
+    if len(good.sources) != len(now_sources):
+        raise RefusedError(
+            f"{applications.key_of(app)} had {len(good.sources)} source(s) when it was good and has "
+            f"{len(now_sources)} now",
+            f"deploy it from history instead: {COMMAND} rollback "
+            f"{display_name(applications.key_of(app), snapshot.argocd)} --to {good.id}",
+        )
+    changes: list[FieldChange] = []
+    for s, body, revision in zip(now_sources, good.sources, good.revisions, strict=False):
+        kept = {k: v for k, v in s.body.items() if k != s.revision_field}
+        was = {k: v for k, v in body.items() if k != "targetRevision"}
+        differing = sorted(
+            k for k in {*kept, *was} if kept.get(k) != was.get(k) and s.kind is not SourceKind.HYDRATOR
+        )
+        if differing and whole_source:
+            changes.append(FieldChange(_by_index(s), s.body, {**body, "targetRevision": revision}))
+            continue
+        if differing:
+            notes.append(
+                f"{', '.join(differing)} of the source changed as well since then; --whole-source takes "
+                "the whole old source back"
+            )
+        if s.yields_manifests or revision:
+            change = _revision_change(s, revision)
+            if change:
+                changes.append(change)
+    return tuple(changes), notes, [], ", ".join(r for r in good.revisions if r)
+
+
+def _by_index(source: Source) -> Path:
+    if source.path and isinstance(source.path[-1], Match):
+        return (*source.path[:-1], Match((), source.path[-1].index))
+    return source.path
+
+
+def _revision_change(source: Source, revision: str) -> FieldChange | None:
+    if not revision or source.revision == revision:
+        return None
+    return FieldChange(source.revision_path, source.body.get(source.revision_field, ABSENT), revision)
+
+
+def _for_how_long(deployment: Deployment, snapshot: Snapshot) -> str:
+    span = deployment.in_force(snapshot.now)
+    return f", in force for {human(span)}" if span is not None else ""
