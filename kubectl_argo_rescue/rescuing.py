@@ -56,6 +56,10 @@ class Rescuing(Procedure):
         result = self._result(rescue)
         if done and wait and rescue.version != "paused only":
             result = self._watch(rescue, result, timeout)
+        if done and rescue.reopened and not wait:
+            self.printer.warn(
+                "a window that other applications share stays open for manual syncs until this is undone"
+            )
         if done and rescue.reopened and wait:
             self._close_windows(rescue)
             result = replace(result, edits=tuple(self.results))

@@ -11,7 +11,7 @@ from ..model import Key, Result
 from ..records import ENTRY_ID, Entry
 from ..session import Session
 from ..situation import parse_target
-from ..undoing import Options, Undo
+from ..undoing import Options, Undo, pieces_of
 
 
 @click.command("undo", cls=Verb)
@@ -109,8 +109,10 @@ def choose(
 
 
 def _is_about(entry: Entry, key: Key) -> bool:
+    """Whether the entry touched the Application, or a window for it."""
     return (
-        any(edit.ref.key == key for _, edit in entry.edits())
+        bool(pieces_of([entry], [key]))
+        or any(edit.ref.key == key for _, edit in entry.edits())
         or any(order.ref.key == key for _, order in entry.orders())
         or any(rollout.app == key for _, rollout in entry.rollouts())
     )

@@ -102,6 +102,15 @@ def test_a_part_of_an_entry(run: Run, incident: Incident) -> None:
     assert "partly undone" in run(incident.api, "show", both).out
 
 
+def test_by_application_finds_its_windows(run: Run, incident: Incident) -> None:
+    original = windows(incident)
+    do(run, incident, "pause", "root")
+    do(run, incident, "unblock", "traefik")
+    do(run, incident, "undo", "traefik")
+    assert windows(incident) == original
+    assert automated(incident, "root")["enabled"] is False
+
+
 @pytest.mark.parametrize(
     ("how", "code", "prune"), [("stop", 3, False), ("skip", 4, False), ("overwrite", 0, True)]
 )
