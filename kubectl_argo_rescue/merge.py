@@ -7,6 +7,7 @@ trivial merge as jj's `operation revert`, per field and per list item.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -125,14 +126,16 @@ def fold(
     touched: list[Change] = []
     # Judged entry by entry against the state that undoing the newer ones leaves, all changes of
     # an entry before any is taken back: two equal items taken out together both go back.
-    start = 0
-    while start < len(undone):
-        end = start
-        while end < len(undone) and undone[end][0].entry == undone[start][0].entry:
-            end += 1
+    groups = [list(group) for _, group in itertools.groupby(undone, key=lambda u: u[0].entry)]
+    while groups:
+        # Which entry is the newer one is told by clocks, and clocks jump: one that fits what is
+        # there comes first.
+        fitting = (g for g in groups if all(_fits(change, draft, neighbours) for _, change in g))
+        group = next(fitting, groups[0])
+        groups.remove(group)
         back: list[Change] = []
         remade: dict[int, tuple[MemberChange, list[MemberChange]]] = {}
-        for tag, change in undone[start:end]:
+        for tag, change in group:
             standing = judge(change, draft)
             holder = _removed_holder(change, draft, neighbours)
             if standing is Standing.ORIGINAL:
@@ -149,8 +152,13 @@ def fold(
         for change in patches.in_order(back):
             touched.append(_at_its_place(change, draft))
             draft = patches.applied(draft, (change,))
-        start = end
     return Fold(_net(live, draft, touched), tuple(restored), tuple(already), tuple(conflicts), draft)
+
+
+def _fits(change: Change, draft: JSON, neighbours: Sequence[Neighbour]) -> bool:
+    return (
+        judge(change, draft) is not Standing.FOREIGN or _removed_holder(change, draft, neighbours) is not None
+    )
 
 
 def _reachable(change: Change, live: JSON) -> bool:

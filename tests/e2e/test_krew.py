@@ -75,7 +75,7 @@ class Krew:
             "TERM": "xterm",
         }
 
-    def krew(self, *words: object) -> str:
+    def krew(self, *words: object, code: int = 0) -> str:
         done = subprocess.run(
             [str(self.program), *map(str, words)],
             env=self.environment(os.environ["PATH"]),
@@ -85,7 +85,7 @@ class Krew:
             check=False,
             timeout=120,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     @property
@@ -226,6 +226,14 @@ def test_installed_from_the_archive_and_used(dist: Path, krew: Krew, app: str) -
     assert "operation" in said
     assert json.loads(krew("undo", app, "--yes", "-o", "json").stdout)["status"] == "done"
     assert krew("paus", app, check=False).returncode == 2
+
+
+def test_another_archive_is_refused(dist: Path, krew: Krew, tmp_path: Path) -> None:
+    (archive,) = dist.glob("*.tar.gz")
+    other = tmp_path / archive.name
+    other.write_bytes(archive.read_bytes() + b"\0")
+    said = krew.krew("install", f"--manifest={dist / 'argo-rescue.yaml'}", f"--archive={other}", code=1)
+    assert "checksum does not match" in said
 
 
 def test_without_kubectl_it_says_so(dist: Path, krew: Krew) -> None:

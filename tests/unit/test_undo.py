@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, JSON
+from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, CONFIGMAP, EVENT, JSON
+from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 
-from .harness import Run
+from .harness import Ran, Run
 
 
 @pytest.fixture
@@ -153,3 +154,96 @@ def test_every_command_reminds_of_what_is_overdue(run: Run, incident: Incident) 
         assert f"entry {entry} of alice (INC-2) was to be undone 60m ago and still stands" in ran.err
     do(run, incident, "undo")
     assert "was to be undone" not in run(incident.api, "windows", "web").err
+
+
+def test_a_clock_that_jumped_back_between_two_entries(run: Run, incident: Incident) -> None:
+    do(run, incident, "pause", "root")
+    do(run, incident, "pin", "traefik", "2.4.1")
+    incident.clock.advance(-3600)
+    do(run, incident, "pin", "traefik", "2.4.0")
+    ran = run(incident.api, "undo", "--redeploy", "--yes")
+    assert ran.code == 0, ran.err
+    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.5.1"
+    assert run(incident.api, "log", "--open", "-o", "name").out == ""
+
+
+def _rescued_and_fixed(run: Run, incident: Incident) -> None:
+    do(run, incident, "pause", "root")
+    do(run, incident, "unblock", "traefik")
+    do(run, incident, "pin", "traefik", "2.4.1")
+    incident.argocd.run(60)
+
+
+def test_an_owner_that_is_gone_gives_no_evidence(run: Run, incident: Incident) -> None:
+    _rescued_and_fixed(run, incident)
+    incident.api.remove(APPLICATION, "argocd", "root")
+    before = windows(incident)
+    incident.clock.advance(1)
+    ran = run(incident.api, "undo", "--yes")
+    assert ran.code == 5
+    assert "Application argocd/root of the time of the rescue does not exist any more" in ran.err
+    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.1"
+    assert windows(incident) != before, "the windows go back all the same"
+    incident.clock.advance(1)
+    assert run(incident.api, "undo", "--yes", "--redeploy").code == 0
+    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.5.1"
+
+
+def test_an_owner_under_a_new_name_is_asked(run: Run, incident: Incident) -> None:
+    _rescued_and_fixed(run, incident)
+    root = app(incident, "root")
+    incident.api.remove(APPLICATION, "argocd", "root")
+    root["metadata"] = {"name": "root-2", "namespace": "argocd"}
+    root["spec"]["syncPolicy"]["automated"] = {"selfHeal": True}
+    incident.push("2.4.1")
+    incident.api.create(root)
+    incident.argocd.run(60)
+    incident.clock.advance(1)
+    ran = run(incident.api, "undo", "--yes")
+    assert ran.code == 0, ran.err
+    assert "its version stays: git equals what is live" in ran.out
+    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.1"
+
+
+def test_two_at_once_write_once(run: Run, incident: Incident) -> None:
+    """The second reads before the first writes, and finds it done when it comes to write."""
+    others: list[Ran | None] = []
+
+    def meanwhile(request: Request) -> None:
+        if request.method == "PATCH" and request.path.endswith("/applications/root") and not others:
+            others.append(None)
+            others.append(run(incident.api, "pause", "root", user="bob", laptop="bobs"))
+
+    incident.api.before.append(meanwhile)
+    ran = run(incident.api, "pause", "root")
+    assert others[1] is not None
+    assert (ran.code, others[1].code) == (0, 0)
+    assert "already so" in ran.out
+    incident.clock.advance(1)
+    undone = run(incident.api, "undo", "--yes")
+    assert undone.code == 0, undone.err
+    assert "enabled" not in automated(incident, "root")
+
+
+def test_events_say_who_why_and_how_to_undo(run: Run, incident: Incident) -> None:
+    entry = do(run, incident, "pause", "root", "--reason", "INC-3")
+    (event,) = incident.api.objects(EVENT, "argocd")
+    assert event["involvedObject"]["name"] == "root"
+    assert event["message"] == (
+        f"paused by alice with kubectl argo-rescue pause (INC-3); undo: kubectl argo-rescue undo {entry}"
+    )
+    incident.api.deny(verb="create", resource="events")
+    assert run(incident.api, "undo").code == 0, "an Event that is forbidden is in nobody's way"
+
+
+def test_a_token_on_the_command_line_is_not_kept(
+    run: Run, incident: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["kubectl-argo_rescue", "pause", "root", "--token", "s3cret", "--token=s3cret"]
+    )
+    do(run, incident, "pause", "root")
+    kept = "".join(p.read_text() for p in run.state_home().rglob("*.jsonl"))
+    kept += "".join(str(o.get("data")) for o in incident.api.objects(CONFIGMAP, "argocd"))
+    assert "pause" in kept
+    assert "s3cret" not in kept
