@@ -523,7 +523,9 @@ def test_target_follows_the_flags(kubectl: str, server: TlsServer, tmp_path: Pat
 # -- the life of the proxy
 
 VICTIM = """
-import sys, threading, time
+import signal, sys, threading, time
+# Whoever runs the tests below nohup has it ignored, and children inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from kubectl_argo_rescue.transports import Connection
 from kubectl_argo_rescue.transports.kubectl import KubectlTransport
 how, kubeconfig, kubectl = sys.argv[1:]
@@ -587,7 +589,7 @@ def test_the_proxy_never_outlives_us(
     child = victim(how)
     assert len(processes_with(f"--kubeconfig={config}")) == 1
     child.send_signal(number)
-    child.wait()
+    child.wait(timeout=30)
     until(lambda: not processes_with(str(config)), 10, "the proxy's end")
 
 
@@ -601,7 +603,7 @@ def test_the_proxy_of_a_wrapper_never_outlives_us(
     until(lambda: len(processes_with(f"--kubeconfig={config}")) == 2, 10, "wrapper and kubectl")
     assert len(processes_with(f"--kubeconfig={config}")) == 2
     child.kill()
-    child.wait()
+    child.wait(timeout=30)
     until(lambda: not processes_with(str(config)), 10, "the proxy's end")
 
 
@@ -621,7 +623,7 @@ def test_the_next_run_sweeps_up_after_a_kill(
         (theirs,) = tmp_path.glob("argo-rescue-proxy-*")
         killed = victim("main")
         killed.kill()
-        killed.wait()
+        killed.wait(timeout=30)
         until(lambda: len(processes_with(f"--kubeconfig={config}")) == 1, 10, "the proxy's end")
         with closing(KubectlTransport(Connection(kubeconfig=str(config)), kubectl)):
             folders = set(tmp_path.glob("argo-rescue-proxy-*"))
