@@ -266,6 +266,34 @@ class Cluster:
                     raise status_error(obj, what, "GET")
                 yield kind, obj
 
+    def follow(
+        self, resource: Resource, obj: JSON, wanted: Callable[[JSON], bool], timeout: float
+    ) -> tuple[JSON, bool]:
+        """Follow an object from how it was read until it is as `wanted`, at most `timeout` seconds.
+
+        Gives it as seen last, and whether it came to that. Raises NotFound where it is deleted.
+        """
+        namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+        deadline = self._clock() + timeout
+        while not wanted(obj):
+            left = deadline - self._clock()
+            if left <= 0:
+                return obj, False
+            try:
+                version = obj["metadata"]["resourceVersion"]
+                for kind, seen in self.watch(
+                    resource, namespace, name=name, resource_version=version, timeout=left
+                ):
+                    if kind == "DELETED":
+                        what = _what(resource, namespace, name)
+                        raise NotFound(f"{what} was deleted meanwhile", status=404)
+                    obj = seen if kind != "BOOKMARK" else obj
+                    if wanted(obj):
+                        return obj, True
+            except (Expired, TransportError):
+                obj = self.get(resource, namespace, name)
+        return obj, True
+
     # -- writing
 
     def patch(

@@ -42,12 +42,6 @@ class ConflictError(RescueError):
     exit_status = ExitStatus.CONFLICT
 
 
-class PartlyDone(RescueError):
-    """Some of the work stands and some does not; the message says which."""
-
-    exit_status = ExitStatus.PARTIAL
-
-
 class RefusedError(RescueError):
     """This tool will not do it, or waits for a yes."""
 

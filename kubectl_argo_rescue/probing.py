@@ -6,10 +6,8 @@ changed and there is nothing to undo. On a timeout we take it away.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .cluster import Cluster
-from .errors import Expired, GuardFailed, RescueError, TransportError
+from .errors import GuardFailed, RescueError
 from .model import APPLICATION, JSON, Key
 from .patches import pointer
 
@@ -44,9 +42,8 @@ def refresh(
     while clock() < deadline:
         tries += 1
         app = _request(cluster, key, app, f"normal{tries if tries > 1 else ''}")
-        app, answered = _until_gone(
-            cluster, key, app, min(deadline, clock() + RETRY_SECONDS * min(tries, 5)), clock
-        )
+        patience = min(deadline - clock(), RETRY_SECONDS * min(tries, 5))
+        app, answered = cluster.follow(APPLICATION, app, _is_answered, patience)
         if answered and (app.get("status") or {}).get("reconciledAt") != before:
             return app
     _withdraw(cluster, key)
@@ -82,29 +79,8 @@ def _request(cluster: Cluster, key: Key, app: JSON, value: str) -> JSON:
         return cluster.get(APPLICATION, key.namespace, key.name)
 
 
-def _until_gone(
-    cluster: Cluster, key: Key, app: JSON, deadline: float, clock: Callable[[], float]
-) -> tuple[JSON, bool]:
-    while REFRESH in (app["metadata"].get("annotations") or {}):
-        left = deadline - clock()
-        if left <= 0:
-            return app, False
-        try:
-            for kind, obj in cluster.watch(
-                APPLICATION,
-                key.namespace,
-                name=key.name,
-                resource_version=app["metadata"]["resourceVersion"],
-                timeout=left,
-            ):
-                if kind == "BOOKMARK":
-                    continue
-                app = obj
-                if kind == "DELETED" or REFRESH not in (app["metadata"].get("annotations") or {}):
-                    break
-        except (Expired, TransportError):
-            app = cluster.get(APPLICATION, key.namespace, key.name)
-    return app, True
+def _is_answered(app: JSON) -> bool:
+    return REFRESH not in (app["metadata"].get("annotations") or {})
 
 
 def _withdraw(cluster: Cluster, key: Key) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from . import applications, rescue_planning
 from .cluster import Cluster
 from .engine import ACTIONS, Engine
-from .errors import ExitStatus, Expired, NotFound, TransportError
+from .errors import ExitStatus
 from .flags import Writing
 from .journal import Writer
-from .model import APPLICATION, JSON, Edit, EditResult, Key, Role, Snapshot
+from .model import APPLICATION, JSON, Change, Edit, EditResult, Key, Role, Snapshot
 from .plans import Plan
 from .records import Content, Intent, Settled
 from .session import Session, new_order_id
@@ -95,15 +95,16 @@ class Procedure:
             self.status = status
         return status is ExitStatus.OK
 
-    def settle(self, edits: Sequence[Edit], how: str) -> None:
-        """Note that edits of this entry were taken back already: undo owes nothing for them."""
+    def settle(self, how: str, owed_no_more: Callable[[Edit, Change], bool]) -> None:
+        """Note that changes of this entry were taken back already: undo owes nothing for them."""
         if self.writer is None:
             return
         changes = {
             (r.content.number, i): how
             for r in self.writer.records
-            if isinstance(r.content, Intent) and isinstance(r.content.what, Edit) and r.content.what in edits
-            for i in range(len(r.content.what.changes))
+            if isinstance(r.content, Intent) and isinstance(r.content.what, Edit)
+            for i, change in enumerate(r.content.what.changes)
+            if owed_no_more(r.content.what, change)
         }
         if changes:
             self.writer.write([Settled(changes, self.entry, self.session.now())])
@@ -157,26 +158,6 @@ def follow(
     timeout: float,
 ) -> JSON | None:
     """Return the Application once it is as `wanted`, None where it was not in time."""
-    clock = cluster.clock
-    deadline = clock() + timeout
     app = cluster.get(APPLICATION, key.namespace, key.name)
-    while not wanted(app):
-        left = deadline - clock()
-        if left <= 0:
-            return None
-        try:
-            for kind, obj in cluster.watch(
-                APPLICATION,
-                key.namespace,
-                name=key.name,
-                resource_version=app["metadata"]["resourceVersion"],
-                timeout=left,
-            ):
-                if kind == "DELETED":
-                    raise NotFound(f"{key} was deleted meanwhile", status=404)
-                app = obj if kind != "BOOKMARK" else app
-                if wanted(app):
-                    return app
-        except (Expired, TransportError):
-            app = cluster.get(APPLICATION, key.namespace, key.name)
-    return app
+    app, came = cluster.follow(APPLICATION, app, wanted, timeout)
+    return app if came else None

@@ -14,7 +14,6 @@ from .output import STATUS_WORDS
 from .plans import Plan
 from .procedure import GRACE_SECONDS, STUCK_SECONDS, Procedure, is_idle
 from .progress import Expectation
-from .records import Intent, Settled
 from .rescue_planning import Rescue
 from .session import Session, new_order_id
 
@@ -167,26 +166,14 @@ class Rescuing(Procedure):
             if patches.guarded_ops(live, edit.ref, edit.changes):
                 closing.append(edit)
         if closing and self.carry_out(Plan("rescue", tuple(closing))):
-            shared = [e for e in rescue.windows if any(isinstance(c, FieldChange) for c in e.changes)]
-            self.settle_fields(shared)
-            self.settle(closing, "restored")
-
-    def settle_fields(self, edits: Sequence[Edit]) -> None:
-        """Note that the fields of these edits, not their list items, are as they were."""
-        if self.writer is None:
-            return
-        changes = {
-            (r.content.number, i): "restored"
-            for r in self.writer.records
-            if isinstance(r.content, Intent)
-            and isinstance(r.content.what, Edit)
-            and r.content.what.ref in {e.ref for e in edits}
-            and r.content.what.role is Role.WINDOW
-            for i, change in enumerate(r.content.what.changes)
-            if isinstance(change, FieldChange)
-        }
-        if changes:
-            self.writer.write([Settled(changes, self.entry, self.session.now())])
+            shared = {e.ref for e in rescue.windows if any(isinstance(c, FieldChange) for c in e.changes)}
+            # The opening and the closing of a field; the names that were taken out stay out.
+            self.settle(
+                "restored",
+                lambda edit, change: (
+                    edit.role is Role.WINDOW and edit.ref in shared and isinstance(change, FieldChange)
+                ),
+            )
 
 
 class Terminating(Procedure):
@@ -280,5 +267,4 @@ class Terminating(Procedure):
             Role.PAUSE: "auto-sync restored",
         }
         if self.carry_out(Plan("terminate", tuple(back))):
-            self.settle(relaxed, "restored")
-            self.settle(back, "restored")
+            self.settle("restored", lambda edit, change: edit in relaxed or edit in back)

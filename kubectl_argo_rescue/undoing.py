@@ -695,6 +695,8 @@ class Undo:
         self.work.writer = run.writer
         self.work.results += run.results
         self.work.warnings += run.warnings
+        for text in run.warnings:
+            self.printer.warn(text)
         self.snapshot = replace(self.snapshot, objects=run.objects)
         self._note_restored(edits, run)
         status = run.exit_status(independent=apart)
