@@ -263,11 +263,17 @@ class ClusterHome:
                 ops = [{"op": "add", "path": f"/data/{key}", "value": line} for key, line in missing]
                 self.cluster.patch(CONFIGMAP, self.namespace, name, ops)
 
-    def read(self) -> dict[str, list[Record]]:
-        """Read every entry of this namespace; what cannot be trusted is left out and counted."""
+    def read(self, entries: Sequence[str] = ()) -> dict[str, list[Record]]:
+        """Read every entry of this namespace, or those named.
+
+        What cannot be trusted is left out and counted.
+        """
         found: dict[str, list[Record]] = {}
         self.dropped = []
-        for obj in self.cluster.list(CONFIGMAP, self.namespace, label_selector=f"{LABEL}={MANAGED_BY}"):
+        selector = f"{LABEL}={MANAGED_BY}"
+        if entries:
+            selector += f",{ENTRY_LABEL} in ({','.join(entries)})"
+        for obj in self.cluster.list(CONFIGMAP, self.namespace, label_selector=selector):
             name = obj["metadata"]["name"]
             owner = (obj["metadata"].get("labels") or {}).get(ENTRY_LABEL, "")
             size = 0

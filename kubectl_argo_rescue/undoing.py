@@ -7,7 +7,7 @@ else will, since a plain restore of 2.5.1 after git was fixed rolls the broken v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from . import applications, handback, merge, outlook, patches, probing
@@ -36,7 +36,7 @@ from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .patches import shown
 from .plans import Plan
-from .records import LEFT, Content, Entry, Reopened, Settled, Witness, neighbours
+from .records import LEFT, Content, Entry, Record, Reopened, Settled, Witness, neighbours
 from .session import Session
 from .workload_undo import RolledBack
 
@@ -544,11 +544,30 @@ class Undo:
                     self.printer.warn(
                         f"entry {entry.id} cannot be claimed ({e.message}): make sure that nobody else is undoing it"
                     )
-        except ConflictError:
+            if taken:
+                self._refuse_what_moved(home.read(taken))
+        except RescueError:
             for id in taken:
                 home.release(id)
             raise
         return taken
+
+    def _refuse_what_moved(self, found: Mapping[str, Sequence[Record]]) -> None:
+        """Raise ConflictError where an entry got new records after it was read and before it was claimed.
+
+        Somebody else came first then and is done; what we planned is about a state that is gone.
+        """
+        for entry in self.work.entries:
+            known = {r.id for r in entry.records}
+            news = [r.content for r in found.get(entry.id, ()) if r.id not in known]
+            if news:
+                by = next((c.by for c in news if isinstance(c, Settled) and c.by), "")
+                raise ConflictError(
+                    f"entry {entry.id} was undone just now{f' by entry {by}' if by else ''}"
+                    if any(isinstance(c, Settled) for c in news)
+                    else f"entry {entry.id} was written to by somebody else just now",
+                    f"nothing was changed; look: {COMMAND} show {entry.id}",
+                )
 
     # -- writing
 

@@ -2,7 +2,8 @@
 
 Aspects: what another open entry relies on stays and goes back with it later; a chain of entries
 folded; undo of an undo, and again; a part of an entry (`undo APP`); conflicts shown with three values
-and the three ways out; an entry of somebody else; overdue entries are reminded of; nothing to undo.
+and the three ways out; an entry of somebody else; overdue entries are reminded of; nothing to undo; a claim taken
+when all was over.
 """
 
 from __future__ import annotations
@@ -223,6 +224,35 @@ def test_two_at_once_write_once(run: Run, incident: Incident) -> None:
     undone = run(incident.api, "undo", "--yes")
     assert undone.code == 0, undone.err
     assert "enabled" not in automated(incident, "root")
+
+
+def test_an_undo_that_claims_too_late_is_told(run: Run, incident: Incident) -> None:
+    """Bob reads the entry, alice undoes it and is done, bob takes the free claim: nothing of his is sent."""
+    entry = do(run, incident, "pause", "root")
+    undone: list[Ran | None] = []
+
+    def meanwhile(request: Request) -> None:
+        if request.path.endswith(f"/configmaps/argo-rescue-{entry}") and not undone:
+            undone.append(None)
+            undone.append(run(incident.api, "undo", user="alice"))
+
+    incident.api.before.append(meanwhile)
+    ran = run(incident.api, "undo", "--yes", user="bob", laptop="bobs")
+    first = undone[1]
+    assert first is not None
+    assert first.code == 0, first.err
+    assert ran.code == 3, ran.err
+    assert f"error: entry {entry} was undone just now by entry " in ran.err
+    assert f"kubectl argo-rescue show {entry}" in ran.err
+    written = [
+        r
+        for r in incident.api.writes()
+        if r.path.endswith("/applications/root") and b"enabled" in (r.body or b"")
+    ]
+    assert len(written) == 2, "the pause, and one undo of it"
+    assert "claim" not in incident.api.get(CONFIGMAP, "argocd", f"argo-rescue-{entry}")["data"]
+    again = run(incident.api, "undo", "--yes", user="bob", laptop="bobs")
+    assert (again.code, "nothing to undo" in again.err) == (0, True)
 
 
 def test_events_say_who_why_and_how_to_undo(run: Run, incident: Incident) -> None:
