@@ -1,4 +1,4 @@
-"""The incident of the story on real controllers, to the letter of issue 4.
+"""The incident of the story on real controllers, one command for each step by hand.
 
 On both versions of Argo CD, once with its workload objects (the version is known, a pause is
 `enabled: false`) and once without (the version is unknown, a pause takes the block away). Shown:

@@ -4,7 +4,9 @@
 - installed from manifest and archive, offline: `version`, every verb's help, `status`, `pause`
   (with and without a dry run), `undo`, JSON, YAML and a table on a terminal against a real API server;
 - from a custom index: install, upgrade to a newer release, uninstall; the journal outlives both;
-- the archive has its licences, no symlink, and needs no newer glibc than it says.
+- the incident on Argo CD's real controllers is rescued through it and handed back to git;
+- the archive has its licences, no symlink, and needs no newer glibc than it says; made twice it is the
+  same bytes.
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ import pytest
 from krew import build
 from kubectl_argo_rescue import __version__, cli
 from tests.testbed import programs
+from tests.testbed.argocd import ArgoCD
 from tests.testbed.control_plane import ControlPlane
+from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.sources import application
+
+from .scene import Scene, deny, is_auto_sync_on
 
 APP = "krewed"
 NEXT = "99.0.0"
@@ -202,6 +208,28 @@ def test_the_archive_is_one_that_krew_can_unpack(dist: Path) -> None:
         assert [name for name in names if name.lower().startswith(f"licenses/{library}-")], library
     assert not [name for name in names if "kubernetes/" in name or "libcrypto" in name]
     assert _archive(dist).stat().st_size < 10e6
+
+
+def test_made_again_it_is_the_same(dist: Path, tmp_path: Path) -> None:
+    assert build.build(tmp_path).read_bytes() == _archive(dist).read_bytes()
+
+
+def test_the_incident_is_rescued_through_it(
+    dist: Path, krew_programs: Path, argocd: ArgoCD, scene: Scene, tmp_path: Path
+) -> None:
+    krew = Krew(krew_programs / "krew", tmp_path / "krew", argocd.control_plane)
+    krew.krew("install", f"--manifest={dist / 'argo-rescue.yaml'}", f"--archive={_archive(dist)}")
+    scene.start().upgrade(BROKEN).freeze(deny(scene.app, "other"))
+    assert BROKEN in krew("status", scene.app).stdout
+    rescued = krew("rescue", scene.app, "--yes", "--reason", "INC-4711")
+    assert f"application.argoproj.io/{scene.app} synced to {GOOD} and healthy" in rescued.stdout
+    assert scene.is_serving(GOOD)
+    assert krew("undo", check=False).returncode == 5, "git still asks for what broke"
+    scene.commit(version=GOOD)
+    with scene.unmoved():
+        krew("undo")
+    assert is_auto_sync_on(scene.live_root())
+    assert krew("log", "--open", "-o", "name").stdout == ""
 
 
 def test_installed_from_the_archive_and_used(dist: Path, krew: Krew, app: str) -> None:
