@@ -7,7 +7,7 @@ that name it are in force.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -39,22 +39,30 @@ class Incident:
     argocd: SimulatedArgoCD
     good_commit: str
     bad_commit: str
+    apps: Callable[..., list[JSON]]
+    """What git says of a traefik version."""
 
     def push(self, version: str, **changes: JSON) -> str:
         """Commit another traefik version, and other changes of its Application's spec.
 
         Seen by Argo CD at the next refresh of root.
         """
-        return self.git.commit({"apps": apps_in_git(version, **changes)})
+        return self.git.commit({"apps": self.apps(version, **changes)})
 
 
 def traefik_incident(
-    api: InMemoryApi | None = None, version: tuple[int, int] = (3, 2), *, patch: int = 11
+    api: InMemoryApi | None = None,
+    version: tuple[int, int] = (3, 2),
+    *,
+    patch: int = 11,
+    apps: Callable[..., list[JSON]] | None = None,
 ) -> Incident:
     """Play the incident on an API whose clock is a SteppedClock; without one, on a new API.
 
-    `version` is Argo CD's, `patch` the last part of the controller's image tag.
+    `version` is Argo CD's, `patch` the last part of the controller's image tag; `apps` says what git
+    has instead of `apps_in_git`.
     """
+    apps = apps or apps_in_git
     clock = api.clock if api is not None else SteppedClock()
     if not isinstance(clock, SteppedClock):
         raise TypeError("the incident sets the time, so its API needs a SteppedClock")
@@ -67,17 +75,17 @@ def traefik_incident(
     charts.publish("web", "1.0.0", [deployment("web", "web:1.0.0")])
     argocd = SimulatedArgoCD(api, Sources({GIT: git}, {CHARTS: charts}), clock, version)
     argocd.workloads.broken_images.add(f"traefik:{BAD}")
-    good_commit = git.commit({"apps": apps_in_git(GOOD)})
+    good_commit = git.commit({"apps": apps(GOOD)})
     for obj in installation(f"v{version[0]}.{version[1]}.{patch}"):
         api.create(obj)
     api.create(root_application())
     argocd.run(10)
     clock.advance(3600)
-    bad_commit = git.commit({"apps": apps_in_git(BAD)})
+    bad_commit = git.commit({"apps": apps(BAD)})
     argocd.run(10)
     clock.now = NOW
     argocd.settle()
-    return Incident(api, clock, git, charts, argocd, good_commit, bad_commit)
+    return Incident(api, clock, git, charts, argocd, good_commit, bad_commit, apps)
 
 
 def root_application() -> JSON:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from tests.testbed.api import JSON
-from tests.testbed.argocd import CONTROLLER, REFRESH, REPO_SERVER, ArgoCD
+from tests.testbed.argocd import APPLICATIONSETS, CONTROLLER, REFRESH, REPO_SERVER, ArgoCD
 from tests.testbed.control_plane import AuditEntry, ControlPlane
 from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.sources import application, manifest, project
@@ -42,6 +42,7 @@ def dead(argocd: ArgoCD, part: str) -> Iterator[None]:
 
 
 _WORKLOADS = {
+    APPLICATIONSETS: ("deployment", "argocd-applicationset-controller"),
     CONTROLLER: ("statefulset", "argocd-application-controller"),
     REPO_SERVER: ("deployment", "argocd-repo-server"),
 }
@@ -100,14 +101,14 @@ def _is_refresh(body: JSON) -> bool:
 
 
 class Watch:
-    """Every state of the Deployments in a namespace, as the API server tells them one by one."""
+    """Every state of the Deployments in a namespace, or of what `path` lists, as the API server tells them."""
 
-    def __init__(self, control_plane: ControlPlane, namespace: str) -> None:
+    def __init__(self, control_plane: ControlPlane, namespace: str, path: str = "") -> None:
         self.states: list[JSON] = []
         pki = control_plane.folder / "pki"
         context = ssl.create_default_context(cafile=str(control_plane.authority.certificate))
         context.load_cert_chain(pki / "user-admin.crt", pki / "user-admin.key")
-        path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+        path = path or f"/apis/apps/v1/namespaces/{namespace}/deployments"
         now = control_plane.api.request("GET", path)
         self.states += now["items"]
         query = {"watch": "1", "resourceVersion": now["metadata"]["resourceVersion"], "timeoutSeconds": "600"}

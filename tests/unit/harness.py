@@ -14,20 +14,22 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from kubectl_argo_rescue import cli, session
+from kubectl_argo_rescue import cli
 from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
 from kubectl_argo_rescue.model import NAMESPACE
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
+from kubectl_argo_rescue.transports import Connection
+from kubectl_argo_rescue.world import World
 
 
 class Ran(NamedTuple):
@@ -50,6 +52,19 @@ class _Terminal(io.StringIO):
         return True
 
 
+class _Keyboard(_Terminal):
+    """What a person types, shown on the screen as a terminal does."""
+
+    def __init__(self, typed: str, screen: io.StringIO) -> None:
+        super().__init__(typed)
+        self._screen = screen
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
+        line = super().readline(-1 if size is None else size)
+        self._screen.write(line)
+        return line
+
+
 class Run:
     """Call it with an API and words: `run(api, "pause", "root")`.
 
@@ -61,11 +76,11 @@ class Run:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, homes: Path) -> None:
         self.homes = homes
         self.apis: list[InMemoryApi] = []
+        self.contexts: dict[str, InMemoryApi] = {}
+        """Other clusters, by the name under which --context and its like find them."""
+        self.connected: list[str] = []
+        """The contexts that were asked for, one by one."""
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(session, "_connect", self._connect)
-        defaults = session.Session.__init__.__kwdefaults__
-        assert defaults is not None
-        monkeypatch.setitem(defaults, "now", lambda: self._clock()())
         for name in ("NO_COLOR", "KUBECONFIG", "KUBECTL_PATH"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("TERM", "dumb")
@@ -87,41 +102,64 @@ class Run:
         out, err, in_ = io.StringIO(), io.StringIO(), io.StringIO(typed)
         if terminal:
             err, in_ = _Terminal(), _Terminal(typed)
+        code = self._end(api, argv, out, err, in_, user, laptop)
+        return Ran(code, out.getvalue(), err.getvalue())
+
+    def on_screen(self, api: InMemoryApi, *argv: str, typed: str = "", user: str = "") -> tuple[int, str]:
+        """Run one command line on a terminal; return its exit code and what stands on the screen."""
+        screen = _Terminal()
+        code = self._end(api, argv, screen, screen, _Keyboard(typed, screen), user, "laptop")
+        return code, screen.getvalue()
+
+    def _end(
+        self,
+        api: InMemoryApi,
+        argv: tuple[str, ...],
+        out: io.StringIO,
+        err: io.StringIO,
+        in_: io.StringIO,
+        user: str,
+        laptop: str,
+    ) -> int:
         before = api.user
         api.user = user or before
         self.apis.append(api)
+        environ = {**os.environ, "XDG_STATE_HOME": str(self.state_home(laptop))}
+        world = World(self.open_cluster, api.clock, environ, argv)
         try:
             with self._monkeypatch.context() as patch, contextlib.redirect_stdout(out):
-                patch.setattr(sys, "argv", ["kubectl-argo_rescue", *argv])
                 patch.setattr(sys, "stdin", in_)
-                patch.setenv("XDG_STATE_HOME", str(self.state_home(laptop)))
                 with contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                    cli.run(argv)
+                    cli.run(argv, world)
         finally:
             self.apis.pop()
             api.user = before
         code = ended.value.code
         assert isinstance(code, int), code
-        return Ran(code, out.getvalue(), err.getvalue())
+        return code
 
-    def _connect(self, opened: session.Session) -> Cluster:
-        clock = self._clock()
-        log = opened.printer.say if opened.common.verbosity >= 6 else None
+    def open_cluster(
+        self,
+        connection: Connection,
+        *,
+        log: Callable[[str], None] | None = None,
+        on_warning: Callable[[str], None] | None = None,
+    ) -> Cluster:
+        """Connect to the API of this command, or to the one that a context names."""
+        self.connected.append(connection.context)
+        api = self.contexts.get(connection.context, self.apis[-1])
         return Cluster(
-            self.apis[-1],
-            request_timeout=opened.common.connection.request_timeout,
+            api,
+            request_timeout=connection.request_timeout,
             log=log,
-            on_warning=opened.printer.warn,
+            on_warning=on_warning,
             sleep=self._sleep,
-            clock=lambda: clock().timestamp(),
+            clock=lambda: api.clock().timestamp(),
             jitter=lambda: 0.0,
         )
 
-    def _clock(self) -> Callable[[], datetime]:
-        return self.apis[-1].clock
-
     def _sleep(self, seconds: float) -> None:
-        clock = self._clock()
+        clock = self.apis[-1].clock
         assert isinstance(clock, SteppedClock), f"this would sleep for {seconds} s: use a SteppedClock"
         clock.advance(seconds)
 
