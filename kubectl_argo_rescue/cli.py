@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ from typing import Any, NoReturn
 
 import click
 
+from . import pflag
 from .errors import ExitStatus, RescueError
-from .flags import CONNECTION, PLACE, Common, combine
+from .flags import CONNECTION, PLACE, Common, combine, write_options
+from .world import World
 
 PROG = "kubectl argo-rescue"
 
@@ -34,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("show", "Show one entry of the log, with every edit"),
     "report": ("report", "Report the timeline and the git change still owed"),
     "windows": ("windows", "Show which sync windows let an application sync"),
+    "drill": ("drill", "Practise an incident on this machine, without a cluster"),
     "completion": ("completion", "Set up shell completion"),
     "version": ("version", "Print the version"),
 }
@@ -67,10 +71,21 @@ class VerbTable(click.Group):
         command: click.Command = module.command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table without loading a verb for its help."""
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the verb first: its flags may stand before it. Without one, help is what is wanted."""
+        options = pflag.options_of(self, ctx)
+        words = verb_first(args, options)
+        if not words or words[0].startswith("-"):
+            pflag.canonical(ctx, words, options)
+            words = ["--help"]
+        return super().parse_args(ctx, words)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write kubectl's order: what for, examples, verbs (loading none of them), flags."""
+        formatter.write_text(f"{inspect.cleandoc(self.help or '')}\n\n{EXAMPLES}")
         with formatter.section("Verbs"):
             formatter.write_dl([(name, short) for name, (_, short) in VERBS.items()])
+        write_options(self, ctx, formatter, "VERB")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -80,14 +95,34 @@ class VerbTable(click.Group):
             import difflib  # lazy: only a mistyped verb needs it
 
             near = difflib.get_close_matches(args[0], VERBS, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            ctx.fail(f"unknown verb {args[0]!r}{hint}")
+            raise pflag.UnknownWord(f"unknown verb {args[0]!r}", "".join(near), ctx)
         return super().resolve_command(ctx, args)
+
+
+HELP = "help"
+"""`help VERB` is `VERB --help`."""
+
+
+def verb_first(words: Sequence[str], options: Sequence[click.Option]) -> list[str]:
+    """Put the flags that stand before the verb behind it, where they mean the same."""
+    is_value = False
+    for i, word in enumerate(words):
+        if is_value:
+            is_value = False
+        elif word == "--":
+            break
+        elif word.startswith("-"):
+            *_, last = pflag.scan([word], options)
+            is_value = isinstance(last, pflag.Given) and last.option is not None and last.value is None
+        elif word == HELP:
+            return [*verb_first(words[i + 1 :], options)[:1], "--help"]
+        else:
+            return [word, *words[:i], *words[i + 1 :]]
+    return list(words)
 
 
 @click.group(
     cls=VerbTable,
-    epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=False,
 )
@@ -97,10 +132,10 @@ def root(ctx: click.Context, /, **given: Any) -> None:
 
     Every write saves the original first; `undo` puts it all back.
     """
-    ctx.obj = combine(Common(), given)
+    ctx.obj = combine(Common(world=ctx.obj) if isinstance(ctx.obj, World) else Common(), given)
 
 
-for _option in reversed((*PLACE, *CONNECTION)):
+for _option in (*PLACE, *CONNECTION):
     root = _option(root)
 
 
@@ -136,12 +171,12 @@ def _asked_form(argv: Sequence[str]) -> str:
     return "human"
 
 
-def _on_terminate(number: int, frame: object) -> NoReturn:
+def _on_terminate(number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def run(argv: Sequence[str]) -> NoReturn:
-    """Run one command line and exit with its code."""
+def run(argv: Sequence[str], world: World | None = None) -> NoReturn:
+    """Run one command line in a world, by default the real one, and exit with its code."""
     from .errors import UsageError
 
     with contextlib.suppress(ValueError):  # not in the main thread, as some tests are not
@@ -149,14 +184,13 @@ def run(argv: Sequence[str]) -> NoReturn:
         signal.signal(signal.SIGTERM, _on_terminate)
 
     try:
-        status = root.main(list(argv), prog_name=PROG, standalone_mode=False)
+        status = root.main(list(argv), prog_name=PROG, standalone_mode=False, obj=world)
         sys.exit(int(status or 0))
-    except click.exceptions.NoArgsIsHelpError as e:
-        click.echo(e.format_message())
-        sys.exit(int(ExitStatus.USAGE))
     except click.UsageError as e:
         where = e.ctx.command_path if e.ctx else PROG
-        _fail(UsageError(e.format_message().rstrip("."), f"see {where} --help"), argv)
+        near = e.near if isinstance(e, pflag.UnknownWord) else ""
+        hint = f"did you mean {near}? See {where} --help" if near else f"see {where} --help"
+        _fail(UsageError(e.format_message().rstrip("."), hint), argv)
     except click.ClickException as e:
         _fail(RescueError(e.format_message()), argv)
     except RescueError as e:

@@ -1,218 +1,306 @@
-"""What comes next on a command line: verbs, flags, applications, versions, entries, contexts.
+"""What comes next on a command line: verbs, flags and their values, applications, versions, entries.
 
 kubectl's own mechanism: it runs `kubectl_complete-argo_rescue` with the words so far, the last one
-possibly empty, and takes a choice per line (help after a tab) and a directive. Verbs need click
-alone; whatever asks the cluster is silent and gone within a second.
+possibly empty, and takes a choice per line (help after a tab) and cobra's directive. Verbs and flags
+need click alone; whatever asks the cluster is silent, asks nobody for a password and is gone within
+a second.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
 
-from .cli import VERBS, root
+from . import pflag
+from .cli import HELP, VERBS, root
+from .errors import RescueError
 
 if TYPE_CHECKING:
-    from .cluster import Cluster
+    from .candidates import Place
+    from .transports import Connection
 
-NO_FILES = ":4"
-"""cobra's directive: do not offer file names."""
+PATIENCE_SECONDS = 0.6
+"""Completion that takes longer is worse than none; kubectl and Python have begun before."""
 
-PATIENCE_SECONDS = 0.9
-"""Completion that takes longer is worse than none."""
+VARIABLE = "ARGO_RESCUE_COMPLETION_SECONDS"
+"""Environment variable with another patience, for clusters that are far away."""
 
-APP_VERBS = (
-    "status",
-    "rescue",
-    "pause",
-    "unblock",
-    "pin",
-    "sync",
-    "rollback",
-    "terminate",
-    "watch",
-    "windows",
-)
-ENTRY_VERBS = ("undo", "show", "report")
+NO_FILES = 4
+"""cobra's directives: offer no file names,"""
+FILES = 0
+"""do offer them,"""
+FOLDERS = 16
+"""folders alone,"""
+IN_ORDER = 32
+"""and do not sort."""
+
+ONE_APP = ("rescue", "unblock", "pin", "sync", "rollback", "terminate", "watch")
+MANY_APPS = ("status", "pause", "windows")
+MANY_ENTRIES = ("undo", "report")
+
+FILE_OPTIONS = ("kubeconfig", "certificate_authority", "client_certificate", "client_key")
+FOLDER_OPTIONS = ("cache_dir", "folder")
+CONFIGURED = {
+    "context": "contexts",
+    "destination_context": "contexts",
+    "cluster": "clusters",
+    "user": "users",
+}
 
 
-def complete(words: Sequence[str]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The choices for one word, and what the shell does with them."""
+
+    choices: list[str] = field(default_factory=list)
+    directive: int = NO_FILES
+
+    def starting_with(self, prefix: str) -> Offer:
+        """Leave out what does not go on from what is typed."""
+        return Offer([c for c in self.choices if c.startswith(prefix)], self.directive)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The whole words so far, told apart."""
+
+    verb: str
+    """Empty where there is none yet."""
+    options: list[click.Option]
+    given: list[str]
+    """The words that are no flags, after the verb."""
+    values: dict[str, list[str]]
+    """What flags were given, by the names of their parameters."""
+    waiting: click.Option | None
+    """The flag whose value comes next."""
+    is_ended: bool
+    """A `--` was there: no flag comes any more."""
+
+    def value(self, name: str) -> str:
+        """Return the last value of a flag."""
+        return self.values.get(name, [""])[-1]
+
+    def connection(self) -> Connection:
+        """Return the cluster that is asked for."""
+        from .flags import Common, combine  # lazy: not for verbs and flags
+
+        multiple = {o.name for o in self.options if o.multiple}
+        switches = {o.name for o in self.options if o.is_flag}
+        ours = ("request_timeout", "verbosity")
+        given = {
+            name: tuple(values) if name in multiple else True if name in switches else values[-1]
+            for name, values in self.values.items()
+            if name not in ours
+        }
+        return combine(Common(), given).connection
+
+
+def complete(words: Sequence[str]) -> Offer:
     """Return the choices for the last of `words`; those before it are whole."""
     *before, last = list(words) or [""]
-    verb, given = _parse(before)
-    if last.startswith("-") and "=" not in last:
-        return _matching(_flags(verb), last)
-    option = _option_before(verb, before)
-    if option is not None:
-        return _matching(_values(option, before), last)
-    if verb is None:
-        return _matching([f"{name}\t{short}" for name, (_, short) in VERBS.items()], last)
-    return _matching(_arguments(verb, given, before), last)
+    line = read(before)
+    if line.waiting is not None:
+        return _values(line, line.waiting, last).starting_with(last)
+    if last.startswith("-") and not line.is_ended:
+        name, equals, prefix = last.partition("=")
+        if not equals:
+            return Offer(_flags(line)).starting_with(last)
+        option = next((o for o in line.options if name in o.opts), None)
+        return _values(line, option, prefix).starting_with(prefix) if option else Offer()
+    if not line.verb or (line.verb == HELP and not line.given):
+        verbs = [f"{name}\t{short}" for name, (_, short) in VERBS.items()]
+        return Offer(verbs if not line.given and not line.is_ended else [], NO_FILES).starting_with(last)
+    return _arguments(line, last).starting_with(last)
 
 
-def _matching(choices: Sequence[str], prefix: str) -> list[str]:
-    return [c for c in choices if c.startswith(prefix)]
+def read(before: Sequence[str]) -> Line:
+    """Tell verb, arguments and flags apart, wherever the flags stand."""
+    options = _options(root)
+    words = [part for part in pflag.scan(before, options) if isinstance(part, str)]
+    verb = words[0] if words and (words[0] in VERBS or words[0] == HELP) else ""
+    if verb in VERBS:
+        options = _options(_command(verb))
+    given: list[str] = []
+    values: dict[str, list[str]] = {}
+    waiting = None
+    is_ended = False
+    for part in pflag.scan(before, options):
+        if isinstance(part, str):
+            is_ended = is_ended or part == "--"
+            given += [part] if part != "--" else []
+        elif part.option is not None and part.option.name:
+            if part.value is None:
+                waiting = part.option
+            else:
+                values.setdefault(part.option.name, []).append(part.value)
+    if verb:
+        given.remove(verb)
+    return Line(verb, options, given, values, waiting, is_ended)
 
 
-def _command(verb: str | None) -> click.Command:
-    if verb is None:
-        return root
+def _command(verb: str) -> click.Command:
     return root.get_command(click.Context(root), verb) or root
 
 
-def _options(verb: str | None) -> list[click.Option]:
-    return [p for p in _command(verb).params if isinstance(p, click.Option) and not p.hidden]
+def _options(command: click.Command) -> list[click.Option]:
+    return [o for o in pflag.options_of(command, click.Context(command)) if not o.hidden]
 
 
-def _parse(before: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return the verb, where there is one yet, and its positional words; options' values are no words."""
-    verb: str | None = None
-    given: list[str] = []
-    skip = False
-    for word in before:
-        if skip:
-            skip = False
-        elif word.startswith("-"):
-            skip = "=" not in word and _takes_value(verb, word)
-        elif verb is None and word in VERBS:
-            verb = word
-        else:
-            given.append(word)
-    return verb, given
+def _flags(line: Line) -> list[str]:
+    """Give every flag that may still come, the long form first."""
+    offered = [o for o in line.options if o.multiple or o.name not in line.values]
+    opts = [
+        (opt, o) for o in offered for opt in sorted(o.opts, key=lambda opt: opt.startswith("--") is False)
+    ]
+    return [f"{opt}\t{o.help or ''}" for opt, o in opts if opt != "--v"]
 
 
-def _takes_value(verb: str | None, word: str) -> bool:
-    return any(word in o.opts and not o.is_flag and not o.count for o in _options(verb))
-
-
-def _option_before(verb: str | None, before: Sequence[str]) -> click.Option | None:
-    if not before or not before[-1].startswith("-") or "=" in before[-1]:
-        return None
-    return next((o for o in _options(verb) if before[-1] in o.opts and not o.is_flag), None)
-
-
-def _flags(verb: str | None) -> list[str]:
-    return [f"{opt}\t{o.help or ''}" for o in _options(verb) for opt in o.opts if opt.startswith("--")]
-
-
-def _values(option: click.Option, before: Sequence[str]) -> list[str]:
+def _values(line: Line, option: click.Option, prefix: str) -> Offer:
+    name = option.name or ""
     if isinstance(option.type, click.Choice):
-        return [str(c) for c in option.type.choices]
-    if option.name == "context":
-        return within(PATIENCE_SECONDS, _contexts)
-    return []
+        return Offer([str(c) for c in option.type.choices])
+    if option.is_flag:
+        return Offer(["true", "false"])
+    if name in FILE_OPTIONS:
+        return Offer(directive=FILES)
+    if name in FOLDER_OPTIONS:
+        return Offer(directive=FOLDERS)
+    if name in CONFIGURED:
+        return Offer(within(lambda: _configured(CONFIGURED[name], line)))
+    if name in ("namespace", "argocd_namespace"):
+        return Offer(_asked(line, lambda place: place.namespaces()))
+    if name == "project":
+        return Offer(_asked(line, lambda place: place.projects()))
+    if name == "to" and line.given:
+        return Offer(_asked(line, lambda place: place.versions(line.given[0])), NO_FILES | IN_ORDER)
+    return Offer()
 
 
-def _contexts() -> list[str]:
-    import subprocess  # lazy: not for verbs and flags
-
-    kubectl = os.environ.get("KUBECTL_PATH") or "kubectl"
-    ran = subprocess.run(
-        [kubectl, "config", "get-contexts", "-o", "name"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    return ran.stdout.split()
-
-
-def _arguments(verb: str, given: Sequence[str], before: Sequence[str]) -> list[str]:
-    if verb in ENTRY_VERBS:
-        return [*_entries(), *(within(PATIENCE_SECONDS, lambda: _apps(before)) if verb == "undo" else [])]
+def _arguments(line: Line, last: str) -> Offer:
+    verb, given = line.verb, line.given
+    if verb in MANY_ENTRIES or (verb == "show" and not given):
+        return Offer(_entries(line), NO_FILES | IN_ORDER)
     if verb in ("pin", "rescue") and len(given) == 1:
-        return within(PATIENCE_SECONDS, lambda: _versions(before, given[0]))
-    if verb in APP_VERBS and (not given or verb in ("pause", "status", "windows")):
-        return [a for a in within(PATIENCE_SECONDS, lambda: _apps(before)) if a.split("\t")[0] not in given]
-    return []
+        return Offer(_asked(line, lambda place: place.versions(given[0])), NO_FILES | IN_ORDER)
+    if verb in MANY_APPS or (verb in ONE_APP and not given):
+        if {"all_namespaces", "everywhere", "everything", "selector", "project"} & {*line.values}:
+            return Offer()
+        found = _asked(line, lambda place: place.applications(last))
+        return Offer([a for a in found if a.split("\t")[0] not in given])
+    # What a verb's own argument says: a choice, or its `shell_complete`.
+    command = _command(verb)
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    if len(given) >= len(arguments):
+        return Offer()
+    return Offer([i.value for i in arguments[len(given)].shell_complete(click.Context(command), last)])
 
 
-def within(seconds: float, find: Callable[[], list[str]]) -> list[str]:
-    """Return what `find` finds in time, nothing where it fails or takes longer."""
+# -- what only others know
+
+
+def patience() -> float:
+    """Return how many seconds the user waits for a cluster."""
+    try:
+        seconds = float(os.environ.get(VARIABLE, ""))
+    except ValueError:
+        return PATIENCE_SECONDS
+    return seconds if 0 < seconds <= threading.TIMEOUT_MAX else PATIENCE_SECONDS
+
+
+def within(find: Callable[[], Iterable[str]], seconds: float | None = None) -> list[str]:
+    """Return what `find` finds in time; nothing more where it fails or takes longer."""
     found: list[str] = []
 
     def run() -> None:
-        try:
-            found.extend(find())
-        except Exception:
-            found.clear()  # completion never speaks of errors
+        with suppress(Exception):  # completion never speaks of errors
+            found.extend(choice.replace("\n", " ") for choice in find())
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
-    return list(found) if not thread.is_alive() else []
+    thread.join(patience() if seconds is None else seconds)
+    return list(found)
 
 
 @contextmanager
-def _cluster(before: Sequence[str]) -> Iterator[tuple[Cluster, str]]:
-    """Open the cluster that the words so far ask for, beside the namespace of the applications."""
-    from .cluster import Cluster  # lazy: not for verbs and flags
-    from .flags import CONNECTION, PLACE, Common, combine
+def _place(line: Line) -> Iterator[Place]:
+    """Open the cluster that the words so far ask for, and end it, whoever still waits for it."""
+    from .candidates import Place  # lazy: not for verbs and flags
     from .transports.choose import open_transport
 
-    command = click.Command("complete")
-    for option in (*PLACE, *CONNECTION):
-        command = option(command)
-    command.ignore_unknown_options = True
-    command.allow_extra_args = True
-    ctx = command.make_context("complete", list(before), resilient_parsing=True)
-    common = combine(Common(), dict(ctx.params))
-    with Cluster(open_transport(common.connection), request_timeout=PATIENCE_SECONDS) as cluster:
-        yield cluster, common.namespace or common.argocd_namespace or "argocd"
-
-
-def _apps(before: Sequence[str]) -> list[str]:
-    from .model import APPLICATION
-
-    with _cluster(before) as (cluster, namespace):
-        apps = cluster.list(APPLICATION, namespace)
-    return [
-        f"{a['metadata']['name']}\t{((a.get('status') or {}).get('sync') or {}).get('status', '')}"
-        for a in apps
-    ]
-
-
-def _versions(before: Sequence[str], app: str) -> list[str]:
-    from . import applications
-    from .model import APPLICATION
-
-    left, slash, right = app.partition("/")
-    with _cluster(before) as (cluster, namespace):
-        obj = cluster.get(APPLICATION, left if slash else namespace, right if slash else left)
-    return list(dict.fromkeys(r for d in reversed(applications.history(obj)) for r in d.revisions if r))
-
-
-def _entries() -> list[str]:
-    """Return the entries that this machine knows, of any cluster: asking none is fastest."""
-    from .journal import LocalHome, state_home
-    from .records import fold
-
-    base = state_home(os.environ)
+    transport = open_transport(line.connection())
     try:
-        folders = [f for f in base.iterdir() if f.is_dir()]
-    except OSError:
-        return []
-    found = []
-    for id, lines in LocalHome(folders or [base]).read().items():
-        entry = fold(lines)
-        if entry is not None and entry.is_open:
-            found.append(f"{id}\t{entry.begin.verb} by {entry.begin.actor}")
-    return found
+        yield Place(transport, patience(), line.value("namespace"), line.value("argocd_namespace"))
+    finally:
+        transport.close()
+
+
+def _asked(line: Line, ask: Callable[[Place], Iterable[str]]) -> list[str]:
+    with suppress(RescueError), _place(line) as place:
+        return within(lambda: ask(place))
+    return []
+
+
+def _configured(kind: str, line: Line) -> list[str]:
+    from .candidates import configured
+
+    return configured(kind, line.connection(), patience())
+
+
+def _entries(line: Line) -> list[str]:
+    """Return the entries of this cluster; where it is away those of this machine, of any cluster."""
+    from .candidates import applications_of, entry_words, local_entries
+    from .journal import state_home
+    from .records import Entry
+
+    found: list[Entry] = []
+
+    def read_journal(place: Place) -> Iterator[str]:
+        found.extend(place.journal())
+        yield "read"
+
+    known = found if _asked(line, read_journal) else local_entries(state_home(os.environ))
+    words = entry_words(known, only_open=line.verb == "undo")
+    if line.verb == "undo":
+        words += applications_of(known, line.value("namespace"))
+    return [w for w in words if w.split("\t")[0] not in line.given]
+
+
+# -- the process
 
 
 def main(words: Sequence[str]) -> None:
     """Print the choices for kubectl, and leave at once: a thread may still wait for a cluster."""
-    sys.stderr = open(os.devnull, "w")  # nothing may be written into somebody's command line
+    _detach()
     try:
-        choices = complete(words)
+        offer = complete(words)
     except Exception:
-        choices = []
-    sys.stdout.write("".join(f"{c}\n" for c in choices) + NO_FILES + "\n")
+        offer = Offer()
+    sys.stdout.write("".join(f"{c}\n" for c in offer.choices) + f":{offer.directive}\n")
     sys.stdout.flush()
+    _leave()
+
+
+def _detach() -> None:
+    """Let nothing that we start speak on the terminal or read from it: exec plugins would ask there."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 2)
+    with suppress(OSError, AttributeError):  # a leader of a group already; Windows
+        os.setsid()
+
+
+def _leave() -> None:
+    with suppress(OSError, AttributeError):
+        if os.getsid(0) == os.getpid():
+            # A plugin that waits for somebody to log in would outlive us.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.killpg(0, signal.SIGTERM)
     os._exit(0)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import click
 
+from . import pflag
+from .errors import UsageError
 from .transports import Connection
+from .world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,7 @@ class Common:
     argocd_namespace: str = ""
     output: str = "human"
     verbosity: int = 0
+    world: World = field(default_factory=World)
 
 
 def parse_duration(text: str) -> float | None:
@@ -44,6 +49,27 @@ class Duration(click.ParamType[float | None]):
             self.fail(str(e), param, ctx)
 
 
+class RequestTimeout(Duration):
+    """The same, where 0 is no limit and not as if nothing was said."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Turn the text into seconds."""
+        return super().convert(value, param, ctx) or 0.0
+
+
+class Version(click.ParamType[str]):
+    """A version as typed; an empty one is a shell variable that was not set."""
+
+    name = "version"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        text = str(value)
+        if not text.strip() or text != text.strip():
+            self.fail(f"{text!r} is no version", param, ctx)
+        return text
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 CONNECTION: tuple[Callable[[F], F], ...] = (
@@ -53,6 +79,8 @@ CONNECTION: tuple[Callable[[F], F], ...] = (
     click.option("--user", default=None, metavar="NAME", help="The kubeconfig user to use."),
     click.option("-s", "--server", default=None, metavar="URL", help="Address of the API server."),
     click.option("--token", default=None, help="Bearer token for the API server."),
+    click.option("--username", default=None, metavar="NAME", help="User name, where the API server takes passwords."),
+    click.option("--password", default=None, help="Password, where the API server takes one."),
     click.option("--as", "as_user", default=None, metavar="USER", help="User to impersonate."),
     click.option("--as-uid", default=None, metavar="UID", help="UID to impersonate."),
     click.option("--as-group", "as_groups", multiple=True, metavar="GROUP", help="Group to impersonate."),
@@ -64,7 +92,7 @@ CONNECTION: tuple[Callable[[F], F], ...] = (
     click.option("--insecure-skip-tls-verify", is_flag=True, default=None, help="Do not check the server's certificate."),
     click.option("--disable-compression", is_flag=True, default=None, help="Ask for no compression of answers."),
     click.option("--cache-dir", default=None, metavar="DIR", help="kubectl's cache directory."),
-    click.option("--request-timeout", type=Duration(), default=None, metavar="DURATION", help="How long to wait for one request, such as 10s; 0 is no limit."),
+    click.option("--request-timeout", type=RequestTimeout(), default=None, metavar="DURATION", help="How long to wait for one request, such as 10s; 0 is no limit."),
     click.option("-v", "--v", "verbosity", type=int, default=None, metavar="LEVEL", help="Show requests from level 6 on; never tokens."),
 )  # fmt: skip
 
@@ -105,26 +133,35 @@ def common_options(f: Callable[..., int]) -> Callable[..., None]:
 
 
 class Verb(click.Command):
-    """A verb whose help shows its own flags first and kubectl's at the end."""
+    """A verb that reads flags and shows help as kubectl does."""
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        r"""Turn the raw docstrings' `\b` into click's mark for text that is not wrapped."""
-        self.help = (self.help or "").replace("\\b\n", "\b\n")
-        super().format_help_text(ctx, formatter)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words as pflag would."""
+        return super().parse_args(ctx, pflag.canonical(ctx, args, pflag.options_of(self, ctx)))
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write two lists: what this verb takes, and how to reach the cluster."""
-        connection = {o for option in CONNECTION for o in _names(option)}
-        own: list[tuple[str, str]] = []
-        kubectls: list[tuple[str, str]] = []
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if record is not None:
-                (kubectls if param.name in connection else own).append(record)
-        with formatter.section("Options"):
-            formatter.write_dl(own)
-        with formatter.section("Connection, as kubectl's"):
-            formatter.write_dl(kubectls)
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        r"""Write kubectl's order: what for, examples, flags, usage; `\b` stands before what is not wrapped."""
+        formatter.write_text(inspect.cleandoc(self.help or "").replace("\\b\n", "\b\n"))
+        write_options(self, ctx, formatter, " ".join(self.collect_usage_pieces(ctx)[1:]))
+
+
+def write_options(
+    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter, arguments: str
+) -> None:
+    """Write what a command takes, its usage, and apart from both how to reach the cluster."""
+    connection = {o for option in CONNECTION for o in _names(option)}
+    own: list[tuple[str, str]] = []
+    kubectls: list[tuple[str, str]] = []
+    for param in pflag.options_of(command, ctx):
+        record = param.get_help_record(ctx)
+        if record is not None:
+            (kubectls if param.name in connection else own).append(record)
+    with formatter.section("Options"):
+        formatter.write_dl(own)
+    formatter.write_paragraph()
+    formatter.write_usage(ctx.command_path, f"{arguments} [options]".lstrip())
+    with formatter.section("Connection, as kubectl's"):
+        formatter.write_dl(kubectls)
 
 
 def _names(option: Callable[[Any], Any]) -> list[str]:
@@ -147,8 +184,12 @@ class Writing:
 def writing_options(f: Callable[..., int]) -> Callable[..., int]:
     """Give a verb --dry-run, --reason and --yes, and its callback one `writing` in their place."""
 
-    def wrapped(dry_run: str, reason: str, yes: bool, expires: float | None, **given: Any) -> int:
-        return f(writing=Writing(dry_run=dry_run, reason=reason, yes=yes, expires=expires), **given)
+    def wrapped(
+        common: Common, dry_run: str, reason: str, yes: bool, expires: float | None, **given: Any
+    ) -> int:
+        common.world.start(common.connection)
+        writing = Writing(dry_run=dry_run, reason=reason, yes=yes, expires=expires)
+        return f(common=common, writing=writing, **given)
 
     wrapped.__doc__ = f.__doc__
     wrapped.__name__ = f.__name__
@@ -177,17 +218,44 @@ def writing_options(f: Callable[..., int]) -> Callable[..., int]:
     return decorated
 
 
+everywhere_option = click.option(
+    "-A", "--all-namespaces", "everywhere", is_flag=True, help="All namespaces, whatever -n says."
+)
+selector_option = click.option(
+    "-l", "--selector", default="", metavar="LABELS", help="All applications with these labels."
+)
+
+
+def all_namespaces(common: Common, named: Sequence[str]) -> Common:
+    """Do what -A says; as with kubectl, nothing has a name across all namespaces."""
+    if named:
+        raise UsageError(
+            "applications are named, and all namespaces are asked for", "leave out the names, or -A"
+        )
+    return replace(common, namespace="")
+
+
 only_option = click.option("--only", is_flag=True, help="Edit this alone, though an owner would revert it.")
+
+
+source_option = click.option(
+    "--source", default=None, metavar="NAME_OR_INDEX", help="Which of several sources; the first is 0."
+)
+
+
+def timeout_option(default: str | None, text: str) -> Callable[[F], F]:
+    """Give a verb --timeout, of which `text` says what for."""
+    return click.option(
+        "--timeout",
+        type=Duration(),
+        default=default,
+        show_default=bool(default),
+        metavar="DURATION",
+        help=text,
+    )
 
 
 def waiting_options(f: F) -> F:
     """Give a verb --wait and --timeout."""
-    f = click.option(
-        "--timeout",
-        type=Duration(),
-        default="5m",
-        show_default=True,
-        metavar="DURATION",
-        help="How long to wait; 0 is for ever.",
-    )(f)
+    f = timeout_option("5m", "How long to wait; 0 is for ever.")(f)
     return click.option("--wait", is_flag=True, help="Watch until the truth is known.")(f)

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TextIO
@@ -24,6 +24,7 @@ from .model import (
     EditResult,
     MemberChange,
     Order,
+    OrderKind,
     PlanStep,
     Ref,
     Result,
@@ -42,6 +43,14 @@ _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2",
 def plain(text: str) -> str:
     """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+_COLOUR = re.compile("(\x1b\\[[0-9;]*m)")
+
+
+def _but_colours(text: str) -> str:
+    """Neutralise a text of ours but for its colours."""
+    return "".join(piece if i % 2 else plain(piece) for i, piece in enumerate(_COLOUR.split(text)))
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -96,13 +105,28 @@ class Printer:
 
     def say(self, text: str = "") -> None:
         """Say one line of talk."""
-        print(plain(text) if "\x1b" not in text else text, file=self.streams.err, flush=True)
+        # In one piece: several requests at once may speak under -v.
+        self.streams.err.write((_but_colours(text) if self._colour else plain(text)) + "\n")
+        self.streams.err.flush()
 
     def warn(self, text: str) -> None:
         """Say a warning, each only once."""
         if text not in self._said:
             self._said.add(text)
             self.say(f"{self.paint('warning:', 'yellow')} {plain(text)}")
+
+    def server_warning(self, text: str) -> None:
+        """Say what the API server warns of, as kubectl says it; each only once."""
+        if text not in self._said:
+            self._said.add(text)
+            label = "\x1b[33;1mWarning:\x1b[0m" if self._colour else "Warning:"
+            self.say(f"{label} {plain(text)}")
+
+    def request_log(self, verbosity: int) -> Callable[[str], None] | None:
+        """Return what -v does with an exchange: its first line from 6 on, all of it from 8 on."""
+        if verbosity < 6:
+            return None
+        return lambda text: self.say(text if verbosity >= 8 else text.partition("\n")[0])
 
     def note(self, text: str) -> None:
         """Say something worth knowing, only once."""
@@ -214,8 +238,18 @@ def step_lines(step: PlanStep) -> list[str]:
     if isinstance(step, Rollout):
         return [f"- revision {step.from_revision}", f"+ revision {step.to_revision} ({step.revision})"]
     if isinstance(step, Order):
-        return [f"+ /operation: {shown(step.operation)}"]
+        return _order_lines(step)
     return [line for change in step.changes for line in change_lines(change)]
+
+
+def _order_lines(order: Order) -> list[str]:
+    if order.kind is OrderKind.TERMINATE:
+        return [f"+ /status/operationState/phase: {shown('Terminating')}"]
+    if order.kind is OrderKind.WITHDRAW:
+        return ["- /operation"]
+    if order.kind is OrderKind.ABORT:
+        return [f"+ /status/operationState/{name}: {shown(value)}" for name, value in order.operation.items()]
+    return [f"+ /operation: {shown(order.operation)}"]
 
 
 def envelope(result: Result) -> dict[str, JSON]:

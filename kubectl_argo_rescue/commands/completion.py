@@ -30,7 +30,8 @@ def command(common: Common, install: bool, folder: str) -> int:
 
     kubectl looks for an executable named kubectl_complete-argo_rescue on the PATH. With it, and
     with kubectl's own completion set up in the shell, verbs, flags, applications, versions of an
-    application's history, entries of the log and contexts are completed.
+    application's history, entries of the log, namespaces and contexts are completed. A cluster that
+    takes longer than half a second is not waited for; set ARGO_RESCUE_COMPLETION_SECONDS to allow more.
 
     \b
     Examples:

@@ -357,6 +357,74 @@ def _(r: Row) -> None:
     r.leaves = True
 
 
+simple("server without a scheme", lambda r: r.write(None, {**r.cluster(), "server": _bare(r)}))
+simple(
+    "server with a query",
+    lambda r: r.write(None, {**r.cluster(), "server": f"{r.servers.one.url}/k8s?x=y"}),
+    package="refuses",
+)
+simple("server empty", lambda r: r.write(None, {**r.cluster(), "server": ""}), package="refuses")
+simple(
+    "IPv6 with a path",
+    lambda r: r.write(
+        {"token": "t"},
+        r.cluster("six", **{"server": f"{r.servers.six.url}/k8s/c-1", "tls-server-name": "localhost"}),
+    ),
+)
+
+
+def _bare(r: Row) -> str:
+    return r.servers.one.url.removeprefix("https://")
+
+
+@row("--server with a path over one with another")
+def _(r: Row) -> None:
+    r.write(None, {**r.cluster(), "server": f"{r.servers.one.url}/k8s/c-1"})
+    r.connection = Connection(server=f"{r.servers.one.url}/k8s/c-2/")
+
+
+# -- wrong types: kubectl reads strictly
+
+for _name, _user in {
+    "as that is a switch": {"as": True},
+    "as-groups that are one": {"as": "carol", "as-groups": "one"},
+    "as-user-extra with a text": {"as": "carol", "as-user-extra": {"scope": "a"}},
+    "token that is a list": {"token": ["t"]},
+    "token file that is a number": {"tokenFile": 5},
+    "exec that is a text": {"exec": "login"},
+    "exec arguments that are a text": exec_user("login", args="one"),
+    "exec environment that is a map": exec_user("login", env={"WORD": "two"}),
+    "data that is a number": {"client-certificate-data": 5, "client-key-data": 5},
+}.items():
+    simple(_name, lambda r, user=_user: r.write({**r.alice(), **user}))  # type: ignore[misc]
+
+simple("user with a field that nobody knows", lambda r: r.write({**r.alice(), "colour": "red"}))
+simple("server that is a number", lambda r: r.write(None, {**r.cluster(), "server": 5}))
+simple("tls-server-name that is a number", lambda r: r.write(None, r.cluster(**{"tls-server-name": 5})))
+simple("authority that is a number", lambda r: r.write(None, {**r.cluster(), "certificate-authority": 5}))
+simple("current-context that is a number", lambda r: r.write(**{"current-context": 5}))  # type: ignore[arg-type]
+simple(
+    "namespace that is a number",
+    lambda r: r.write(context={"cluster": "here", "user": "here", "namespace": 5}),
+)
+simple("users that are a map", lambda r: r.write(users={"here": {"token": "t"}}))
+simple("users that are texts", lambda r: r.write(users=["here"]))
+simple("contexts missing", lambda r: r.write(contexts=None))
+simple("kind of something else", lambda r: r.write(kind="Secret"))
+simple("version of the future", lambda r: r.write(apiVersion="v2"))
+
+
+@row("two clusters of one name")
+def _(r: Row) -> None:
+    r.write(clusters=[{"name": "here", "cluster": r.cluster(at)} for at in ("one", "two")])
+
+
+@row("two contexts of one name")
+def _(r: Row) -> None:
+    context = {"cluster": "here", "user": "here"}
+    r.write(contexts=[{"name": "here", "context": context}, {"name": "here", "context": {"user": "gone"}}])
+
+
 # -- proxies
 
 
@@ -442,6 +510,24 @@ def _(r: Row) -> None:
 @row("--as over as", package="refuses")
 def _(r: Row) -> None:
     r.write({**r.alice(), "as": "dave"})
+    r.connection = Connection(as_user="carol")
+
+
+@row("--as-group beside as", package="refuses")
+def _(r: Row) -> None:
+    r.write({**r.alice(), "as": "dave", "as-groups": ["one"], "as-uid": "u-1"})
+    r.connection = Connection(as_groups=("two",))
+
+
+@row("--as-uid without --as")
+def _(r: Row) -> None:
+    r.write()
+    r.connection = Connection(as_uid="u-1")
+
+
+@row("--as with a token of an exec plugin", package="refuses")
+def _(r: Row) -> None:
+    r.write(exec_user(r.plugin(f"echo '{credential('plugin')}'")))
     r.connection = Connection(as_user="carol")
 
 
@@ -643,6 +729,18 @@ def _(r: Row) -> None:
     r.connection = Connection(token="flag")
 
 
+@row("--username and --password", package="refuses")
+def _(r: Row) -> None:
+    r.write({})
+    r.connection = Connection(username="u", password="p")
+
+
+@row("--username over a token")
+def _(r: Row) -> None:
+    r.write({"token": "file"})
+    r.connection = Connection(username="u", password="p")
+
+
 @row("--token for a context without user")
 def _(r: Row) -> None:
     r.write(context={"cluster": "here"})
@@ -731,6 +829,14 @@ simple(
     lambda r: _exec(r, f"echo '{credential('x')}' | sed s,io/v1,io/v2,"),
 )
 simple("exec without interactiveMode", lambda r: _exec(r, f"echo '{credential('x')}'", interactiveMode=None))
+for _mode in ("Never", "IfAvailable"):
+    simple(
+        f"exec that asks, {_mode}",
+        lambda r, mode=_mode: _exec(  # type: ignore[misc]
+            r, f"read -r word\necho '{credential('got-WORD')}' | sed \"s/WORD/$word/\"", interactiveMode=mode
+        ),
+    )
+simple("exec that asks and gives up", lambda r: _exec(r, "read -r word || exit 1\necho no"))
 simple("exec with an unknown mode", lambda r: _exec(r, f"echo '{credential('x')}'", interactiveMode="Often"))
 simple(
     "exec that needs a terminal", lambda r: _exec(r, f"echo '{credential('x')}'", interactiveMode="Always")
@@ -747,6 +853,14 @@ simple("exec that says nothing", lambda r: _exec(r, "true"))
 simple(
     "exec whose token has run out",
     lambda r: _exec(r, f"echo '{credential('old', expirationTimestamp='2020-01-01T00:00:00Z')}'"),
+)
+simple(
+    "exec whose token runs out later",
+    lambda r: _exec(r, f"echo '{credential('new', expirationTimestamp='2099-01-01T00:00:00Z')}'"),
+)
+simple(
+    "exec whose time is no time",
+    lambda r: _exec(r, f"echo '{credential('x', expirationTimestamp='tomorrow')}'"),
 )
 simple(
     "exec and token",
@@ -937,3 +1051,25 @@ def test_the_package_transport_agrees_or_refuses(
         assert ours == oracle, error
     assert error is None or not error.sent or at.leaves
     assert all(who or token for _, _, who, token, _, _ in ours.seen), "a request as nobody"
+
+
+@pytest.mark.parametrize("at", ["token"], indirect=True)
+@pytest.mark.parametrize("transport", ["kubectl", "package"])
+def test_a_token_that_runs_out_between_requests_is_asked_for_anew(
+    control_plane: ControlPlane, at: Row, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = at.folder / "count"
+    answer = credential("token-NUMBER", expirationTimestamp="2020-01-01T00:00:00Z")
+    _exec(at, f"echo again >> {count}\necho '{answer}' | sed s/NUMBER/$(grep -c again {count})/")
+    monkeypatch.setenv("KUBECONFIG", at.environ["KUBECONFIG"])
+    kubectl = str(control_plane.bin / "kubectl")
+    opened = (
+        KubectlTransport(at.connection, kubectl)
+        if transport == "kubectl"
+        else PackageTransport(at.connection)
+    )
+    with closing(opened):
+        for _ in range(3):
+            opened.request("GET", PROBE, timeout=20)
+    tokens = [seen.headers["authorization"] for seen in at.servers.one.seen if seen.path == PROBE]
+    assert len(tokens) == len({*tokens}) == 3

@@ -21,6 +21,7 @@ HEAVY = ("kubernetes", "pydantic", "urllib3", "yaml", "jsonpatch", "jsonpointer"
 PROBE = """
 import json, os, sys
 os._exit = sys.exit
+told = os.dup(2)  # completion takes the other one away
 sys.argv = ["kubectl-argo_rescue", *sys.argv[1:]]
 try:
     from kubectl_argo_rescue.__main__ import main
@@ -28,7 +29,7 @@ try:
 except SystemExit as e:
     assert not e.code, e.code
 finally:
-    sys.__stderr__.write(json.dumps(sorted(sys.modules)))
+    os.write(told, json.dumps(sorted(sys.modules)).encode())
 """
 
 
@@ -46,18 +47,6 @@ def loaded(*argv: str, **environ: str) -> list[str]:
     return modules
 
 
-def loaded_by_completion(*words: str) -> list[str]:
-    code = (
-        "import json, sys; from kubectl_argo_rescue.completing import complete;"
-        "assert complete(sys.argv[1:]); print(json.dumps(sorted(sys.modules)))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=True
-    )
-    modules: list[str] = json.loads(ran.stdout)
-    return modules
-
-
 def third_parties(modules: list[str]) -> set[str]:
     tops = {name.partition(".")[0] for name in modules}
     # An editable install brings its finder, a virtual environment its hook, coverage itself.
@@ -69,9 +58,13 @@ def third_parties(modules: list[str]) -> set[str]:
     return tops - own - set(sys.stdlib_module_names) - {"kubectl_argo_rescue", "__main__", "__mp_main__"}
 
 
-@pytest.mark.parametrize("argv", [("--help",), *[(verb, "--help") for verb in VERBS]], ids=" ".join)
-def test_help_loads_nothing_heavy(argv: tuple[str, ...]) -> None:
+HELP = [("--help",), ("help",), ("help", "pause"), *[(verb, "--help") for verb in VERBS]]
+
+
+@pytest.mark.parametrize("argv", [*HELP, ("version",), ("completion",)], ids=" ".join)
+def test_help_and_version_load_click_alone_and_nothing_heavy(argv: tuple[str, ...]) -> None:
     modules = loaded(*argv)
+    assert third_parties(modules) <= {"click"}
     assert [m for m in HEAVY if m in modules] == []
 
 
@@ -81,7 +74,11 @@ def test_help_loads_click_alone() -> None:
     assert not [m for m in modules if m.startswith("kubectl_argo_rescue.commands.")]
 
 
-@pytest.mark.parametrize("words", [("",), ("pa",), ("pause", "--")])
+FLAGS = [(verb, "--") for verb in VERBS]
+VALUES = [("pause", "--dry-run="), ("undo", "--on-conflict", ""), ("--", "pa"), ("pause", "--kubeconfig", "")]
+
+
+@pytest.mark.parametrize("words", [("",), ("pa",), ("--",), ("help", ""), *FLAGS, *VALUES], ids=" ".join)
 def test_completion_of_verbs_and_flags_loads_click_alone(words: tuple[str, ...]) -> None:
     modules = loaded(COMPLETE, *words)
     assert third_parties(modules) <= {"click"}
