@@ -12,9 +12,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from .errors import (
     AlreadyExists,
@@ -24,13 +25,16 @@ from .errors import (
     GuardFailed,
     Invalid,
     NotFound,
+    NotServed,
     Overloaded,
+    RescueError,
     StaleWrite,
     TransportError,
+    Unauthorized,
 )
-from .model import ACCESSREVIEW, JSON, SUBJECTREVIEW, Resource
+from .model import ACCESSREVIEW, FIELD_MANAGER, GROUP, JSON, SUBJECTREVIEW, Resource
 from .patches import encode
-from .transports import Response, Target, Transport, one_line
+from .transports import LogsIn, Response, Target, Transport, one_line
 
 T = TypeVar("T")
 # Named here because `list` inside the class is its method.
@@ -38,15 +42,31 @@ Objects: TypeAlias = list[JSON]
 Results: TypeAlias = list[T]
 Query: TypeAlias = list[tuple[str, str]]
 
-FIELD_MANAGER: Final = "kubectl-argo-rescue"
 DEFAULT_TIMEOUT: Final = 30.0
 PAGE: Final = 500
 WATCH_GRACE: Final = 5.0
 """How long after its own end a watch may still be silent before it counts as dead."""
 
+MAX_AT_ONCE: Final = 12
+"""Requests that are under way together, watches left out."""
+
 _TRIES: Final = 4
+_BUSY_TRIES: Final = 10
+"""The same where the server says 429, which is a queue and no trouble; kubectl has as many."""
+
 _FIRST_PAUSE: Final = 0.25
-_THREADS: Final = 12
+_LONGEST_PAUSE: Final = 5.0
+_SPREAD: Final = 0.25
+"""By how much a pause that the server asks for is drawn out, so that not all come back at once."""
+
+_QUIET_SECONDS: Final = 2.0
+"""A wait that is longer is told."""
+
+_SLOW_SECONDS: Final = 3.0
+"""An answer that takes longer is late."""
+
+_TALK_SECONDS: Final = 5.0
+"""Waits are told no more often than this, however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +123,9 @@ class Cluster:
         """Speak over `transport`.
 
         `request_timeout` bounds one request with all its repetitions, in seconds. `log` is told of
-        each exchange (method, path, status, duration; never a header), `on_warning` of each
-        distinct text in the server's Warning headers.
+        each exchange: method, path, status, duration, and on further lines what was sent and came
+        back, never a value, a body or a header of the user's. `on_warning` is told of each distinct
+        text in the server's Warning headers.
         """
         self._transport = transport
         self._timeout = request_timeout
@@ -115,6 +136,16 @@ class Cluster:
         self._jitter = jitter
         self._warned: set[str] = set()
         self._warned_lock = threading.Lock()
+        self._waits = _Waits(self._is_logging_in)
+        self._held: dict[tuple[str, str], tuple[float, ApiError]] = {}
+        """What the server asked not to be asked again before a time, for the next call."""
+
+    def tell_waits(self, say: Callable[[str], None]) -> None:
+        """Have it said when a wait is long: the server asks for it, or an answer does not come."""
+        self._waits.say = say
+
+    def _is_logging_in(self) -> bool:
+        return isinstance(self._transport, LogsIn) and self._transport.is_logging_in()
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -252,7 +283,7 @@ class Cluster:
         what = _what(resource, namespace, name)
         began = self._clock()
         with self._transport.stream(path, query, timeout=max(1.0, timeout) + WATCH_GRACE) as (answer, lines):
-            self._note("GET", f"{path}?watch=1", answer.status, began)
+            self._note("GET", path, query, answer.status, began)
             self._warn(answer)
             if answer.status != 200:
                 raise api_error(answer, what, "GET")
@@ -275,10 +306,12 @@ class Cluster:
         """
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
         deadline = self._clock() + timeout
+        brief = 0
         while not wanted(obj):
             left = deadline - self._clock()
             if left <= 0:
                 return obj, False
+            began, asked = self._clock(), 0.0
             try:
                 version = obj["metadata"]["resourceVersion"]
                 for kind, seen in self.watch(
@@ -290,9 +323,21 @@ class Cluster:
                     obj = seen if kind != "BOOKMARK" else obj
                     if wanted(obj):
                         return obj, True
-            except (Expired, TransportError):
-                obj = self.get(resource, namespace, name)
+            except (Expired, TransportError, Overloaded) as error:
+                asked = getattr(error, "retry_after", None) or 0.0
+            # However it ended: what came meanwhile may have been lost on the way.
+            fresh = self.get(resource, namespace, name)
+            obj = obj if is_older(fresh, obj) else fresh
+            # One watch after the other that ends at once would be a load of its own.
+            brief = brief + 1 if self._clock() - began < 1.0 else 0
+            pause = max(asked, self.backoff(brief) if brief > 1 else 0.0)
+            if pause and not wanted(obj):
+                self._sleep(max(0.0, min(pause, deadline - self._clock())))
         return obj, True
+
+    def backoff(self, tries: int) -> float:
+        """Give the seconds to wait after so many failures in a row."""
+        return min(_FIRST_PAUSE * 2.0 ** (tries - 1), _LONGEST_PAUSE) * (0.5 + self._jitter())
 
     # -- writing
 
@@ -318,6 +363,24 @@ class Cluster:
             content_type="application/json-patch+json",
             what=_what(resource, namespace, name),
         )
+
+    def is_current(self, resource: Resource, obj: JSON) -> bool:
+        """Whether what is stored still has the spec that was read.
+
+        A cache that lags, in the API server or before it, gives old answers; a patch of tests alone
+        is judged by what is stored. Where the server does not judge it, what was read is believed.
+        """
+        meta = obj["metadata"]
+        ops: list[JSON] = [{"op": "test", "path": "/metadata/uid", "value": meta["uid"]}]
+        if "spec" in obj:
+            ops.append({"op": "test", "path": "/spec", "value": obj["spec"]})
+        try:
+            self.patch(resource, meta.get("namespace", ""), meta["name"], ops, dry_run=True)
+        except (GuardFailed, NotFound):
+            return False
+        except (Forbidden, Invalid):
+            return True
+        return True
 
     def create(self, resource: Resource, namespace: str, obj: JSON, *, dry_run: bool = False) -> JSON:
         """Create an object; raises AlreadyExists where there is one of this name."""
@@ -383,9 +446,7 @@ class Cluster:
             review = self._review(SUBJECTREVIEW, {})
         except NotFound:
             return None  # before Kubernetes 1.28
-        except Forbidden as error:
-            if error.status == 401:
-                raise
+        except Forbidden:
             return None
         return (review.get("status") or {}).get("userInfo")
 
@@ -432,41 +493,83 @@ class Cluster:
         tries = 0
         while True:
             tries += 1
+            if tries == 1:
+                self._keep_away(method, path, what, began + budget if budget else None)
             left = budget - (self._clock() - began) if budget else None
             sent_at = self._clock()
             error: ApiError | TransportError
-            pause: float | None = None
+            asked: float | None = None
+            limit = _TRIES
             try:
-                answer = self._transport.request(method, path, query, headers, body, left)
+                with self._waits.watching(what, budget):
+                    answer = self._transport.request(method, path, query, headers, body, left)
             except TransportError as fault:
-                self._note(method, path, 0, sent_at)
+                self._note(method, path, query, 0, sent_at, (content_type, body))
                 error = fault
                 again = not fault.lasting and (repeatable or not fault.sent)
             else:
-                self._note(method, path, answer.status, sent_at)
+                self._note(method, path, query, answer.status, sent_at, (content_type, body), answer)
                 self._warn(answer)
                 if 200 <= answer.status < 300:
                     return _parse(answer, what)
                 error = api_error(answer, what, method)
+                if isinstance(error, NotServed) and path.startswith(f"/apis/{GROUP}/"):
+                    error = _without_crds(path)
                 # The API server refuses with 429 before it acts; a 5xx may come after it has.
                 again = answer.status == 429 or (repeatable and answer.status >= 500)
-                pause = _retry_after(answer)
+                asked = error.retry_after
+                if asked is not None:
+                    self._held[method, path] = self._clock() + asked, error
+                limit = _BUSY_TRIES if answer.status == 429 else _TRIES
                 if answer.status == 401 and not reauthenticated:
                     # A token that just ran out: the exec plugin is asked anew with the next request.
-                    reauthenticated, again, pause = True, True, 0.0
-            if pause is None:
-                pause = _FIRST_PAUSE * 2 ** (tries - 1) * (0.5 + self._jitter())
-            if not again or tries >= _TRIES:
+                    reauthenticated = True
+                    continue
+            pause = self.backoff(tries)
+            if asked is not None:
+                pause = max(asked, _FIRST_PAUSE) * (1 + _SPREAD * self._jitter())
+            waited = self._clock() - began
+            if not again or tries >= limit or (budget and waited + pause >= budget):
+                passes = isinstance(error, Overloaded) or not getattr(error, "lasting", True)
+                if not error.hint and passes:
+                    error.hint = "run it again when the API server answers"
                 raise error
-            if budget and self._clock() - began + pause >= budget:
-                raise error
-            if pause:
-                self._sleep(pause)
+            if waited + pause >= _QUIET_SECONDS:
+                self._waits.tell_pause(what, error, asked, pause)
+            self._sleep(pause)
 
-    def _note(self, method: str, path: str, status: int, since: float) -> None:
-        if self._log is not None:
-            milliseconds = (self._clock() - since) * 1000
-            self._log(f"{method} {path} {status or 'no answer'} in {milliseconds:.0f} ms")
+    def _keep_away(self, method: str, path: str, what: str, deadline: float | None) -> None:
+        """Wait as long as the server asked for; raises its answer again where that is too long."""
+        until, error = self._held.get((method, path), (0.0, None))
+        left = until - self._clock()
+        if error is None or left <= 0:
+            return
+        pause = left + _SPREAD * error.retry_after * self._jitter() if error.retry_after else left
+        if deadline is not None and self._clock() + pause >= deadline:
+            raise error
+        if pause >= _QUIET_SECONDS:
+            self._waits.tell_pause(what, error, error.retry_after, pause)
+        self._sleep(pause)
+
+    def _note(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        status: int,
+        since: float,
+        sent: tuple[str, bytes | None] = ("", None),
+        answer: Response | None = None,
+    ) -> None:
+        if self._log is None:
+            return
+        milliseconds = (self._clock() - since) * 1000
+        asked = f"?{urlencode(query, safe='/=,')}" if query else ""
+        lines = [f"{method} {path}{asked} {_status_text(status)} in {milliseconds:.0f} ms"]
+        said = _sent(*sent)
+        lines += [f"    sent: {said}"] if said else []
+        lines += [f"    came: {_came(answer)}"] if answer is not None else []
+        self._log("\n".join(lines))
 
     def _warn(self, answer: Response) -> None:
         header = answer.headers.get("warning")
@@ -478,6 +581,67 @@ class Cluster:
                 self._warned.add(text)
             if new:
                 self._on_warning(text)
+
+
+class _Waits:
+    """Tells of long waits, so that nobody sits before a silent terminal; never twice within seconds."""
+
+    def __init__(self, is_logging_in: Callable[[], bool]) -> None:
+        self.say: Callable[[str], None] | None = None
+        self._is_logging_in = is_logging_in
+        self._lock = threading.Lock()
+        self._under_way: dict[int, tuple[float, str, float]] = {}
+        self._told = -_TALK_SECONDS
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watching(self, what: str, budget: float) -> Iterator[None]:
+        """Tell when the answer to a request is late."""
+        if self.say is None:
+            yield
+            return
+        mark = threading.get_ident()
+        with self._lock:
+            self._under_way[mark] = (time.monotonic(), what, budget)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="waits", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._under_way[mark]
+
+    def tell_pause(self, what: str, error: RescueError, asked: float | None, pause: float) -> None:
+        """Tell that a request is made again later, and why."""
+        if asked is None:
+            self._tell(f"trying again in {pause:.0f} s: {error.message}")
+        else:
+            status = _status_text(getattr(error, "status", 0))
+            self._tell(f"the API server asks to wait {asked:g} s ({status}): {what}")
+
+    def _look(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(1.0)
+            with self._lock:
+                if not self._under_way:
+                    self._thread = None  # the next request starts another
+                    return
+                oldest = min(self._under_way.values())
+            if time.monotonic() - oldest[0] < _SLOW_SECONDS or self._is_logging_in():
+                continue
+            since, what, budget = oldest
+            limit = f"; it is waited for up to {budget:g} s, see --request-timeout" if budget else ""
+            self._tell(f"no answer from the API server for {time.monotonic() - since:.0f} s: {what}{limit}")
+
+    def _tell(self, text: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if self.say is None or now - self._told < _TALK_SECONDS:
+                return
+            self._told = now
+        self.say(text)
 
 
 def gather(*thunks: Callable[[], T]) -> list[T]:
@@ -510,7 +674,7 @@ def gather_outcomes(*thunks: Callable[[], JSON]) -> list[Outcome]:
 
     if len(thunks) < 2:
         return [_outcome(thunk) for thunk in thunks]
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_THREADS, len(thunks)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(MAX_AT_ONCE, len(thunks)))]
     try:
         for thread in threads:
             thread.start()
@@ -519,6 +683,14 @@ def gather_outcomes(*thunks: Callable[[], JSON]) -> list[Outcome]:
     finally:
         stopped.set()
     return [outcome for outcome in outcomes if outcome is not None]
+
+
+def is_older(one: JSON, other: JSON) -> bool:
+    """Whether an answer about an object is from before another one: what gave it lags."""
+    versions = [str(obj["metadata"].get("resourceVersion", "")) for obj in (one, other)]
+    if one["metadata"].get("uid") != other["metadata"].get("uid") or not all(map(str.isdigit, versions)):
+        return False
+    return int(versions[0]) < int(versions[1])
 
 
 def _outcome(thunk: Callable[[], JSON]) -> Outcome:
@@ -542,6 +714,34 @@ def _selectors(label_selector: str, field_selector: str) -> Query:
 def _write_query(dry_run: bool) -> Query:
     query = [("fieldManager", FIELD_MANAGER), ("fieldValidation", "Strict")]
     return [*query, ("dryRun", "All")] if dry_run else query
+
+
+def _status_text(status: int) -> str:
+    from http import HTTPStatus  # lazy: the transports bring it, --help does not
+
+    if not status:
+        return "no answer"
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _sent(content_type: str, body: bytes | None) -> str:
+    """Describe a request's body without its values: there may be secrets in them."""
+    if body is None:
+        return ""
+    text = f"{content_type}, {len(body)} bytes"
+    ops = json.loads(body)
+    if not isinstance(ops, list) or not all(isinstance(op, dict) for op in ops):
+        return text
+    return f"{text}: " + ", ".join(f"{op.get('op')} {op.get('path')}" for op in ops)
+
+
+def _came(answer: Response) -> str:
+    kept = ("content-type", "audit-id", "retry-after", "x-kubernetes-pf-flowschema-uid")
+    said = [f"{name}: {answer.headers[name]}" for name in kept if name in answer.headers]
+    return ", ".join([f"{len(answer.body)} bytes", *said])
 
 
 def _parse(answer: Response, what: str) -> JSON:
@@ -582,6 +782,16 @@ def api_error(answer: Response, what: str, method: str) -> ApiError:
     return status_error({**status, "code": answer.status}, what, method, _retry_after(answer))
 
 
+def _without_crds(path: str) -> NotServed:
+    words = path.split("/")[4:]
+    plural = words[2] if words[0] == "namespaces" and len(words) > 2 else words[0]
+    return NotServed(
+        f"Argo CD's CRDs are not installed: {plural}.{GROUP} is not served by this cluster",
+        "is this the right context?",
+        status=404,
+    )
+
+
 def status_error(
     status: Mapping[str, JSON], what: str, method: str, retry_after: float | None = None
 ) -> ApiError:
@@ -594,10 +804,12 @@ def status_error(
     kind: type[ApiError] = ApiError
     hint = ""
     if code == 404:
-        kind = NotFound
-    elif code in (401, 403):
+        kind = NotFound if (status.get("details") or {}).get("name") else NotServed
+    elif code == 401:
+        kind = Unauthorized
+        hint = "log in again: the server does not accept these credentials"
+    elif code == 403:
         kind = Forbidden
-        hint = "log in again: the server does not accept these credentials" if code == 401 else ""
     elif code == 409:
         kind = AlreadyExists if reason == "AlreadyExists" else StaleWrite
     elif code == 410 or reason == "Expired":
@@ -615,6 +827,7 @@ def status_error(
         status=code,
         reason=reason,
         causes=fields,
+        retry_after=retry_after,
     )
 
 

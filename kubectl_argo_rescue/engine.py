@@ -27,6 +27,7 @@ from .errors import (
     RescueError,
     StaleWrite,
     TransportError,
+    may_have_landed,
 )
 from .events import events_for
 from .journal import Journal, Writer
@@ -296,6 +297,8 @@ class Engine:
     def _result(
         self, step: PlanStep, status: Verdict, *, ops: Sequence[JSON] = (), detail: str = ""
     ) -> EditResult:
+        # Whoever prints it names the object.
+        detail = detail.removeprefix(f"{step.ref}: ")
         return EditResult(step.ref, status, action_of(step, self.actions), tuple(ops), step.reason, detail)
 
     def _step(
@@ -331,7 +334,14 @@ class Engine:
             if not ops:
                 if number in run.doubtful:
                     return self._result(step, Verdict.APPLIED)
-                return self._result(step, Verdict.UNCHANGED, detail="already so")
+                if self.cluster.is_current(resource, live):
+                    return self._result(step, Verdict.UNCHANGED, detail="already so")
+                if tries > MAX_REPLANS:
+                    return self._result(
+                        step, Verdict.FAILED, detail="the API server gives old answers; run it again"
+                    )
+                live = None
+                continue
             try:
                 run.objects[ref.key] = self.cluster.patch(resource, ref.namespace, ref.name, ops)
                 if isinstance(step, Edit) and step.hold:
@@ -374,11 +384,15 @@ class Engine:
                         step = ending
                 live = fresh
             except (TransportError, Overloaded) as e:
-                if not (isinstance(e, TransportError) and not e.sent) and getattr(e, "status", 0) != 429:
+                if may_have_landed(e):
                     run.doubtful.add(number)
                 settled = self._settle(resource, step, ops, e)
-                if settled is not None or tries >= MAX_REPLANS:
-                    return settled or self._result(step, Verdict.FAILED, ops=ops, detail=e.message)
+                if settled is not None:
+                    return settled
+                if tries >= MAX_REPLANS or getattr(e, "status", 0) == 429:
+                    next_ = e.hint or "it was not applied: run it again when the API server answers"
+                    return self._result(step, Verdict.FAILED, ops=ops, detail=f"{e.message}; {next_}")
+                self.cluster.sleep(self.cluster.backoff(tries))
                 live = None
             except Forbidden as e:
                 return self._result(step, Verdict.DENIED, ops=ops, detail=e.message)

@@ -25,9 +25,13 @@ class RescueError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         """Take one line each; the two are joined for `str()`."""
-        super().__init__(f"{message}; {hint}" if hint else message)
+        super().__init__(message, hint)
         self.message = message
         self.hint = hint
+
+    def __str__(self) -> str:
+        """Join the two."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 class UsageError(RescueError):
@@ -81,20 +85,41 @@ class ApiError(RescueError):
         status: int = 0,
         reason: str = "",
         causes: tuple[str, ...] = (),
+        retry_after: float | None = None,
     ) -> None:
-        """Take the server's HTTP status, its `reason` and the field paths of `details.causes`."""
+        """Take the server's HTTP status, its `reason`, the field paths of `details.causes`, Retry-After."""
         super().__init__(message, hint)
         self.status = status
         self.reason = reason
         self.causes = causes
+        self.retry_after = retry_after
+
+
+def may_have_landed(error: RescueError) -> bool:
+    """Whether a write that ended with this may have been carried out: only a read tells then.
+
+    The API server refuses with 429 before it acts; a 5xx may come after it has, also from what
+    stands in between.
+    """
+    if isinstance(error, TransportError):
+        return error.sent
+    return isinstance(error, Overloaded) and error.status != 429
 
 
 class NotFound(ApiError):
-    """404: no such object, or no such resource on this server."""
+    """404: no such object."""
+
+
+class NotServed(NotFound):
+    """404 for a whole resource: the server does not know the kind, so it says nothing of an object."""
+
+
+class Unauthorized(ApiError):
+    """401: the server does not know who asks. No other answer of it means anything then."""
 
 
 class Forbidden(ApiError):
-    """401 or 403: the user may not."""
+    """403: the user may not."""
 
 
 class StaleWrite(ApiError):

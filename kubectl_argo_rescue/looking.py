@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from .cluster import Cluster, Done
-from .errors import NotFound
+from .errors import NotFound, NotServed
 from .model import BY_KIND, JSON, Key, ref_of
 
 MANY = 20
@@ -39,7 +39,7 @@ def look(cluster: Cluster, keys: Iterable[Key]) -> tuple[dict[Key, JSON], list[s
             got = outcome.value if isinstance(outcome.value, list) else [outcome.value]
             there = {ref_of(obj).key: obj for obj in got}
             found.update({key: there.get(key) for key in wanted_here})
-        elif isinstance(outcome.error, NotFound):
+        elif isinstance(outcome.error, NotFound) and not isinstance(outcome.error, NotServed):
             found.update(dict.fromkeys(wanted_here))
         else:
             first = wanted_here[0]

@@ -6,8 +6,8 @@ changed and there is nothing to undo. On a timeout we take it away.
 
 from __future__ import annotations
 
-from .cluster import Cluster
-from .errors import GuardFailed, RescueError
+from .cluster import Cluster, is_older
+from .errors import GuardFailed, Overloaded, RescueError, TransportError
 from .model import APPLICATION, JSON, Key
 from .patches import pointer
 
@@ -17,6 +17,9 @@ REFRESH_SECONDS = 45.0
 
 DOWN_SECONDS = 5.0
 """The same where the cluster says that the controller has no ready pod."""
+
+MAX_BROKEN = 4
+"""From here on a request whose answer is lost, or that the server breaks at, is an error."""
 
 RETRY_SECONDS = 1.0
 """After this the request is made again, later each time."""
@@ -41,11 +44,17 @@ def refresh(
     tries = 0
     while clock() < deadline:
         tries += 1
-        app = _request(cluster, key, app, f"normal{tries if tries > 1 else ''}")
+        value = f"normal{tries if tries > 1 else ''}"
+        app = _request(cluster, key, app, value, may_fail=tries < MAX_BROKEN)
+        if tries == 1 and not _is_answered(app):
+            # What was read may be old; what a patch gives is not.
+            before = (app.get("status") or {}).get("reconciledAt")
         patience = min(deadline - clock(), RETRY_SECONDS * min(tries, 5))
         app, answered = cluster.follow(APPLICATION, app, _is_answered, patience)
         if answered and (app.get("status") or {}).get("reconciledAt") != before:
             return app
+        if answered:
+            cluster.sleep(max(0.0, min(cluster.backoff(min(tries, 4)), deadline - clock())))
     _withdraw(cluster, key)
     return None
 
@@ -62,7 +71,7 @@ def wake(cluster: Cluster, key: Key) -> None:
         return
 
 
-def _request(cluster: Cluster, key: Key, app: JSON, value: str) -> JSON:
+def _request(cluster: Cluster, key: Key, app: JSON, value: str, *, may_fail: bool = False) -> JSON:
     """Annotate it; every value but `hard` means a normal refresh, and a new one wakes the controller."""
     annotations = app["metadata"].get("annotations")
     ops: list[JSON] = [{"op": "test", "path": "/metadata/uid", "value": app["metadata"]["uid"]}]
@@ -75,8 +84,12 @@ def _request(cluster: Cluster, key: Key, app: JSON, value: str) -> JSON:
         ops.append({"op": "add", "path": pointer(["metadata", "annotations", REFRESH]), "value": value})
     try:
         return cluster.patch(APPLICATION, key.namespace, key.name, ops)
-    except GuardFailed:
-        return cluster.get(APPLICATION, key.namespace, key.name)
+    except (GuardFailed, TransportError, Overloaded) as error:
+        if not (may_fail or isinstance(error, GuardFailed)) or getattr(error, "lasting", False):
+            raise
+        # Whether it landed does not matter: a request that is not answered is made again.
+        fresh = cluster.get(APPLICATION, key.namespace, key.name)
+        return app if is_older(fresh, app) else fresh
 
 
 def _is_answered(app: JSON) -> bool:

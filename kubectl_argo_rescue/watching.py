@@ -5,13 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import applications, outlook
-from .errors import ExitStatus, Expired, NotFound, RescueError
+from .cluster import Done, Failed
+from .errors import ExitStatus, Expired, Forbidden, NotFound, Overloaded, RescueError, TransportError
 from .model import APPLICATION, BY_KIND, JSON, Edit, Key, Order, OrderKind, Resource, Result, Role
 from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from .cluster import Cluster
     from .session import Session
 
-WATCH_SECONDS = 300.0
-"""How long one watch request lives; the next goes on where it ended."""
+WATCH_SECONDS = 60.0
+"""How long one watch request lives: one that is dead without a word is noticed then."""
+
+GIVE_UP_SECONDS = 120.0
+"""How long the API server may be out of reach before a watch says so and ends."""
 
 SETTLE_SECONDS = 3.0
 """How long a workload must say that it failed before it is believed."""
@@ -50,9 +55,12 @@ class Feed:
 
     def _follow(self, resource: Resource, key: Key) -> None:
         failures = 0
+        well = self.cluster.clock()
         while not self._closed.is_set():
+            began = self.cluster.clock()
             try:
                 version = self._read(resource, key)
+                well = self.cluster.clock()
                 for kind, obj in self.cluster.watch(
                     resource,
                     key.namespace,
@@ -67,16 +75,28 @@ class Feed:
                     self.events.put((key, None if kind == "DELETED" else obj))
                     if self._closed.is_set():
                         return
-            except Expired:
-                continue
             except RescueError as e:
-                failures += 1
                 if self._closed.is_set():
                     return
-                if failures > 5:
+                passes = isinstance(e, Expired | Overloaded | TransportError) and not getattr(
+                    e, "lasting", False
+                )
+                failures += 1
+                if (
+                    isinstance(e, Forbidden)
+                    or not passes
+                    and failures > 5
+                    or self.cluster.clock() - well > GIVE_UP_SECONDS
+                ):
                     self.events.put((key, e))
                     return
-                self._closed.wait(min(0.2 * 2**failures, 5.0))
+                asked = getattr(e, "retry_after", None) or 0.0
+                self._closed.wait(max(asked, self.cluster.backoff(min(failures, 8))))
+            else:
+                # Ended by the server: at once, time after time, would be a load of its own.
+                failures = failures + 1 if self.cluster.clock() - began < 1.0 else 0
+                if failures > 1:
+                    self._closed.wait(self.cluster.backoff(min(failures, 8)))
 
     def _read(self, resource: Resource, key: Key) -> str:
         try:
@@ -109,6 +129,7 @@ def watch(
     timeout: float | None,
     show: Callable[[Assessment], None],
     hint: Callable[[JSON], str] = lambda app: "",
+    warn: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Ending:
     """Follow an application until its state is final or `timeout` seconds are over (None: for ever)."""
@@ -118,6 +139,8 @@ def watch(
     app: JSON | None = None
     workloads: dict[Key, JSON | None] = {}
     unseen: set[Key] = set()
+    hidden: set[Key] = set()
+    """Workloads that may not be read."""
     last = Assessment(State.WAITING, (), "nothing was seen yet")
     settled: float | None = None
     """When a failure that was seen counts, unless something better is seen before."""
@@ -127,15 +150,21 @@ def watch(
             if settled is not None and now >= settled:
                 return Ending(replace(last, state=State.FAILED), ExitStatus.ERROR, last.reason)
             if deadline is not None and now >= deadline:
-                return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
+                return _last_look(cluster, expectation, workloads, last)
             end = min(t for t in (settled, deadline, now + 3600.0) if t is not None)
             try:
                 key, obj = feed.events.get(timeout=end - now)
             except queue.Empty:
                 continue
-            if isinstance(obj, RescueError):
+            if isinstance(obj, Forbidden) and key in workloads:
+                why = obj.message.removeprefix(f"{key}: ")
+                warn(f"{key} may not be read, so it is judged by the Application alone: {why}")
+                hidden.add(key)
+                del workloads[key]
+                unseen.discard(key)
+            elif isinstance(obj, RescueError):
                 return Ending(last, obj.exit_status, f"it cannot be watched any more: {obj.message}")
-            if key == expectation.key:
+            elif key == expectation.key:
                 if obj is None:
                     return Ending(last, ExitStatus.ERROR, f"{key} does not exist any more")
                 app = obj
@@ -143,7 +172,7 @@ def watch(
                 for gone in set(workloads) - set(wanted):
                     del workloads[gone]
                 for workload in wanted:
-                    if workload in workloads:
+                    if workload in workloads or workload in hidden:
                         continue
                     workloads[workload] = None
                     if len(workloads) <= MAX_WATCHED_WORKLOADS:
@@ -173,12 +202,37 @@ def watch(
         feed.close()
 
 
+def _last_look(
+    cluster: Cluster, expectation: Expectation, known: Mapping[Key, JSON | None], last: Assessment
+) -> Ending:
+    """Read all once more before it is said that it timed out: a watch may have been dead for long."""
+    key = expectation.key
+    wanted = [key, *known]
+    got = cluster.gather_outcomes(
+        *[partial(cluster.get, BY_KIND[k.kind], k.namespace, k.name) for k in wanted]
+    )
+    seen = {k: o.value if isinstance(o, Done) else None for k, o in zip(wanted, got, strict=True)}
+    failed = next((o.error for o in got if isinstance(o, Failed) and not isinstance(o.error, NotFound)), None)
+    if failed is not None:
+        return Ending(last, ExitStatus.TIMEOUT, f"timed out; it cannot be read any more: {failed}")
+    app = seen.pop(key)
+    if app is not None:
+        fresh = assess(app, seen, expectation, stuck_hint="")
+        if fresh.state is State.SUCCEEDED:
+            return Ending(fresh, ExitStatus.OK, fresh.reason)
+        last = fresh if fresh.lines != last.lines else last
+    return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
+
+
 def _read_the_rest(cluster: Cluster, feed: Feed, workloads: dict[Key, JSON | None]) -> None:
     for key in list(workloads)[MAX_WATCHED_WORKLOADS:]:
         try:
             obj = cluster.get(BY_KIND[key.kind], key.namespace, key.name)
         except NotFound:
             obj = None
+        except Forbidden:
+            del workloads[key]
+            continue
         workloads[key] = obj
 
 
@@ -245,7 +299,9 @@ def run(session: Session, expectation: Expectation, timeout: float | None) -> En
         return f"auto-sync is off and nothing is ordered: {COMMAND} sync {name}"
 
     with shower(session.printer) as show:
-        ending = watch(session.cluster, expectation, timeout=timeout, show=show, hint=hint)
+        ending = watch(
+            session.cluster, expectation, timeout=timeout, show=show, hint=hint, warn=session.printer.warn
+        )
     if session.printer.form == "human":
         if ending.status is ExitStatus.OK:
             app_name = f"application.argoproj.io/{expectation.key.name}"

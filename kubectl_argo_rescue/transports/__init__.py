@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .. import __version__
 
@@ -37,6 +37,8 @@ class Connection:
     user: str = ""
     server: str = ""
     token: str = ""
+    username: str = ""
+    password: str = ""
     as_user: str = ""
     as_uid: str = ""
     as_groups: tuple[str, ...] = ()
@@ -113,4 +115,13 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """End what was started; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class LogsIn(Protocol):
+    """A transport that may have to ask a human before it can send anything."""
+
+    def is_logging_in(self) -> bool:
+        """Whether somebody may be typing a password, or be in a browser, just now."""
         ...

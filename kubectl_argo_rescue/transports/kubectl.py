@@ -72,6 +72,8 @@ def kubectl_flags(connection: Connection) -> list[str]:
         ("user", connection.user),
         ("server", connection.server),
         ("token", connection.token),
+        ("username", connection.username),
+        ("password", connection.password),
         ("as", connection.as_user),
         ("as-uid", connection.as_uid),
         ("tls-server-name", connection.tls_server_name),
@@ -109,6 +111,8 @@ class KubectlTransport:
         self._proxy = _Proxy(self._command)
         self._view_lock = threading.Lock()
         self._view: tuple[Target, bool] | None = None
+        self._viewing: subprocess.Popen[bytes] | None = None
+        self._ahead: _Ahead | None = None
 
     def request(
         self,
@@ -120,6 +124,34 @@ class KubectlTransport:
         timeout: float | None = None,
     ) -> Response:
         """Send one request and read the whole answer."""
+        with self._lock:
+            ahead = self._ahead
+            if ahead is not None and (method, path, query) == ("GET", ahead.path, ()):
+                self._ahead = None
+            else:
+                ahead = None
+        if ahead is not None:
+            return ahead.answer()
+        return self._exchange(method, path, query, headers, body, timeout)
+
+    def look_ahead(self, path: str) -> None:
+        """Begin to read `path`, and kubectl's configuration, before anybody asks for them.
+
+        The way to the API server is made meanwhile: kubectl started, TCP, TLS, a login.
+        """
+        self._ahead = _Ahead(path, lambda: self._exchange("GET", path))
+        with suppress(OSError):
+            self._viewing = self._start_view()
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: float | None = None,
+    ) -> Response:
         deadline = self._deadline(timeout)
         proxy, wire = self._acquire(deadline)
         whole = False
@@ -167,28 +199,48 @@ class KubectlTransport:
         """Name context, server and namespace as kubectl's merged configuration has them."""
         return self._read_view()[0]
 
+    def is_logging_in(self) -> bool:
+        """Whether an exec plugin may be waiting for a human: before the first answer."""
+        if self._answered:
+            return False
+        try:
+            return self._read_view()[1]
+        except TransportError:
+            return False
+
     def close(self) -> None:
         """End the proxy and take its socket away."""
         with self._lock:
             self._closed = True
         self._proxy.stop()
+        viewing, self._viewing = self._viewing, None
+        if viewing is not None:
+            with viewing:
+                viewing.kill()
+                viewing.communicate()
+
+    def _start_view(self) -> subprocess.Popen[bytes]:
+        flags = [f"--kubeconfig={self._connection.kubeconfig}"] if self._connection.kubeconfig else []
+        return subprocess.Popen(
+            [self._command[0], *flags, "config", "view", "--output=json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def _read_view(self) -> tuple[Target, bool]:
         with self._view_lock:
             if self._view is None:
-                flags = [f"--kubeconfig={self._connection.kubeconfig}"] if self._connection.kubeconfig else []
-                view = subprocess.run(
-                    [self._command[0], *flags, "config", "view", "--output=json"],
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                )
-                if view.returncode:
+                process, self._viewing = self._viewing or self._start_view(), None
+                with process:
+                    config, said = process.communicate()
+                if process.returncode:
                     raise TransportError(
-                        _said(view.stderr) or f"kubectl config view exited {view.returncode}",
+                        _said(said) or f"kubectl config view exited {process.returncode}",
                         sent=False,
                         lasting=True,
                     )
-                self._view = read_target(json.loads(view.stdout), self._connection, os.environ)
+                self._view = read_target(json.loads(config), self._connection, os.environ)
             return self._view
 
     def _deadline(self, timeout: float | None) -> _Deadline:
@@ -201,13 +253,7 @@ class KubectlTransport:
 
     def _extend(self) -> float | None:
         """Grant the first answer more time where an exec plugin may be waiting for a human."""
-        if self._answered:
-            return None
-        try:
-            _, has_exec = self._read_view()
-        except TransportError:
-            return None
-        return LOGIN_TIMEOUT if has_exec else None
+        return LOGIN_TIMEOUT if self.is_logging_in() else None
 
     def _running(self) -> _Proxy:
         """Give the proxy, started again where it ended after it had served.
@@ -335,6 +381,30 @@ def read_target(
     return Target(name, server, namespace), bool(user.get("exec")) and not flags.token
 
 
+class _Ahead:
+    """One GET that is on its way before anybody asks for it."""
+
+    def __init__(self, path: str, send: Callable[[], Response]) -> None:
+        self.path = path
+        self._send = send
+        self._outcome: Response | Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="look-ahead", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._outcome = self._send()
+        except Exception as error:  # also what a proxy that is closed meanwhile brings about
+            self._outcome = error
+
+    def answer(self) -> Response:
+        """Wait for the answer; raises what came instead."""
+        self._thread.join()
+        if isinstance(self._outcome, Response):
+            return self._outcome
+        raise self._outcome or TransportError("the first request ended without an answer", sent=False)
+
+
 class _Deadline:
     """Bounds one exchange; asks once for more time before it gives up."""
 
@@ -383,7 +453,7 @@ def _faults(method: str, path: str, deadline: _Deadline) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise TransportError(
-            f"no answer from the API server within {deadline.seconds:g} s", "see --request-timeout"
+            f"no answer from the API server within {round(deadline.seconds, 1):g} s", "see --request-timeout"
         ) from error
     except (OSError, HTTPException) as error:
         cause = one_line(str(error) or type(error).__name__, 120)
@@ -429,7 +499,7 @@ def _lines(wire: HTTPConnection, answer: HTTPResponse, deadline: _Deadline) -> I
                     yield line
                 deadline.restart()
     except TimeoutError as error:
-        raise TransportError(f"the API server was silent for {deadline.seconds:g} s") from error
+        raise TransportError(f"the API server was silent for {round(deadline.seconds, 1):g} s") from error
     except (OSError, HTTPException) as error:
         raise TransportError("the connection was cut in the middle of an answer") from error
     if rest.strip():
@@ -469,6 +539,7 @@ class _Proxy:
     def __init__(self, command: Sequence[str]) -> None:
         self.served = False
         self._folder = _private_folder()
+        self._lock = _locked(self._folder)
         self._path = os.path.join(self._folder, "s")
         self._idle: deque[HTTPConnection] = deque()
         self._ready = threading.Lock()
@@ -489,13 +560,14 @@ class _Proxy:
             )
         except OSError as error:
             self._stderr.close()
+            os.close(self._lock)
             shutil.rmtree(self._folder, ignore_errors=True)
             raise TransportError(
                 f"cannot run {command[0]}: {error.strerror or error}", sent=False, lasting=True
             ) from error
         self._guards = _Guards(self._process, self._folder)
         # Also at exit, where nobody called close().
-        self._finalizer = weakref.finalize(self, _end, self._guards, self._stderr, self._idle)
+        self._finalizer = weakref.finalize(self, _end, self._guards, self._stderr, self._idle, self._lock)
         if not bound:
             self._guards.post(self._process.pid)
         self._stderr.start()
@@ -614,6 +686,30 @@ class _Proxy:
         )
 
 
+def _locked(folder: str) -> int:
+    """Hold a folder: the kernel lets it go when we end, however that comes about."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _is_held(folder: str) -> bool:
+    """Whether somebody holds a folder; a proxy that just starts does not take connections yet."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _sweep(parent: str) -> None:
     """Remove the folders of proxies that are gone: after kill -9 nobody else does."""
     with os.scandir(parent) as entries:
@@ -621,7 +717,7 @@ def _sweep(parent: str) -> None:
     for folder in left:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             found = os.stat(folder, follow_symlinks=False)
-            if found.st_uid != os.getuid():
+            if found.st_uid != os.getuid() or _is_held(folder):
                 continue
             channel.settimeout(0.1)
             try:
@@ -767,8 +863,9 @@ class _Guards:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _end(guards: _Guards, stderr: _Stderr, idle: deque[HTTPConnection]) -> None:
+def _end(guards: _Guards, stderr: _Stderr, idle: deque[HTTPConnection], lock: int) -> None:
     guards.end()
+    os.close(lock)
     while idle:
         idle.pop().close()
     stderr.close()

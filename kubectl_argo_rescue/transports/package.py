@@ -141,6 +141,10 @@ class PackageTransport:
         """Name context, server and namespace."""
         return self._settings.target
 
+    def is_logging_in(self) -> bool:
+        """Whether an exec plugin runs, which may ask a human."""
+        return self._settings.exec is not None and self._credentials is None
+
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
@@ -388,6 +392,11 @@ class _Kubeconfig:
             return False
         if not isinstance(config, dict):
             raise Refused(f"{path} is no kubeconfig", "")
+        version, kind = _text(config, "apiVersion", str(path)), _text(config, "kind", str(path))
+        if (version or "v1", kind or "Config") != ("v1", "Config"):
+            raise Refused(
+                f"{path} is no kubeconfig: it is a {kind or 'Config'} of version {version or 'v1'}", ""
+            )
         self.current = self.current or _text(config, "current-context", str(path))
         for kind in ("cluster", "context", "user"):
             seen = set()
@@ -525,7 +534,7 @@ def _user_settings(
             raise Refused(f"{who} impersonates ({name}); without kubectl this would run as the stronger user")
     if user.get("auth-provider"):
         raise Refused(f"{who} uses an auth-provider", "use an exec plugin, or install kubectl")
-    if user.get("username") or user.get("password"):
+    if any((user.get("username"), user.get("password"), connection.username, connection.password)):
         raise Refused(f"{who} logs in with a password")
     token = _text(user, "token", who)
     token_file = _text(user, "tokenFile", who)
@@ -836,7 +845,9 @@ def _fault(error: BaseException, method: str, path: str, seconds: float) -> Tran
             f"cannot reach the API server: TLS: {text}", sent=not untrusted, lasting=untrusted
         )
     if isinstance(error, exceptions.ReadTimeoutError | TimeoutError):
-        return TransportError(f"no answer from the API server within {seconds:g} s", "see --request-timeout")
+        return TransportError(
+            f"no answer from the API server within {round(seconds, 1):g} s", "see --request-timeout"
+        )
     return TransportError(
         f"the connection was cut before the answer to {method} {path} was complete ({one_line(text, 120)})"
     )

@@ -211,7 +211,8 @@ def test_429_waits_as_asked(open_transport: Open, server: TlsServer, config: Pat
         cluster.get(APPLICATION, "argocd", "traefik")
     else:
         cluster.patch(APPLICATION, "argocd", "traefik", [])
-    assert slept == [3.0]
+    (waited,) = slept
+    assert 3 <= waited < 4  # a little more, so that not all come back at once
     # Neither kubectl nor urllib3 repeats by itself.
     assert [seen.method for seen in server.seen] == [method, method]
 
@@ -220,7 +221,7 @@ def test_a_server_that_stays_overloaded(open_transport: Open, server: TlsServer,
     server.answer = lambda _, wire: wire.reply(STATUS_429, 429, {"Retry-After": "1"})
     with pytest.raises(Overloaded, match="slow down"):
         cluster_on(open_transport(config)).patch(APPLICATION, "argocd", "traefik", [])
-    assert len(server.seen) == 4
+    assert len(server.seen) == 10
 
 
 def hang(_: Seen, wire: Wire) -> None:

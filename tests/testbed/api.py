@@ -53,7 +53,7 @@ class Api:
     """One user's way to the API server; usable from several threads."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
-        self._port, self._context = port, context
+        self._port, self.context = port, context
         self._local = threading.local()
         self._kinds: Sequence[Kind] = ()
 
@@ -93,7 +93,7 @@ class Api:
             reused = connection is not None
             if connection is None:
                 connection = http.client.HTTPSConnection(
-                    "127.0.0.1", self._port, context=self._context, timeout=30
+                    "127.0.0.1", self._port, context=self.context, timeout=30
                 )
                 self._local.connection = connection
             try:

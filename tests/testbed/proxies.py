@@ -1,12 +1,14 @@
-"""Proxies on loopback for the tests of proxy-url: HTTP CONNECT and SOCKS5, which note what passes."""
+"""Proxies on loopback: HTTP CONNECT and SOCKS5 for the tests of proxy-url, and a distance for the benchmark."""
 
 from __future__ import annotations
 
+import queue
 import selectors
 import socket
 import socketserver
 import struct
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 
@@ -106,3 +108,82 @@ class Socks5(_Tunnel):
         (port,) = struct.unpack("!H", self.rfile.read(2))
         self.server.owner.passed.append(f"{host}:{port}")
         self.tunnel(port, b"\x05\x00\x00\x01" + b"\0" * 6)
+
+
+class Distance:
+    """A TCP forwarder that puts the API server a round trip away.
+
+    What is sent waits half a round trip on its way; the first bytes of a connection wait a whole one
+    more, which is TCP's own handshake.
+    """
+
+    def __init__(self, port: int, round_trip: float) -> None:
+        self.round_trip = round_trip
+        self._far_port = port
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._open: list[socket.socket] = []
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port to connect to."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def __enter__(self) -> Distance:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        for one in (self._listener, *self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        for one in (self._listener, *self._open):
+            one.close()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._far_port))
+            for one in (near, far):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._open.append(one)
+            opened = time.monotonic() + self.round_trip
+            for source, sink, not_before in ((near, far, opened), (far, near, 0.0)):
+                self._carry(source, sink, not_before)
+
+    def _carry(self, source: socket.socket, sink: socket.socket, not_before: float) -> None:
+        """Copy one way, each piece half a round trip after it came: later ones wait beside it, not behind."""
+        pieces: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+
+        def read() -> None:
+            data = b"-"
+            while data:
+                try:
+                    data = source.recv(65536)
+                except OSError:
+                    data = b""
+                pieces.put((max(time.monotonic(), not_before) + self.round_trip / 2, data))
+
+        def write() -> None:
+            while True:
+                due, data = pieces.get()
+                self._closing.wait(max(0.0, due - time.monotonic()))
+                try:
+                    if not data:
+                        sink.shutdown(socket.SHUT_WR)
+                        return
+                    sink.sendall(data)
+                except OSError:
+                    return
+
+        for work in (read, write):
+            threading.Thread(target=work, daemon=True).start()

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 import pytest
 
+from kubectl_argo_rescue import cluster as cluster_module
 from kubectl_argo_rescue.cluster import (
     Cluster,
     Done,
     Failed,
     gather,
     gather_outcomes,
+    is_older,
     object_path,
     shorten,
     warnings_in,
@@ -33,10 +35,13 @@ from kubectl_argo_rescue.errors import (
     GuardFailed,
     Invalid,
     NotFound,
+    NotServed,
     Overloaded,
     StaleWrite,
     TransportError,
+    Unauthorized,
 )
+from kubectl_argo_rescue.flags import Common, RequestTimeout, combine
 from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, NAMESPACE
 from kubectl_argo_rescue.transports import Response, Target
 
@@ -171,6 +176,24 @@ def test_dry_run_is_the_servers() -> None:
     assert json.loads(script.sent[2].body or b"")["dryRun"] == ["All"]
 
 
+def test_what_was_read_is_current_if_a_patch_of_tests_holds() -> None:
+    obj = {"metadata": {"name": "traefik", "namespace": "argocd", "uid": "u"}, "spec": {"a": 1}}
+    script = Script(ok(APP), status(422, "Invalid"), status(404, "NotFound"), status(403, "Forbidden"))
+    found = [cluster_on(script).is_current(APPLICATION, obj) for _ in range(4)]
+    assert found == [True, False, False, True]
+    assert {sent.query["dryRun"] for sent in script.sent} == {"All"}
+    assert {op["op"] for op in json.loads(script.sent[0].body or b"")} == {"test"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "older"), [("9", "10", True), ("10", "9", False), ("a", "b", False), ("", "1", False)]
+)
+def test_which_answer_is_older(one: str, other: str, older: bool) -> None:
+    first, second = ({"metadata": {"uid": "u", "resourceVersion": version}} for version in (one, other))
+    assert is_older(first, second) is older
+    assert not is_older(first, {"metadata": {**second["metadata"], "uid": "another"}})
+
+
 def test_delete_with_preconditions() -> None:
     script = Script(ok({}))
     cluster_on(script).delete(CONFIGMAP, "argocd", "entry", uid="u1", resource_version="7")
@@ -183,9 +206,8 @@ def test_delete_with_preconditions() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (status(404, "NotFound"), NotFound),
-        (Response(404, {}, b"404 page not found\n"), NotFound),
-        (status(401, "Unauthorized"), Forbidden),
+        (status(404, "NotFound", details={"name": "traefik"}), NotFound),
+        (status(401, "Unauthorized"), Unauthorized),
         (status(403, "Forbidden"), Forbidden),
         (status(409, "Conflict"), StaleWrite),
         (status(409, "AlreadyExists"), AlreadyExists),
@@ -207,6 +229,18 @@ def test_status_becomes_error(answer: Response, expected: type[ApiError]) -> Non
     assert type(caught.value) is expected
     assert caught.value.status == answer.status
     assert caught.value.message.startswith("Application argocd/traefik: ")
+
+
+@pytest.mark.parametrize(
+    "answer", [Response(404, {}, b"404 page not found\n"), status(404, "NotFound", details={})]
+)
+def test_a_resource_that_is_not_served_says_nothing_of_an_object(answer: Response) -> None:
+    with pytest.raises(NotServed, match="Argo CD's CRDs are not installed: applications.argoproj.io"):
+        cluster_on(Script(answer)).get(APPLICATION, "argocd", "traefik")
+    with pytest.raises(NotServed, match="applications.argoproj.io"):
+        cluster_on(Script(answer)).list(APPLICATION)
+    with pytest.raises(NotServed, match="^ConfigMap argocd/argocd-cm: "):
+        cluster_on(Script(answer)).get(CONFIGMAP, "argocd", "argocd-cm")
 
 
 def test_post_without_causes_is_no_failed_guard() -> None:
@@ -261,7 +295,7 @@ def test_get_waits_as_the_server_asks(fault: Response) -> None:
     clock = Clock()
     script = Script(fault, ok(APP))
     assert cluster_on(script, clock).get(APPLICATION, "argocd", "traefik") == APP
-    assert clock.slept == [2.0]
+    assert clock.slept == [2.25]  # and a little more, so that not all come back at once
 
 
 @pytest.mark.parametrize("fault", [status(500, "InternalError"), TransportError("cut")])
@@ -274,6 +308,93 @@ def test_get_is_tried_four_times_with_growing_pauses(fault: Response | Transport
     assert clock.slept == [0.25, 0.5, 1.0]
 
 
+def test_a_busy_server_is_asked_ten_times_and_the_waits_are_told() -> None:
+    clock = Clock()
+    told: list[str] = []
+    script = Script(*[status(429, "TooManyRequests", headers={"retry-after": "2"})] * 10)
+    cluster = cluster_on(script, clock)
+    cluster.tell_waits(told.append)
+    with pytest.raises(Overloaded):
+        cluster.patch(APPLICATION, "argocd", "traefik", [])
+    assert len(script.sent) == 10
+    # Ten waits within a moment are told once.
+    assert told == ["the API server asks to wait 2 s (429 Too Many Requests): Application argocd/traefik"]
+
+
+def test_an_error_after_many_tries_says_what_next() -> None:
+    script = Script(*[TransportError("cut")] * 4)
+    with pytest.raises(TransportError) as caught:
+        cluster_on(script).get(APPLICATION, "argocd", "traefik")
+    assert str(caught.value) == "cut; run it again when the API server answers"
+
+
+def test_another_call_waits_as_well_as_the_server_asked() -> None:
+    clock = Clock()
+    script = Script(status(503, headers={"retry-after": "4"}), ok(APP), ok(APP))
+    cluster = cluster_on(script, clock)
+    with pytest.raises(Overloaded):
+        cluster.patch(APPLICATION, "argocd", "traefik", [])
+    cluster.get(APPLICATION, "argocd", "traefik")
+    assert clock.slept == []
+    cluster.patch(APPLICATION, "argocd", "traefik", [])
+    assert clock.slept == [4.5]
+
+
+def test_what_is_asked_to_wait_too_long_is_not_sent() -> None:
+    clock = Clock()
+    script = Script(status(503, headers={"retry-after": "60"}))
+    cluster = cluster_on(script, clock)
+    for _ in range(2):
+        with pytest.raises(Overloaded, match="asks to wait 60 s"):
+            cluster.patch(APPLICATION, "argocd", "traefik", [])
+    assert len(script.sent) == 1
+
+
+def test_a_retry_after_of_nothing_is_no_licence_to_hammer() -> None:
+    clock = Clock()
+    script = Script(status(429, headers={"retry-after": "0"}), ok(APP))
+    cluster_on(script, clock).get(APPLICATION, "argocd", "traefik")
+    assert clock.slept == [0.25 * 1.125]
+
+
+class Login(Script):
+    """A transport on which somebody logs in until the answer comes."""
+
+    waiting = True
+
+    def is_logging_in(self) -> bool:
+        return self.waiting
+
+
+@pytest.mark.parametrize("somebody_types", [True, False])
+def test_a_late_answer_is_told_but_not_over_a_prompt(
+    somebody_types: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module, "_SLOW_SECONDS", 0.0)
+    script = Login(ok(APP))
+    script.waiting = somebody_types
+    looked = threading.Event()
+    told: list[str] = []
+
+    def request(*args: JSON, **more: JSON) -> Response:
+        assert looked.wait(30)
+        return script.answers.pop(0)  # type: ignore[return-value]
+
+    def is_logging_in() -> bool:
+        # Asked once more after it was told, or left untold.
+        if somebody_types or told:
+            looked.set()
+        return script.waiting
+
+    monkeypatch.setattr(script, "request", request)
+    monkeypatch.setattr(script, "is_logging_in", is_logging_in)
+    cluster = cluster_on(script)
+    cluster.tell_waits(told.append)
+    cluster.get(APPLICATION, "argocd", "traefik")
+    assert bool(told) is not somebody_types
+    assert all("no answer from the API server" in text and "argocd/traefik" in text for text in told)
+
+
 def test_lasting_trouble_is_not_asked_about_twice() -> None:
     script = Script(TransportError("wrong password", sent=False, lasting=True))
     with pytest.raises(TransportError, match="wrong password"):
@@ -281,10 +402,17 @@ def test_lasting_trouble_is_not_asked_about_twice() -> None:
     assert len(script.sent) == 1
 
 
+def test_a_request_timeout_of_0_is_no_limit() -> None:
+    seconds = combine(Common(), {"request_timeout": RequestTimeout().convert("0", None, None)})
+    script = Script(ok(APP))
+    Cluster(script, request_timeout=seconds.connection.request_timeout).get(APPLICATION, "argocd", "traefik")
+    assert (seconds.connection.request_timeout, script.sent[0].timeout) == (0.0, None)
+
+
 def test_repetitions_stay_within_the_request_timeout() -> None:
     clock = Clock()
     script = Script(status(429, headers={"retry-after": "2"}), status(429, headers={"retry-after": "9"}))
-    cluster = Cluster(script, request_timeout=10, sleep=clock.sleep, clock=clock)
+    cluster = Cluster(script, request_timeout=10, sleep=clock.sleep, clock=clock, jitter=lambda: 0.0)
     with pytest.raises(Overloaded) as caught:
         cluster.get(APPLICATION, "argocd", "traefik")
     assert clock.slept == [2.0]
@@ -340,7 +468,7 @@ def write(cluster: Cluster, verb: str) -> None:
 def test_rejected_credentials_are_renewed_once() -> None:
     clock = Clock()
     script = Script(status(401, "Unauthorized"), status(401, "Unauthorized"))
-    with pytest.raises(Forbidden, match="log in again"):
+    with pytest.raises(Unauthorized, match="log in again"):
         cluster_on(script, clock).get(APPLICATION, "argocd", "traefik")
     assert len(script.sent) == 2
     assert clock.slept == []
@@ -475,7 +603,7 @@ def test_whoami_on_servers_that_cannot_say() -> None:
     assert cluster_on(Script(ok({"status": {"userInfo": user}}))).whoami() == user
     assert cluster_on(Script(status(404, "NotFound"))).whoami() is None
     assert cluster_on(Script(status(403, "Forbidden"))).whoami() is None
-    with pytest.raises(Forbidden):
+    with pytest.raises(Unauthorized):
         cluster_on(Script(status(401, "Unauthorized"), status(401, "Unauthorized"))).whoami()
 
 
@@ -496,12 +624,25 @@ def test_a_broken_warning_header_is_no_warning() -> None:
     assert warnings_in("what is this") == []
 
 
-def test_log_has_method_path_status_and_time_only() -> None:
-    lines: list[str] = []
+def test_log_has_method_path_status_and_time() -> None:
+    said: list[str] = []
     script = Script(TransportError("cut"), ok(APP))
-    cluster_on(script, log=lines.append).get(APPLICATION, "argocd", "traefik")
+    cluster_on(script, log=said.append).get(APPLICATION, "argocd", "traefik")
     path = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/traefik"
-    assert lines == [f"GET {path} no answer in 0 ms", f"GET {path} 200 in 0 ms"]
+    first = [text.split("\n")[0] for text in said]
+    assert first == [f"GET {path} no answer in 0 ms", f"GET {path} 200 OK in 0 ms"]
+
+
+def test_the_log_tells_what_is_sent_but_no_value() -> None:
+    said: list[str] = []
+    script = Script(ok(APP, **{"audit-id": "a-1", "set-cookie": "hunter2"}))
+    ops = [{"op": "replace", "path": "/spec/source/helm/values", "value": "password: hunter2"}]
+    cluster_on(script, log=said.append).patch(APPLICATION, "argocd", "traefik", ops, dry_run=True)
+    line, sent, came = said[0].split("\n")
+    assert "&dryRun=All 200 OK" in line
+    assert sent.endswith("bytes: replace /spec/source/helm/values")
+    assert came.endswith("audit-id: a-1")
+    assert "hunter2" not in said[0]
 
 
 def test_the_context_manager_closes_the_transport() -> None:

@@ -1,19 +1,22 @@
 """Following one object until it is as wanted.
 
 Aspects: what is so already costs no request; a change that comes while it is watched; time that runs
-out gives what was seen last; a deletion ends it; a watch that is cut goes on from a fresh read.
+out gives what was seen last; a deletion ends it; a watch that is cut goes on from a fresh read; one
+that is refused or ends at once, time after time, is no load of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from kubectl_argo_rescue.cluster import Cluster
-from kubectl_argo_rescue.errors import NotFound
+from kubectl_argo_rescue.errors import NotFound, TransportError
 from kubectl_argo_rescue.model import APPLICATION, JSON
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.transports import Response, Target
 
 
 @pytest.fixture
@@ -69,3 +72,39 @@ def test_a_watch_that_is_cut(incident: Incident) -> None:
 
     app, came = followed(incident, is_marked, cut)
     assert came and is_marked(app)
+
+
+@pytest.mark.parametrize("fault", ["ends at once", "busy", "cut"])
+def test_a_watch_that_never_lasts(incident: Incident, fault: str) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        incident.clock.advance(seconds)
+
+    class Broken:
+        """The in-memory API, whose watches do not last."""
+
+        request = incident.api.request
+
+        @contextmanager
+        def stream(self, *_: JSON, **__: JSON) -> Iterator[tuple[Response, Iterator[bytes]]]:
+            if fault == "cut":
+                raise TransportError("cut")
+            headers = {"retry-after": "4"}
+            yield Response(429 if fault == "busy" else 200, headers, b""), iter(())
+
+        def target(self) -> Target:
+            return Target("", "", "")
+
+        def close(self) -> None: ...
+
+    cluster = Cluster(Broken(), clock=lambda: incident.clock().timestamp(), sleep=sleep, jitter=lambda: 0.5)
+    app = incident.api.get(APPLICATION, "argocd", "root")
+    del incident.api.requests[:]
+    _, came = cluster.follow(APPLICATION, app, is_marked, 20)
+    assert not came
+    assert sum(slept) == pytest.approx(20)
+    assert len(incident.api.requests) <= 9
+    if fault == "busy":
+        assert slept == [4.0] * 5

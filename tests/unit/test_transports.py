@@ -7,6 +7,9 @@ text made fit for one line.
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,9 @@ from kubectl_argo_rescue.transports.choose import open_transport
 from kubectl_argo_rescue.transports.kubectl import (
     KubectlTransport,
     _Deadline,
+    _locked,
     _may_be_log,
+    _sweep,
     find_kubectl,
     kubectl_flags,
     proxy_fault,
@@ -73,6 +78,37 @@ def test_without_kubectl_the_package_is_taken(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("ARGO_RESCUE_TRANSPORT", "pigeon")
     with pytest.raises(UsageError, match="pigeon"):
         open_transport(Connection(kubeconfig=str(config)))
+
+
+def test_an_installation_without_the_package_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TransportError) as caught:
+        open_transport(Connection(), prefer="package")
+    assert str(caught.value) == (
+        "the Python package kubernetes is not in this installation; "
+        "set ARGO_RESCUE_TRANSPORT=kubectl, or install with: pipx install kubectl-argo-rescue"
+    )
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("KUBECTL_PATH", raising=False)
+    monkeypatch.delenv("ARGO_RESCUE_TRANSPORT", raising=False)
+    with pytest.raises(TransportError, match="put kubectl on PATH"):
+        open_transport(Connection())
+
+
+def test_the_folder_of_a_proxy_that_just_starts_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    folder = Path("argo-rescue-proxy-x")
+    folder.mkdir()
+    lock = _locked(str(folder))
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(folder / "s"))  # and does not listen yet
+        _sweep(".")
+        assert folder.exists()
+        os.close(lock)  # as the kernel does when its owner is killed
+        _sweep(".")
+        assert not folder.exists()
 
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 Aspects: a workload that says it failed is believed only when it still says so a moment later; what is
 better in between counts; a revert and a deletion end it at once; time that runs out says what was
-last.
+last; a server that is away for a while does not end it; what a dead watch did not say is read in the end.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import pytest
 
 from kubectl_argo_rescue import watching
 from kubectl_argo_rescue.cluster import Cluster
-from kubectl_argo_rescue.errors import ExitStatus
+from kubectl_argo_rescue.errors import ExitStatus, Forbidden, Overloaded
 from kubectl_argo_rescue.model import APPLICATION, DEPLOYMENT, JSON, FieldChange, Key
 from kubectl_argo_rescue.progress import Expectation, State, workload_keys
+from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import traefik_incident
+from kubectl_argo_rescue.transports import Response
 
 KEY = Key("Application", "argocd", "traefik")
 
@@ -52,6 +54,7 @@ def watch(
     *events: tuple[Key, JSON],
     expectation: Expectation | None = None,
     timeout: float = 10,
+    cluster: Cluster | None = None,
 ) -> watching.Ending:
     class Script:
         def __init__(self, cluster: Cluster) -> None:
@@ -65,9 +68,11 @@ def watch(
 
     monkeypatch.setattr(watching, "Feed", Script)
     monkeypatch.setattr(watching, "SETTLE_SECONDS", 0.05)
-    cluster = Cluster(traefik_incident().api)
     return watching.watch(
-        cluster, expectation or Expectation(KEY), timeout=timeout, show=lambda assessment: None
+        cluster or Cluster(traefik_incident().api),
+        expectation or Expectation(KEY),
+        timeout=timeout,
+        show=lambda assessment: None,
     )
 
 
@@ -100,6 +105,63 @@ def test_a_deletion_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ending = watch(monkeypatch, (KEY, None))
     assert ending.status is ExitStatus.ERROR
     assert "does not exist any more" in ending.message
+
+
+def fed(monkeypatch: pytest.MonkeyPatch, answer: Response, times: int) -> JSON:
+    """Return what a feed gives first where the server answers badly so many times before."""
+    monkeypatch.setattr(Cluster, "backoff", lambda self, tries: 0.0)
+    incident = traefik_incident()
+    left = [times]
+
+    def bad(request: Request) -> Response | None:
+        left[0] -= 1
+        return answer if left[0] >= 0 else None
+
+    incident.api.before.append(bad)
+    feed = watching.Feed(Cluster(incident.api, sleep=lambda seconds: None))
+    try:
+        feed.watch(APPLICATION, KEY)
+        return feed.events.get(timeout=30)[1]
+    finally:
+        feed.close()
+        incident.api.cut_streams()
+
+
+def test_a_server_that_is_away_for_a_while_does_not_end_a_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fed(monkeypatch, Response(503, {}, b""), 100)["metadata"]["name"] == "traefik"
+
+
+def test_a_server_that_is_away_for_long_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "GIVE_UP_SECONDS", 0.0)
+    assert isinstance(fed(monkeypatch, Response(503, {}, b""), 10**6), Overloaded)
+
+
+def test_a_right_that_was_taken_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(fed(monkeypatch, Response(403, {}, b""), 10**6), Forbidden)
+
+
+def test_what_a_dead_watch_did_not_say_is_seen_before_it_times_out(
+    monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]
+) -> None:
+    app, _, _ = good
+    app["status"]["health"] = {"status": "Progressing"}
+    incident = traefik_incident()
+    incident.argocd.workloads.broken_images.clear()
+    incident.argocd.run(60)
+    ending = watch(monkeypatch, (KEY, app), timeout=0.05, cluster=Cluster(incident.api))
+    assert ending.status is ExitStatus.OK, ending
+
+
+def test_a_server_that_is_gone_in_the_end_is_named(
+    monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]
+) -> None:
+    app, _, _ = good
+    app["status"]["health"] = {"status": "Progressing"}
+    incident = traefik_incident()
+    incident.api.before.append(lambda request: Response(403, {}, b"{}"))
+    ending = watch(monkeypatch, (KEY, app), timeout=0.05, cluster=Cluster(incident.api))
+    assert ending.status is ExitStatus.TIMEOUT
+    assert "cannot be read any more" in ending.message
 
 
 def test_time_runs_out(monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]) -> None:
