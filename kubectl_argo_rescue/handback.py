@@ -7,7 +7,7 @@ equals what is live, so nothing needs to be written and nothing can move.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -45,10 +45,13 @@ class Handback:
 
 def owning_applications(snapshot: Snapshot, key: Key) -> list[Key]:
     """Return the existing Applications and ApplicationSets that own an object."""
+    return [owner for owner in _claimed(snapshot, key) if owner in snapshot.objects]
+
+
+def _claimed(snapshot: Snapshot, key: Key) -> list[Key]:
+    """Return all that are said to own an object, there or not."""
     obj = snapshot.objects.get(key)
-    if obj is None:
-        return []
-    return [owner for owner, _ in owners.owners_of(snapshot, obj) if owner in snapshot.objects]
+    return [] if obj is None else [owner for owner, _ in owners.owners_of(snapshot, obj)]
 
 
 def ancestors(snapshot: Snapshot, keys: Sequence[Key]) -> list[Key]:
@@ -73,6 +76,13 @@ def where_owed(owner: JSON) -> str:
     return f"{source.body.get('repoURL', '')} {path} at {source.revision or 'HEAD'}"
 
 
+def is_unknown(owner: JSON) -> bool:
+    """Whether an Application's last comparison says nothing of what git wants."""
+    return applications.sync_status(owner) == "Unknown" or bool(
+        applications.conditions(owner, "ComparisonError")
+    )
+
+
 def judge(snapshot: Snapshot, key: Key, changes: Sequence[Change], witnesses: Sequence[Witness]) -> Handback:
     """Judge the version changes of one object, with its owners as last compared.
 
@@ -80,6 +90,11 @@ def judge(snapshot: Snapshot, key: Key, changes: Sequence[Change], witnesses: Se
     what the owners' git said when the rescue began.
     """
     owning = owning_applications(snapshot, key)
+    hidden = [o for o in _claimed(snapshot, key) if o not in snapshot.objects and o not in snapshot.missing]
+    if hidden:
+        return Handback(key, Evidence.NONE, f"its owner {hidden[0]} cannot be read")
+    if not owning and snapshot.is_unlisted:
+        return Handback(key, Evidence.NONE, "its owner is not known: Applications may not be listed")
     if not owning:
         gone = [w.owner for w in witnesses if w.owner in snapshot.missing]
         if gone:
@@ -104,7 +119,7 @@ def _judge_owner(
 ) -> Handback:
     owner = snapshot.objects[owner_key]
     if owner_key.kind == "ApplicationSet":
-        return _judge_set(owner, owner_key, obj, key, changes)
+        return _judge_set(snapshot, owner_key, obj, key, changes)
     where = where_owed(owner)
     if any(isinstance(c, FieldChange) and c.after is ABSENT for c in changes):
         return Handback(
@@ -114,15 +129,27 @@ def _judge_owner(
             owner_key,
             where,
         )
-    if any(owners.is_ignored(owner, obj, c.path) for c in changes):
+    if any(owners.may_hide(owner, obj, c.path, snapshot.argocd) for c in changes):
         return Handback(
-            key, Evidence.NONE, f"ignoreDifferences of {owner_key} hide the field", owner_key, where
+            key,
+            Evidence.NONE,
+            f"ignoreDifferences of {owner_key} or argocd-cm may hide the field",
+            owner_key,
+            where,
         )
-    if applications.sync_status(owner) == "Unknown" or applications.conditions(owner, "ComparisonError"):
+    if is_unknown(owner):
         return Handback(key, Evidence.NONE, f"{owner_key} cannot be compared with git now", owner_key, where)
     line = applications.lists(owner, key)
     if line is None:
         return Handback(key, Evidence.NONE, f"{owner_key} does not list it", owner_key, where)
+    if line.get("requiresPruning"):
+        return Handback(
+            key,
+            Evidence.DISAGREES,
+            f"git does not have it any more, {owner_key} would delete it",
+            owner_key,
+            where,
+        )
     if line.get("status") == "Synced":
         return Handback(key, Evidence.AGREES, "git equals what is live", owner_key, where)
     now = ",".join(applications.synced_revisions(owner))
@@ -132,10 +159,24 @@ def _judge_owner(
     return Handback(key, Evidence.DISAGREES, f"git (now at {now}) asks for something else", owner_key, where)
 
 
-def _judge_set(owner: JSON, owner_key: Key, obj: JSON, key: Key, changes: Sequence[Change]) -> Handback:
+def _judge_set(
+    snapshot: Snapshot, owner_key: Key, obj: JSON, key: Key, changes: Sequence[Change]
+) -> Handback:
     """A set's status only mirrors the child's own; its template tells where the value is literal."""
+    owner = snapshot.objects[owner_key]
     where = f"the template of {owner_key}"
-    template = (owner.get("spec") or {}).get("template") or {}
+    for above in owning_applications(snapshot, owner_key):
+        if above.kind == "Application" and owner_key in out_of_sync(snapshot.objects[above]):
+            why = (
+                f"git asks {above} for another {owner_key} than is there, so its template is about to change"
+            )
+            return Handback(key, Evidence.NONE, why, owner_key, where_owed(snapshot.objects[above]))
+    spec = owner.get("spec") or {}
+    if _has_own_template(spec.get("generators")):
+        return Handback(
+            key, Evidence.NONE, f"a generator of {owner_key} has a template of its own", owner_key, where
+        )
+    template = spec.get("template") or {}
     for change in changes:
         try:
             by_index = tuple(Match((), s.index) if isinstance(s, Match) else s for s in change.path)
@@ -143,25 +184,48 @@ def _judge_set(owner: JSON, owner_key: Key, obj: JSON, key: Key, changes: Sequen
             live = patches.read(change.path, obj)
         except patches.Unresolved:
             wanted, live = ABSENT, ABSENT
-        if not isinstance(wanted, str) or "{{" in wanted or (owner.get("spec") or {}).get("templatePatch"):
+        if not isinstance(wanted, str) or "{{" in wanted or spec.get("templatePatch"):
             return Handback(key, Evidence.NONE, f"{where} does not say the value literally", owner_key, where)
         if wanted != live:
             return Handback(key, Evidence.DISAGREES, f"{where} says {wanted}", owner_key, where)
     return Handback(key, Evidence.AGREES, f"{where} says the same", owner_key, where)
 
 
-def others_to_change(app: JSON, touched: Sequence[Key]) -> list[str]:
-    """Name what an Application would change or prune once its auto-sync is on, besides `touched`."""
-    mine = set(touched)
+def _has_own_template(generators: JSON) -> bool:
+    """Whether any generator, also of a matrix or merge, overrides the template of the set."""
+    if isinstance(generators, list):
+        return any(_has_own_template(g) for g in generators)
+    if not isinstance(generators, dict):
+        return False
+    return any(
+        isinstance(g, dict) and (bool(g.get("template")) or _has_own_template(g.get("generators")))
+        for g in generators.values()
+    )
+
+
+def out_of_sync(app: JSON) -> list[Key]:
+    """Return the resources of an Application that differ from git, but for those to be pruned."""
+    return [
+        Key(r.get("kind", ""), r.get("namespace", ""), r.get("name", ""))
+        for r in applications.managed_resources(app)
+        if r.get("status") == "OutOfSync" and not r.get("requiresPruning")
+    ]
+
+
+def others_to_change(app: JSON, block: JSON, explained: Collection[Key]) -> list[str]:
+    """Name what an Application will change or prune once its auto-sync is on again.
+
+    `block` is its `automated` then. `explained` are the resources whose difference is known to be
+    our own edit, or is judged by hand-back. Of an Application that cannot be compared this is no
+    evidence: all of its resources are marked for pruning then.
+    """
     found = []
     for r in applications.managed_resources(app):
-        if Key(r.get("kind", ""), r.get("namespace", ""), r.get("name", "")) in mine:
-            continue
+        key = Key(r.get("kind", ""), r.get("namespace", ""), r.get("name", ""))
         what = f"{r.get('kind')} {r.get('name')}"
         if r.get("requiresPruning"):
-            block = applications.automated(app)
-            if block is not ABSENT and block.get("prune"):
+            if isinstance(block, dict) and block.get("prune"):
                 found.append(f"prune {what}")
-        elif r.get("status") == "OutOfSync":
+        elif r.get("status") == "OutOfSync" and key not in explained:
             found.append(f"change {what}")
     return found

@@ -10,11 +10,12 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,9 +25,11 @@ from .errors import (
     ConflictError,
     GuardFailed,
     NotFound,
+    Overloaded,
     RefusedError,
     RescueError,
     TransportError,
+    may_have_landed,
 )
 from .model import CONFIGMAP, JSON, Resource
 from .records import Content, Entry, Record
@@ -56,7 +59,36 @@ def state_home(environ: dict[str, str] | os._Environ[str]) -> Path:
         return Path(base) / "kubectl-argo-rescue"
     if sys.platform == "win32" and environ.get("LOCALAPPDATA"):
         return Path(environ["LOCALAPPDATA"]) / "kubectl-argo-rescue"
-    return Path(os.path.expanduser("~")) / ".local" / "state" / "kubectl-argo-rescue"
+    return _user_home(environ) / ".local" / "state" / "kubectl-argo-rescue"
+
+
+def _user_home(environ: dict[str, str] | os._Environ[str]) -> Path:
+    """Return the user's own folder; a HOME that is empty would mean the root of the disk."""
+    if sys.platform != "win32" and environ.get("HOME") == "":
+        import pwd
+
+        with contextlib.suppress(KeyError):
+            return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    return Path(os.path.expanduser("~"))
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A record that cannot be understood."""
+
+    entry: str
+    where: str
+    """The file or ConfigMap."""
+    place: str
+    """The line or key in it, empty where it is all of it."""
+    why: str
+    format: int = 0
+    """Of a newer version's record its format."""
+
+
+def _dropped(entry: str, where: str, place: str, error: records.Untrusted) -> Dropped:
+    format = error.format if isinstance(error, records.TooNew) and error.entry == entry else 0
+    return Dropped(entry, where, place, str(error), format)
 
 
 class LocalHome:
@@ -67,7 +99,7 @@ class LocalHome:
     def __init__(self, folders: Sequence[Path]) -> None:
         """Read from all `folders`, write to the first; a cluster may be known by two uids."""
         self.folders = tuple(folders)
-        self.dropped: list[str] = []
+        self.dropped: list[Dropped] = []
 
     def append(self, entry: str, lines: Sequence[str]) -> None:
         """Append records to the entry's file and make them durable. Raises OSError."""
@@ -76,10 +108,13 @@ class LocalHome:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for parent in (folder, folder.parent):
                 os.chmod(parent, 0o700)
+        _tighten(folder, 0o700)
         path = folder / f"{entry}.jsonl"
         fresh = not path.exists()
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
+            if not fresh:
+                _tighten(path, 0o600)
             data = "".join(f"{line}\n" for line in lines)
             if not fresh and not _ends_with_newline(path):
                 # A torn line of a command that died must not swallow ours.
@@ -110,7 +145,7 @@ class LocalHome:
         try:
             text = path.read_text("utf-8", "replace")
         except OSError as e:
-            self.dropped.append(f"{path.name}: {e.strerror or e}")
+            self.dropped.append(Dropped(path.stem, path.name, "", str(e.strerror or e)))
             return
         lines = text.split("\n")
         for number, line in enumerate(lines, 1):
@@ -120,7 +155,7 @@ class LocalHome:
                 record = records.from_line(line)
             except records.Untrusted as e:
                 if number < len(lines):  # the last, without its newline, is only torn
-                    self.dropped.append(f"{path.name} line {number}: {e}")
+                    self.dropped.append(_dropped(path.stem, path.name, f"line {number}", e))
                 continue
             found.setdefault(record.entry, []).append(record)
 
@@ -159,6 +194,14 @@ def _ends_with_newline(path: Path) -> bool:
         return f.read(1) == b"\n"
 
 
+def _tighten(path: Path, mode: int) -> None:
+    """Keep others from reading what is there already; best effort, since it may be somebody else's."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            if path.stat().st_mode & 0o077:
+                path.chmod(mode)
+
+
 def _sync_folder(folder: Path) -> None:
     if sys.platform == "win32":
         return
@@ -188,7 +231,7 @@ class ClusterHome:
         """Keep entries in `namespace`, Argo CD's own."""
         self.cluster = cluster
         self.namespace = namespace
-        self.dropped: list[str] = []
+        self.dropped: list[Dropped] = []
         self._claims: dict[str, str] = {}
         """Per entry the claim that we hold."""
         self._parts: dict[str, list[tuple[str, int]]] = {}
@@ -239,9 +282,15 @@ class ClusterHome:
             obj["metadata"]["labels"][EXPIRES_LABEL] = "true"
         try:
             self.cluster.create(CONFIGMAP, self.namespace, obj)
-        except (TransportError, AlreadyExists):
+        except (TransportError, Overloaded, AlreadyExists) as e:
+            if not (may_have_landed(e) or isinstance(e, AlreadyExists)):
+                raise
             # The answer may be lost and the ConfigMap there: it is ours if it holds our records.
-            there = self.cluster.get(CONFIGMAP, self.namespace, name)
+            try:
+                there = self.cluster.get(CONFIGMAP, self.namespace, name)
+            except NotFound:
+                self.cluster.create(CONFIGMAP, self.namespace, obj)
+                return
             if any((there.get("data") or {}).get(key) != value for key, value in chunk):
                 raise
 
@@ -254,7 +303,9 @@ class ClusterHome:
             ]
         try:
             self.cluster.patch(CONFIGMAP, self.namespace, name, ops)
-        except (TransportError, GuardFailed):
+        except (TransportError, Overloaded, GuardFailed) as e:
+            if not (may_have_landed(e) or isinstance(e, GuardFailed)):
+                raise
             there = self.cluster.get(CONFIGMAP, self.namespace, name).get("data") or {}
             missing = [(key, line) for key, line in chunk if there.get(key) != line]
             if any(key in there for key, _ in missing):
@@ -286,7 +337,8 @@ class ClusterHome:
                     if record.entry != owner or not name.startswith(PREFIX + owner) or record.id != key:
                         raise records.Untrusted("a record is not of this entry")
                 except records.Untrusted as e:
-                    self.dropped.append(f"ConfigMap {self.namespace}/{name} key {key}: {e}")
+                    where = f"ConfigMap {self.namespace}/{name}"
+                    self.dropped.append(_dropped(owner, where, f"key {key}", e))
                     continue
                 found.setdefault(owner, []).append(record)
             if owner:
@@ -299,7 +351,7 @@ class ClusterHome:
     def claim(self, entry: str, who: str, now: datetime) -> None:
         """Take the entry for an undo. Raises ConflictError where somebody else is undoing it."""
         name = f"{PREFIX}{entry}"
-        mine = json.dumps({"who": who, "at": now.isoformat(timespec="seconds")})
+        mine = json.dumps({"who": who, "at": now.isoformat(timespec="seconds"), "by": _own_process()})
         there = self.cluster.get(CONFIGMAP, self.namespace, name)
         old = (there.get("data") or {}).get(CLAIM)
         if old is not None and not _is_stale(old, now):
@@ -313,8 +365,10 @@ class ClusterHome:
         ]
         try:
             self.cluster.patch(CONFIGMAP, self.namespace, name, ops)
-        except (GuardFailed, TransportError) as e:
+        except (GuardFailed, TransportError, Overloaded) as e:
             now_there = (self.cluster.get(CONFIGMAP, self.namespace, name).get("data") or {}).get(CLAIM)
+            if now_there == old and not isinstance(e, GuardFailed):
+                raise
             if now_there != mine:
                 raise ConflictError(
                     f"entry {entry} is being undone by {_claimed_by(now_there or '')}",
@@ -332,7 +386,11 @@ class ClusterHome:
             {"op": "remove", "path": f"/data/{CLAIM}"},
         ]
         with contextlib.suppress(RescueError):
-            self.cluster.patch(CONFIGMAP, self.namespace, f"{PREFIX}{entry}", ops)
+            try:
+                self.cluster.patch(CONFIGMAP, self.namespace, f"{PREFIX}{entry}", ops)
+            except (TransportError, Overloaded) as e:
+                if may_have_landed(e):  # the guard keeps a second time from doing harm
+                    self.cluster.patch(CONFIGMAP, self.namespace, f"{PREFIX}{entry}", ops)
 
     def remove(self, entry: str) -> None:
         """Delete the entry's ConfigMaps."""
@@ -346,15 +404,46 @@ class ClusterHome:
 def _claimed_by(claim: str) -> str:
     try:
         who = json.loads(claim)
-        return f"{who['who']} since {who['at']}"
-    except (ValueError, TypeError, KeyError):
+        lapses = datetime.fromisoformat(who["at"]) + timedelta(seconds=CLAIM_SECONDS)
+        name = " ".join(str(who["who"]).split())
+        return f"{name} since {who['at']}, a claim that lapses at {lapses:%H:%M:%S %Z}"
+    except (ValueError, TypeError, KeyError, OverflowError):
         return "somebody"
 
 
-def _is_stale(claim: str, now: datetime) -> bool:
+def _own_process() -> str:
+    """Name this process among all machines, empty where that cannot be done.
+
+    Its id alone would mean another one in a container, the host's name is often that of many machines.
+    """
     try:
-        at = datetime.fromisoformat(json.loads(claim)["at"])
-        return abs((now - at).total_seconds()) > CLAIM_SECONDS
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        where = os.readlink("/proc/self/ns/pid")
+    except (OSError, ValueError):
+        return ""
+    return f"{socket.gethostname()} {boot} {where} {os.getpid()}" if boot else ""
+
+
+def _has_ended(process: str) -> bool:
+    """Whether a process of this very machine is gone: one elsewhere may live."""
+    where, _, pid = process.rpartition(" ")
+    if not where or where != _own_process().rpartition(" ")[0] or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_stale(claim: str, now: datetime) -> bool:
+    """Whether a claim was left behind: it is old, or whoever held it on this machine has ended."""
+    try:
+        held = json.loads(claim)
+        at = datetime.fromisoformat(held["at"])
+        return abs((now - at).total_seconds()) > CLAIM_SECONDS or _has_ended(str(held.get("by", "")))
     except (ValueError, TypeError, KeyError):
         return True
 
@@ -379,6 +468,20 @@ class Reading:
     entries: tuple[Entry, ...]
     """Oldest first."""
     warnings: tuple[str, ...]
+    unusable: frozenset[str] = frozenset()
+    """Ids of what is there and cannot be understood, or not to its end."""
+
+
+def _left_out(dropped: Sequence[Dropped]) -> list[str]:
+    """Name what cannot be understood, in one line for each file or ConfigMap."""
+    found: dict[str, list[Dropped]] = {}
+    for d in dropped:
+        found.setdefault(d.where, []).append(d)
+    return [
+        f"journal: left out {where}{f' {all_of_it[0].place}' if all_of_it[0].place else ''}: {all_of_it[0].why}"
+        + (f"; and {len(all_of_it) - 1} more there" if len(all_of_it) > 1 else "")
+        for where, all_of_it in found.items()
+    ]
 
 
 class Journal:
@@ -406,6 +509,7 @@ class Journal:
         warnings: list[str] = []
         merged: dict[str, list[Record]] = {}
         homes: dict[str, set[str]] = {}
+        dropped: list[Dropped] = []
         for home in (self.local, self.in_cluster):
             if home is None:
                 continue
@@ -416,19 +520,42 @@ class Journal:
                     f"the journal in the cluster cannot be read, only this machine's is shown: {e.message}"
                 )
                 continue
-            warnings += [f"journal: left out {text}" for text in home.dropped]
+            dropped += home.dropped
             for entry, lines in found.items():
                 merged.setdefault(entry, []).extend(lines)
                 homes.setdefault(entry, set()).add(home.name)
+        newer = {d.entry: d.format for d in dropped if d.format}
+        warnings += [
+            f"journal: entry {id} was written by a newer version (format {format}): update this tool"
+            for id, format in newer.items()
+        ]
         entries: list[Entry] = []
+        headless = {d.entry: {d.where} for d in dropped if d.place and records.ENTRY_ID.fullmatch(d.entry)}
         for id, lines in merged.items():
             folded = records.fold(lines, homes[id])
-            if folded is None:
-                warnings.append(f"journal: entry {id} has lost its first record and cannot be used")
-            else:
+            headless.pop(id, None)
+            if folded is not None:
                 entries.append(folded)
+            else:
+                headless[id] = self._where(id, homes[id])
+        headless = {id: where for id, where in headless.items() if id not in newer}
+        warnings += _left_out([d for d in dropped if d.entry not in newer and d.entry not in headless])
+        warnings += [
+            f"journal: entry {id} has lost its first record and cannot be used: read what is left of it in "
+            f"{' and '.join(sorted(where))}, restore that by hand, then delete it"
+            for id, where in headless.items()
+        ]
+        closed = {d.entry for d in dropped if not d.place and records.ENTRY_ID.fullmatch(d.entry)}
+        unusable = {*newer, *headless, *(closed - merged.keys())}
         entries.sort(key=lambda e: (e.begin.started, e.id))
-        return Reading(tuple(entries), tuple(warnings))
+        return Reading(tuple(entries), tuple(warnings), frozenset(unusable))
+
+    def _where(self, entry: str, homes: Iterable[str]) -> set[str]:
+        """Say where the records of an entry are, for those who must read them themselves."""
+        place = self.in_cluster.namespace if self.in_cluster is not None else ""
+        return {
+            f"ConfigMap {place}/{PREFIX}{entry}" if home == "cluster" else f"{entry}.jsonl" for home in homes
+        }
 
     def overdue(self, now: datetime, config_maps: Iterable[JSON]) -> list[Entry]:
         """Return the open entries whose deadline has passed.
@@ -468,8 +595,10 @@ class Journal:
         raise RefusedError("no free id for a journal entry was found", "try again")
 
     def reopen(self, entry: Entry) -> Writer:
-        """Write further records to an entry that is there."""
-        return Writer(self, entry.id, entry.records)
+        """Write further records to an entry that is there; a home that lacks the entry gets all of it."""
+        writer = Writer(self, entry.id, entry.records)
+        writer.owe({"local", "cluster"} - entry.homes)
+        return writer
 
 
 class Writer:
@@ -484,6 +613,11 @@ class Writer:
         """Per home what it failed to take so far: it gets that first when it works again."""
         self._lock = threading.Lock()
         """Edits of one entry may be sent from several threads."""
+
+    def owe(self, homes: Iterable[str]) -> None:
+        """Give these homes all earlier records first: without its first an entry is of no use there."""
+        for home in homes:
+            self._owed[home] = [(r.id, records.to_line(r)) for r in self.records]
 
     def write(self, contents: Sequence[Content], *, fresh: bool = False) -> None:
         """Make records durable in at least one home; the other failing is a warning, once.
@@ -507,6 +641,7 @@ class Writer:
             # What undo would not read again is as good as not saved.
             raise RefusedError(f"the original cannot be saved: {e}", "nothing more was changed") from e
         failures: list[str] = []
+        warnings: list[tuple[str, str]] = []
         local, in_cluster = self.journal.local, self.journal.in_cluster
         owed = self._owed
         try:
@@ -515,11 +650,11 @@ class Writer:
         except OSError as e:
             owed["local"] += lines
             failures.append(f"on this machine ({e.strerror or e})")
-            self._warn(
-                "local",
+            text = (
                 f"the journal on this machine cannot be written: {e.strerror or e}; it is kept in the "
-                "cluster alone, so undo needs the cluster's ConfigMaps",
+                "cluster alone, so undo needs the cluster's ConfigMaps"
             )
+            warnings.append(("local", text))
         if in_cluster is None:
             failures.append("in the cluster (Argo CD's namespace is not known)")
         else:
@@ -539,7 +674,8 @@ class Writer:
                     if fresh
                     else "the outcome is kept on this machine alone; the originals are in both places"
                 )
-                self._warn("cluster", f"the journal in the cluster cannot be written: {e.message}; {left}")
+                text = f"the journal in the cluster cannot be written: {e.message}; {left}"
+                warnings.append(("cluster", text))
         # Also where both refused: one may hold a part of it, and an id is never used twice.
         self.records += made
         if len(failures) == 2:
@@ -549,6 +685,8 @@ class Writer:
                 "the original cannot be saved anywhere: " + ", ".join(failures),
                 "nothing more was changed; make one of the two writable",
             )
+        for home, text in warnings:
+            self._warn(home, text)
 
     def _warn(self, home: str, text: str) -> None:
         if home not in self.journal.warned:

@@ -38,6 +38,8 @@ class Conflict:
     """What is there now."""
     theirs: JSON
     """The saved original."""
+    what: str = "was changed"
+    """What happened to it, or to the list item that it was in."""
 
 
 def judge(change: Change, live: JSON) -> Standing:
@@ -48,10 +50,44 @@ def judge(change: Change, live: JSON) -> Standing:
         return Standing.FOREIGN
     if isinstance(change, MemberChange):
         there = patches.position(now, change.item, change.index) >= 0
+        if change.present and not there and _altered(now, change.item):
+            return Standing.FOREIGN
         return Standing.OURS if there == change.present else Standing.ORIGINAL
     if patches.equal(now, change.after):
         return Standing.OURS
-    return Standing.ORIGINAL if patches.equal(now, change.before) else Standing.FOREIGN
+    is_original = patches.equal(now, change.before) and _moved_away(change, live) is None
+    return Standing.ORIGINAL if is_original else Standing.FOREIGN
+
+
+def _moved_away(change: Change, live: JSON) -> Change | None:
+    """Return our change in an item just like the one at its place, where that has the original and this ours.
+
+    Of two sources of one repository and chart nothing but their order tells which is which.
+    """
+    if not isinstance(change, FieldChange) or not _reachable(change, live):
+        return None
+    for at, step in enumerate(change.path):
+        items = _read(change.path[:at], live) if isinstance(step, Match) and step.content else None
+        if not isinstance(step, Match) or not isinstance(items, list):
+            continue
+        for index, item in enumerate(items):
+            if index != patches.find(items, step) and patches.holds(item, step):
+                path = (*change.path[:at], Match(step.content, index), *change.path[at + 1 :])
+                if patches.equal(_read(path, live), change.after):
+                    return replace(change, path=path)
+    return None
+
+
+def _altered(items: JSON, ours: JSON) -> tuple[int, JSON] | None:
+    """Return a rule that we added and that somebody has put more into since, with its index."""
+    if not isinstance(items, list) or not isinstance(ours, dict) or not ours.get("name"):
+        return None
+    wanted = set(ours.get("jsonPointers") or ())
+    for index, item in enumerate(items):
+        if isinstance(item, dict) and item.get("name") == ours["name"] and item != ours:
+            if wanted and wanted <= set(item.get("jsonPointers") or ()):
+                return index, item
+    return None
 
 
 def _read(path: Path, obj: JSON) -> JSON:
@@ -64,15 +100,33 @@ def _read(path: Path, obj: JSON) -> JSON:
 def conflict(change: Change, live: JSON) -> Conflict:
     """Describe a FOREIGN change with its three values."""
     now = _read(change.path, live)
+    if isinstance(change, FieldChange) and patches.equal(now, change.before):
+        what = ": one of several alike items, of which another has what we wrote, was moved"
+        return Conflict(change.path, change.after, now, change.before, what)
+    window = _window_of(change)
+    if window is not None and not _reachable(change, live):
+        name = str(change.path[-1])
+        edited = _in_edited(change, live)
+        theirs = [change.item] if isinstance(change, MemberChange) else change.before
+        return Conflict(
+            change.path,
+            base=window,
+            ours=ABSENT if edited is None else _read(edited.path[:-1], live),
+            theirs=window if theirs is ABSENT else {**window, name: theirs},
+            what=": the window it was in was " + ("removed" if edited is None else "changed"),
+        )
     if isinstance(change, MemberChange):
         there, gone = change.item, ABSENT
+        found = _altered(now, change.item)
+        now = found[1] if found else now
         return Conflict(
             change.path,
             base=there if change.present else gone,
             ours=now,
             theirs=gone if change.present else there,
         )
-    return Conflict(change.path, base=change.after, ours=now, theirs=change.before)
+    what = "was changed" if _reachable(change, live) else ": the source it was in was removed"
+    return Conflict(change.path, base=change.after, ours=now, theirs=change.before, what=what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +189,16 @@ def fold(
         groups.remove(group)
         back: list[Change] = []
         remade: dict[int, tuple[MemberChange, list[MemberChange]]] = {}
+        made_up: dict[str, MemberChange] = {}
         for tag, change in group:
-            standing = judge(change, draft)
             holder = _removed_holder(change, draft, neighbours)
+            if overwrite and holder is None and not _reachable(change, draft):
+                change = _in_edited(change, draft) or change
+                holder = _holder_anew(change, draft, made_up)
+            standing = judge(change, draft)
+            if overwrite and standing is Standing.FOREIGN and (moved := _moved_away(change, draft)):
+                if patches.equal(_read(change.path, draft), getattr(change, "before", ABSENT)):
+                    change, standing = moved, Standing.OURS
             if standing is Standing.ORIGINAL:
                 already.append(tag)
             elif holder is not None and isinstance(change, MemberChange):
@@ -169,10 +230,61 @@ def _reachable(change: Change, live: JSON) -> bool:
     return True
 
 
+def _window_of(change: Change) -> dict[str, JSON] | None:
+    """Return the sync window that a change is in, as far as its path tells."""
+    match = change.path[-2] if len(change.path) > 2 else None
+    if not isinstance(match, Match) or "schedule" not in dict(match.content):
+        return None
+    return {name: value for name, value in match.content if value is not ABSENT}
+
+
+def _in_edited(change: Change, live: JSON) -> Change | None:
+    """Return the same change in the window that somebody made of the one it was in: same kind and schedule."""
+    window = _window_of(change)
+    *outer, match, name = change.path
+    items = _read(tuple(outer), live)
+    if window is None or not isinstance(match, Match) or not isinstance(items, list):
+        return None
+
+    def likeness(index: int) -> tuple[int, bool]:
+        item = items[index]
+        return sum(patches.equal(item.get(n, ABSENT), v) for n, v in match.content), index == match.index
+
+    same = [
+        index
+        for index, item in enumerate(items)
+        if isinstance(item, dict) and all(item.get(n) == window.get(n) for n in ("kind", "schedule"))
+    ]
+    if not same:
+        return None
+    index = max(same, key=likeness)
+    content = tuple((n, items[index].get(n, ABSENT)) for n, _ in match.content)
+    return replace(change, path=(*outer, Match(content, index), name))
+
+
+def _holder_anew(change: Change, live: JSON, made_up: dict[str, MemberChange]) -> MemberChange | None:
+    """Return the removal of a window that is not there any more, to put it back with what we took out of it."""
+    window, place = _window_of(change), _member_place(change)
+    if window is None or place is None or _reachable(change, live) or getattr(change, "present", True):
+        return None
+    outer, match, _ = place
+    # The members of one window come back in one window.
+    return made_up.setdefault(
+        f"{outer}{match.content}", MemberChange(outer, window, match.index, present=False)
+    )
+
+
 def _back_to_original(change: Change, live: JSON, neighbours: Sequence[Neighbour]) -> list[Change]:
     undo = patches.inverse(change)
     if isinstance(undo, FieldChange):
         return [FieldChange(undo.path, patches.read(undo.path, live), undo.after)]
+    if (
+        isinstance(change, MemberChange)
+        and change.present
+        and (found := _altered(_read(change.path, live), change.item))
+    ):
+        index, item = found
+        return [MemberChange(change.path, item, index, False, undo.sole)]
     return _into_remade(undo, live, neighbours) or [undo]
 
 
@@ -314,11 +426,35 @@ def _cancels(one: MemberChange, other: MemberChange) -> bool:
 
 def role_allows(kind: str, path: Path) -> bool:
     """Whether this tool ever writes that field of that kind; nothing else is taken from a journal."""
-    names = tuple(s if isinstance(s, str) else "*" for s in path)
-    return any(
-        names[: len(allowed)] == allowed and (deeper or len(names) == len(allowed))
-        for allowed, deeper in _WRITTEN.get(kind, ())
-    )
+    return _written(kind, path) is not None
+
+
+def value_fits(kind: str, change: Change) -> bool:
+    """Whether the values of a change are of the field's own type: others did not come from the object."""
+    expected = _written(kind, change.path)
+    if isinstance(change, FieldChange):
+        return all(
+            v is ABSENT or v is None or (expected is not None and isinstance(v, expected))
+            for v in (change.before, change.after)
+        )
+    if expected is not list:
+        return False
+    if change.path[-1] == "applications":
+        return isinstance(change.item, str)
+    item = change.item
+    lists = [item.get(name) for name in _PATTERNS] if isinstance(item, dict) else [0]
+    return all(x is None or (isinstance(x, list) and all(isinstance(y, str) for y in x)) for x in lists)
+
+
+def _written(kind: str, path: Path) -> type | None:
+    """Return the type of a field that this tool writes, None for any other field."""
+    for names, expected in _WRITTEN.get(kind, {}).items():
+        if len(names) == len(path) and all(
+            isinstance(step, Match) if name == "*" else step == name
+            for name, step in zip(names, path, strict=True)
+        ):
+            return expected
+    return None
 
 
 def role_of(kind: str, path: Path) -> Role:
@@ -330,22 +466,28 @@ def role_of(kind: str, path: Path) -> Role:
     return Role.PAUSE if path[:2] == ("spec", "syncPolicy") else Role.VERSION
 
 
-_WRITTEN: Mapping[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
-    "Application": (
-        (("spec", "syncPolicy", "automated"), False),
-        (("spec", "syncPolicy", "automated", "enabled"), False),
-        (("spec", "source"), True),
-        (("spec", "sources", "*"), True),
-        (("spec", "sourceHydrator", "syncSource", "targetBranch"), False),
-    ),
-    "AppProject": (
-        (("spec", "syncWindows"), False),
-        (("spec", "syncWindows", "*", "applications"), False),
-        (("spec", "syncWindows", "*", "manualSync"), False),
-    ),
-    "ApplicationSet": (
-        (("spec", "ignoreApplicationDifferences"), False),
-        (("spec", "syncPolicy"), False),
-        (("spec", "syncPolicy", "applicationsSync"), False),
-    ),
+_PATTERNS = ("applications", "namespaces", "clusters")
+"""The lists of a sync window."""
+
+_WRITTEN: Mapping[str, Mapping[tuple[str, ...], type]] = {
+    "Application": {
+        ("spec", "syncPolicy", "automated"): dict,
+        ("spec", "syncPolicy", "automated", "enabled"): bool,
+        ("spec", "source"): dict,
+        ("spec", "source", "targetRevision"): str,
+        ("spec", "sources", "*"): dict,
+        ("spec", "sources", "*", "targetRevision"): str,
+        ("spec", "sourceHydrator", "syncSource", "targetBranch"): str,
+    },
+    "AppProject": {
+        ("spec", "syncWindows"): list,
+        ("spec", "syncWindows", "*", "applications"): list,
+        ("spec", "syncWindows", "*", "manualSync"): bool,
+    },
+    "ApplicationSet": {
+        ("spec", "ignoreApplicationDifferences"): list,
+        ("spec", "syncPolicy"): dict,
+        ("spec", "syncPolicy", "applicationsSync"): str,
+    },
 }
+"""What this tool writes; `*` is an item of a list."""

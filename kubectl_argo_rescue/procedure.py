@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from . import applications, rescue_planning
 from .cluster import Cluster
-from .engine import ACTIONS, Engine
+from .engine import ACTIONS, Engine, Run
 from .errors import ExitStatus
 from .flags import Writing
 from .journal import Writer
@@ -88,12 +88,16 @@ class Procedure:
         for text in run.warnings:
             self.printer.warn(text)
         self.snapshot = replace(self.snapshot, objects=run.objects, now=self.session.now())
+        self.note(plan, run)
         status = run.exit_status(independent=plan.independent_from is not None)
         if run.interrupted:
             raise KeyboardInterrupt
         if status is not ExitStatus.OK:
             self.status = status
         return status is ExitStatus.OK
+
+    def note(self, plan: Plan, run: Run) -> None:
+        """Take note of what came of a part, before what went wrong stops the rest."""
 
     def settle(self, how: str, owed_no_more: Callable[[Edit, Change], bool]) -> None:
         """Note that changes of this entry were taken back already: undo owes nothing for them."""

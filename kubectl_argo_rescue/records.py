@@ -7,6 +7,7 @@ here before it is trusted: a forged record cannot name a field that this tool ne
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,16 @@ RECORD_ID = re.compile(r"[0-9]{5}-[0-9a-f]{6}")
 
 class Untrusted(ValueError):
     """A record that this tool did not write, or not like this."""
+
+
+class TooNew(Untrusted):
+    """A record of a format that only a newer version of this tool reads."""
+
+    def __init__(self, entry: str, format: int) -> None:
+        """Say of which entry it claims to be."""
+        super().__init__(f"a record has format {format}; this version reads up to {FORMAT}")
+        self.entry = entry
+        self.format = format
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +170,7 @@ MAX_TEXT = 4096
 
 
 def _clip(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode()  # an argument may be no text at all
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
@@ -323,7 +335,10 @@ def _read_time(value: JSON) -> datetime | None:
         raise Untrusted("a time is malformed") from e
     if at.tzinfo is None:
         raise Untrusted("a time has no zone")
-    return at
+    try:
+        return at.astimezone(timezone.utc)
+    except OverflowError as e:
+        raise Untrusted("a time is out of range") from e
 
 
 def _map(value: JSON) -> dict[str, JSON]:
@@ -377,6 +392,8 @@ def _read_edit(fields: dict[str, JSON]) -> Edit:
     for change in changes:
         if not merge.role_allows(ref.kind, change.path):
             raise Untrusted(f"a change names a field of {ref.kind} that this tool never writes")
+        if not merge.value_fits(ref.kind, change):
+            raise Untrusted(f"a change of {ref.kind} has a value that its field cannot have")
     try:
         role = Role(fields.get("role"))
     except ValueError as e:
@@ -481,6 +498,22 @@ def _read_content(line: dict[str, JSON]) -> Content:
     raise Untrusted("a record of an unknown kind")
 
 
+MAX_DEPTH = 64
+"""Levels of lists and objects in a record."""
+
+
+def _is_sound(value: JSON, depth: int = 0) -> bool:
+    """Whether a value could come from the API server: text is UTF-8, numbers fit, nothing is too deep."""
+    if isinstance(value, dict | list):
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth < MAX_DEPTH and all(_is_sound(part, depth + 1) for part in parts)
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < 10**21  # Go writes floats below it as integers
+
+
 def from_line(text: str) -> Record:
     """Read one line. Raises Untrusted where it is not a record of a known format."""
     if len(text) > MAX_RECORD:
@@ -489,11 +522,15 @@ def from_line(text: str) -> Record:
         line = _map(json.loads(text))
     except (ValueError, RecursionError) as e:
         raise Untrusted("a record is no JSON") from e
-    if not isinstance(line.get("v"), int) or line["v"] > FORMAT:
-        raise Untrusted(f"a record has format {line.get('v')!r}; this version reads up to {FORMAT}")
+    if not _is_sound(line):
+        raise Untrusted("a record holds what no API server sends")
     entry, id = _text(line.get("entry"), 16), _text(line.get("id"), 16)
     if not ENTRY_ID.fullmatch(entry) or not RECORD_ID.fullmatch(id):
         raise Untrusted("a record's id is malformed")
+    if not isinstance(line.get("v"), int):
+        raise Untrusted("a record does not say its format")
+    if line["v"] > FORMAT:
+        raise TooNew(entry, line["v"])
     try:
         return Record(entry, id, _read_content(line))
     except Untrusted:

@@ -1,27 +1,30 @@
 """Puts saved originals back: three-way per field, folded over entries, and handed back to git.
 
 The order is the way in, reversed: windows, the children's auto-sync, version fields, then the
-owners, grandparents last. A version field of an object that git owns is written only where nobody
-else will, since a plain restore of 2.5.1 after git was fixed rolls the broken version out again.
+owners, grandparents last. Versions have their own rules (version_undo), workloads theirs
+(workload_undo).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
 
-from . import applications, handback, merge, outlook, patches, probing
-from .durations import human
-from .engine import Engine, Run
-from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError, TimedOut
+from . import applications, handback, merge, outlook, owners, patches, probing
+from .durations import ago, human
+from .engine import Run
+from .entries import lost, one_line, same_place, settlements
+from .errors import ConflictError, ExitStatus, NotFound, RescueError
 from .flags import Writing
 from .handback import Evidence, Handback
-from .journal import Writer
 from .looking import look
 from .merge import Conflict, Fold, Tag
 from .model import (
+    APPLICATION,
+    BY_KIND,
     JSON,
-    Change,
     Edit,
     EditResult,
     Key,
@@ -35,9 +38,12 @@ from .model import (
 from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .patches import shown
+from .pieces import Piece, left_over, pieces_of, relied_on
 from .plans import Plan
+from .procedure import Procedure
 from .records import LEFT, Content, Entry, Record, Reopened, Settled, Witness, neighbours
 from .session import Session
+from .version_undo import Versions
 from .workload_undo import RolledBack
 
 RESTORED: dict[Role, str] = {
@@ -48,11 +54,26 @@ RESTORED: dict[Role, str] = {
     Role.WORKLOAD: "handed back",
 }
 
-MAX_REFRESHED = 20
-"""Applications that are compared anew before their auto-sync goes back on."""
+NOT_BACK: dict[Role, str] = {
+    Role.PAUSE: "auto-sync",
+    Role.WINDOW: "sync windows",
+    Role.VERSION: "the version",
+    Role.RULE: "the rule",
+}
+"""What an undo was about, for those who interrupt it."""
+
+MENDING_SECONDS = 60.0
+"""How long an owner may take to bring an ApplicationSet what git says."""
 
 POLL_SECONDS = 10.0
 """How often `--when-safe` asks Argo CD to look at git."""
+
+
+FIRST_WORD_SECONDS, MOST_SILENT_SECONDS = 60.0, 600.0
+"""How soon and how rarely `--when-safe` says that it still waits."""
+
+MAX_LOOKS = 4
+"""How often what is said to stand already is read before the API server's answers are not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +86,9 @@ class Options:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One change that is to be taken back."""
-
-    tag: Tag
-    ref: Ref
-    role: Role
-    change: Change
-
-
 @dataclass(slots=True)
 class Work:
-    """What an undo has found out and done so far."""
+    """What an undo is about, and what becomes of it."""
 
     entries: tuple[Entry, ...]
     pieces: list[Piece]
@@ -86,78 +97,11 @@ class Work:
     conflicts: list[tuple[Piece, Conflict]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     """What stays on purpose, one line each."""
-    results: list[EditResult] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
     owed: list[JSON] = field(default_factory=list)
-    writer: Writer | None = None
-    status: ExitStatus = ExitStatus.OK
+    """The changes of git that are still to be made."""
 
 
-def pieces_of(entries: Iterable[Entry], only: Sequence[Key] = ()) -> list[Piece]:
-    """Return what the entries still owe, newest first; with `only`, what is about these Applications.
-
-    That is all of an entry that was made for them alone, the pauses of their owners included.
-    """
-    found: list[Piece] = []
-    names = {k.name for k in only}
-    for entry in sorted(entries, key=lambda e: (e.begin.started, e.id), reverse=True):
-        whole = not only or _is_for(entry, only)
-        for number, index, edit, change in reversed(entry.unsettled()):
-            about = edit.ref.key in only or (edit.role is Role.WINDOW and _names_item(change, names))
-            if not (whole or about):
-                continue
-            found.append(Piece(Tag(entry.id, number, index), edit.ref, edit.role, change))
-    return found
-
-
-def _is_for(entry: Entry, apps: Sequence[Key]) -> bool:
-    """Whether no other Application than these was named when the entry was made."""
-    named = {edit.ref.key for _, edit in entry.edits() if edit.named and edit.ref.kind == "Application"}
-    named |= {order.ref.key for _, order in entry.orders()}
-    return bool(named) and named.issubset(apps)
-
-
-def _names_item(change: Change, names: set[str]) -> bool:
-    item = getattr(change, "item", None)
-    if isinstance(item, dict):
-        listed = set(item.get("applications") or ())
-        return bool(listed) and listed <= names
-    return item in names
-
-
-def relied_on(piece: Piece, others: Iterable[Entry]) -> Entry | None:
-    """Return another open entry that needs this pause or window to stay."""
-    if piece.role is Role.VERSION:
-        return None
-    where = patches.show_path(piece.change.path)
-    for entry in others:
-        for r in entry.relies:
-            needed = patches.show_path(r.change.path)
-            if r.key == piece.ref.key and (where == needed or where.startswith(needed + "/")):
-                return entry
-    return None
-
-
-def left_over(others: Sequence[Entry], undone: Sequence[Entry]) -> list[Piece]:
-    """Return what an earlier undo left in place for the entries that are undone now.
-
-    Those entries were wanted back but for pauses and windows that somebody still needed; once nobody
-    does, they go back as well, or they would stay for ever.
-    """
-    found: list[Piece] = []
-    for entry in others:
-        remaining = [e for e in others if e.id != entry.id]
-        found += [
-            p
-            for p in pieces_of([entry])
-            if (p.tag.edit, p.tag.change) in entry.left
-            and relied_on(p, undone)
-            and not relied_on(p, remaining)
-        ]
-    return found
-
-
-class Undo:
+class Undo(Procedure):
     """One undo of some entries, from reading to the last record."""
 
     def __init__(
@@ -169,19 +113,32 @@ class Undo:
         known: Sequence[Entry] = (),
     ) -> None:
         """Take the entries to undo, and all that are known; `session` has read the installation."""
-        self.session = session
+        self.is_redo = all(e.begin.undoes for e in entries)
+        super().__init__(
+            session,
+            "undo",
+            writing,
+            undoes=[e.id for e in entries],
+            actions={} if self.is_redo else RESTORED,  # what an undo took back is done again
+        )
         self.known = tuple(known)
-        self.printer = session.printer
         self.options = options
-        self.writing = writing
         self.work = Work(tuple(entries), [])
-        assert session.reading is not None
-        self.snapshot: Snapshot = session.reading.snapshot
         self.argocd = self.snapshot.argocd
         self.witnesses: tuple[Witness, ...] = tuple(w for e in entries for w in e.witnesses)
         self.owners: frozenset[Key] = frozenset()
-        self.is_redo = all(e.begin.undoes for e in entries)
+        self.versions = Versions(self)
         self.rolled = RolledBack(self)
+        self.questions: tuple[str, ...] = ()
+        self._waiting: dict[str, tuple[float, float]] = {}
+        """What was waited for: since when, and when to say so again."""
+        self._is_asked_again = False
+        self.overwritten: list[tuple[Piece, Conflict]] = []
+        """What somebody else wrote and the saved original will take the place of."""
+        self.hiding: set[Key] = set()
+        """Owners of which our own edits may hide what git wants."""
+        self.resumed_already: set[Key] = set()
+        """Owners that were let go before the others."""
         self.silent: set[Key] = set()
         """Owners that Argo CD did not compare in time: they are not waited for twice."""
 
@@ -190,24 +147,29 @@ class Undo:
     def run(self, others: Sequence[Entry], only: Sequence[Key]) -> Result:
         """Undo, or refuse before any write. `others` are the open entries that stay."""
         self.work.pieces = pieces_of(self.work.entries, only)
-        if not only:
+        if len(self.work.pieces) == len(pieces_of(self.work.entries)):
             self._take_what_was_left(others)
         self.rolled.collect(self.work.entries, others, only)
         self._leave_what_others_need(others)
         self._read_objects()
         self._fold()
+        self._prove_what_stands()
         self._judge_conflicts()
-        verdicts = self._first_look()
-        self.rolled.first_look()
+        try:
+            self.versions.first_look()
+            self.rolled.first_look()
+        except KeyboardInterrupt:
+            self.printer.say(f"interrupted: nothing was changed; {self._how_to_go_on()}")
+            raise
         self._check_permissions()
-        self._confirm(verdicts)
+        self._confirm()
         if self.writing.dry_run != "none":
-            return self._dry_run(verdicts)
+            return self._dry_run()
         claimed = self._claim()
         try:
-            self._write(verdicts)
+            self._write()
         except KeyboardInterrupt:
-            self.work.status = ExitStatus.INTERRUPTED
+            self.status = ExitStatus.INTERRUPTED
         finally:
             self._settle()
             for entry in claimed:
@@ -226,6 +188,7 @@ class Undo:
                     f"entry {entry.id} was undone but for what this one needed: that goes back now"
                 )
         self.work.entries += tuple(e for e in others if e.id in ids)
+        self.undoes = tuple(e.id for e in self.work.entries)
         self.work.pieces += pieces
 
     def _leave_what_others_need(self, others: Sequence[Entry]) -> None:
@@ -249,11 +212,35 @@ class Undo:
             self.work.left.append(text)
             self.printer.warn(text)
 
+    def owe(self, verdict: Handback) -> None:
+        """Note a change that git still owes."""
+        self.work.owed.append(
+            {
+                "app": display_name(verdict.key, self.argocd),
+                "where": verdict.where,
+                "why": verdict.why,
+                "evidence": verdict.evidence.value,
+            }
+        )
+
+    def tell(self, result: EditResult) -> None:
+        """Show and keep what became of something that is not written."""
+        self.results.append(result)
+        self.printer.progress(result)
+
     def _read_objects(self) -> None:
         keys = list(dict.fromkeys([*(p.ref.key for p in self.work.pieces), *self.rolled.keys]))
         reader = self.session.reader
         reader.follow(self.argocd, keys)
         self.snapshot = reader.snapshot(self.argocd)
+        for key in keys:
+            if key not in self.snapshot.objects and key not in self.snapshot.missing:
+                why = next((text for text in reader.warnings if text.startswith(str(key))), "")
+                raise RescueError(
+                    why or f"{key} cannot be read, so what stands of it is not known",
+                    "nothing was changed; try again, ask for the right to read it, or name the entries "
+                    f"of other objects: {COMMAND} log --open",
+                )
         self.rolled.drop_missing()
         self.owners = self._owners_of_touched(keys)
         for text in reader.warnings:
@@ -285,109 +272,103 @@ class Undo:
             by_tag = {p.tag: p for p in pieces}
             self.work.conflicts += [(by_tag[tag], conflict) for tag, conflict in fold.conflicts]
             if self.options.on_conflict == "overwrite":
-                self._say_what_is_overwritten(self._live(key), pieces)
+                foreign = merge.fold(
+                    self._live(key),
+                    [(p.tag, p.change) for p in pieces],
+                    neighbours=self._neighbours(pieces[0].ref),
+                ).conflicts
+                self.overwritten += [(by_tag[tag], c) for tag, c in foreign if tag in fold.restored]
             for tag in fold.already:
                 self.work.settled[tag] = "already"
             if not fold.changes:
                 for tag in fold.restored:
                     self.work.settled[tag] = "already"
 
+    def _prove_what_stands(self) -> None:
+        """See that what was read as restored already is so: an entry is closed by it, and no guard follows.
+
+        Raises RescueError where the API server keeps giving old answers.
+        """
+        cluster = self.session.cluster
+        moved: list[Key] = []
+        for _ in range(MAX_LOOKS):
+            already = (p.ref.key for p in self.work.pieces if self.work.settled.get(p.tag) == "already")
+            keys = list(dict.fromkeys(already))
+            if not keys or self.writing.dry_run != "none":
+                return
+            current = cluster.gather(
+                *[partial(cluster.is_current, BY_KIND[k.kind], self.snapshot.objects[k]) for k in keys]
+            )
+            moved = [key for key, so in zip(keys, current, strict=True) if not so]
+            if not moved:
+                return
+            self.reread(moved)
+            self.work.settled = {t: how for t, how in self.work.settled.items() if how == LEFT}
+            self.work.folds.clear()
+            self.work.conflicts.clear()
+            self.overwritten.clear()
+            self._fold()
+        raise RescueError(
+            f"the API server gives old answers about {', '.join(map(str, moved))}",
+            "nothing was changed; run it again",
+        )
+
     def _neighbours(self, ref: Ref) -> list[merge.Neighbour]:
         return neighbours(self.known, ref, [e.id for e in self.work.entries])
 
-    def _say_what_is_overwritten(self, live: JSON, pieces: Sequence[Piece]) -> None:
+    def _say_what_is_overwritten(self) -> None:
         """Name what somebody else wrote and --on-conflict=overwrite will take away, with all three values."""
-        for _, c in merge.fold(
-            live, [(p.tag, p.change) for p in pieces], neighbours=self._neighbours(pieces[0].ref)
-        ).conflicts:
-            self.printer.warn(
-                f"{pieces[0].ref} {patches.show_path(c.path)} was changed by somebody else and is overwritten: "
-                f"now {shown(c.ours)}, we wrote {shown(c.base)}, originally {shown(c.theirs)}"
-            )
+        for piece, c in self.overwritten:
+            if piece.role is not Role.VERSION or self.versions.will_go_back(piece.ref.key):
+                self.printer.warn(_three_values(piece, c, " and is overwritten"))
 
     def _judge_conflicts(self) -> None:
         for piece, c in self.work.conflicts:
-            self.printer.say(
-                f"{self.printer.paint('conflict:', 'red')} {piece.ref} {patches.show_path(c.path)} was changed by "
-                f"somebody else: now {shown(c.ours)}, we wrote {shown(c.base)}, originally {shown(c.theirs)}"
-            )
+            self.printer.say(f"{self.printer.paint('conflict:', 'red')} {_three_values(piece, c)}")
+            if self.options.on_conflict == "overwrite":
+                self.leave(
+                    f"{piece.ref} {patches.show_path(c.path)} cannot be overwritten, what it was in is gone: "
+                    "put it back by hand"
+                )
         if self.work.conflicts and self.options.on_conflict == "stop":
             raise ConflictError(
                 f"{len(self.work.conflicts)} field(s) were changed by somebody else since; nothing was written",
                 "say --on-conflict=skip to leave them as they are, or --on-conflict=overwrite",
             )
 
-    def _version_keys(self) -> list[Key]:
-        return [key for (key, role), fold in self.work.folds.items() if role is Role.VERSION and fold.changes]
+    def deadline(self) -> float | None:
+        """Return until when `--when-safe` waits from now on; None is for ever."""
+        return None if self.options.timeout is None else self.session.cluster.clock() + self.options.timeout
 
-    def _first_look(self) -> dict[Key, Handback]:
-        """Ask the owners to look at git, judge, and refuse before any write where git has not moved."""
-        keys = self._version_keys()
-        if self.is_redo:
-            return {key: Handback(key, Evidence.FREE) for key in keys}
-        if self.writing.dry_run == "none":
-            asked = handback.ancestors(self.snapshot, keys) if keys else []
-            # Before auto-sync goes back on we want to know what it will do; of a freeze of thousands
-            # that would be a load of its own.
-            resumed = [k for k in self._resumed() if k not in asked]
-            self.refresh([*asked, *(resumed if len(resumed) <= MAX_REFRESHED else ())])
-        verdicts = self._judge(keys)
-        if self.writing.dry_run != "none" or self.options.redeploy:
-            return verdicts
-        if self.options.when_safe:
-            return self._wait_until_moved(keys, verdicts)
-        for verdict in verdicts.values():
-            if verdict.evidence is Evidence.UNMOVED:
-                raise RefusedError(
-                    self._disagreement(verdict),
-                    f"merge the change in git ({verdict.where}) and undo then; --when-safe waits for it, "
-                    "--redeploy rolls it out now; nothing was changed",
-                )
-        return verdicts
+    def is_over(self, deadline: float | None) -> bool:
+        """Whether that time has come."""
+        return deadline is not None and self.session.cluster.clock() >= deadline
 
-    def _wait_until_moved(self, keys: Sequence[Key], verdicts: dict[Key, Handback]) -> dict[Key, Handback]:
-        deadline = (
-            None if self.options.timeout is None else self.session.cluster.clock() + self.options.timeout
-        )
-        while any(v.evidence is Evidence.UNMOVED for v in verdicts.values()):
-            waiting = next(v for v in verdicts.values() if v.evidence is Evidence.UNMOVED)
-            self.printer.warn(f"waiting for git: {self._disagreement(waiting)}")
-            if deadline is not None and self.session.cluster.clock() >= deadline:
-                raise TimedOut(
-                    f"git did not change in time: {self._disagreement(waiting)}", "nothing was changed"
-                )
-            self.pause_between_looks(deadline)
-            self.refresh(handback.ancestors(self.snapshot, keys))
-            verdicts = self._judge(keys)
-        return verdicts
+    def tell_waiting(self, text: str, deadline: float | None) -> None:
+        """Say what `--when-safe` waits for and until when: at once, then ever more rarely."""
+        clock = self.session.cluster.clock()
+        until = ""
+        if deadline is not None:
+            until = f"; until {self.session.now() + timedelta(seconds=deadline - clock):%H:%M:%S} UTC"
+        if text not in self._waiting:
+            began, _ = next(iter(self._waiting.values()), (clock, 0.0))
+            self._waiting[text] = (began, clock + FIRST_WORD_SECONDS)
+            self.printer.warn(f"waiting for git: {text}{until}")
+            return
+        began, due = self._waiting[text]
+        if clock >= due:
+            waited = clock - began
+            self._waiting[text] = (began, clock + min(waited, MOST_SILENT_SECONDS))
+            age = human(timedelta(seconds=waited))
+            self.printer.say(self.printer.paint(f"waiting for git for {age} now{until} …", "dim"))
 
     def pause_between_looks(self, deadline: float | None) -> None:
         """Wait before Argo CD is asked again, no longer than until `deadline`."""
+        self._is_asked_again = True
         left = POLL_SECONDS if deadline is None else max(0.0, deadline - self.session.cluster.clock())
         self.session.cluster.sleep(min(POLL_SECONDS, left))
 
-    def _disagreement(self, verdict: Handback) -> str:
-        fold = self.work.folds[verdict.key, Role.VERSION]
-        live = self._live(verdict.key)
-        parts = []
-        for change in fold.changes:
-            before = patches.read(change.path, live)
-            after = patches.read(change.path, fold.target)
-            parts.append(
-                f"{patches.show_path(change.path)} is {shown(before)} and would go back to {shown(after)}"
-            )
-        name = display_name(verdict.key, self.argocd)
-        return f"{name}: {'; '.join(parts)}, which rolls it out: {verdict.why}"
-
-    def _judge(self, keys: Sequence[Key]) -> dict[Key, Handback]:
-        return {
-            key: handback.judge(
-                self.snapshot, key, self.work.folds[key, Role.VERSION].changes, self.witnesses
-            )
-            for key in keys
-        }
-
-    def refresh(self, keys: Sequence[Key]) -> None:
+    def compare_anew(self, keys: Sequence[Key]) -> None:
         """Have paused owners compared anew; one that does not answer has nothing to say."""
         asked = [
             k
@@ -401,7 +382,9 @@ class Undo:
         asked = [k for k in asked if k not in self.silent]
         if asked:
             names = ", ".join(display_name(k, self.argocd) for k in asked)
-            self.printer.say(self.printer.paint(f"asking Argo CD to compare {names} with git …", "dim"))
+            if not self._is_asked_again:
+                self.printer.say(self.printer.paint(f"asking Argo CD to compare {names} with git …", "dim"))
+        self._is_asked_again = False
         cluster = self.session.cluster
         is_down = outlook.is_part_down(self.snapshot, "application-controller")
         timeout = probing.DOWN_SECONDS if is_down else probing.REFRESH_SECONDS
@@ -419,7 +402,8 @@ class Undo:
 
     # -- checking and asking
 
-    def _edits(self, roles: Sequence[Role], keys: Callable[[Key], bool] = lambda key: True) -> list[Edit]:
+    def edits(self, roles: Sequence[Role], keys: Callable[[Key], bool] = lambda key: True) -> list[Edit]:
+        """Return what is still to be written of some roles, for the objects that `keys` says."""
         edits: list[Edit] = []
         for (key, role), fold in self.work.folds.items():
             if role in roles and fold.changes and keys(key):
@@ -429,58 +413,141 @@ class Undo:
         return edits
 
     def _check_permissions(self) -> None:
-        steps = self._edits(list(Role))
+        steps = self.edits(list(Role))
         if steps:
-            self.session.header()
+            if self.writing.dry_run == "none":
+                self.session.header()
             self.session.check_permissions(Plan("undo", tuple(steps)))
 
-    def _confirm(self, verdicts: dict[Key, Handback]) -> None:
+    def _confirm(self) -> None:
         """Show whose entries these are and what will happen, and get a yes where one is needed."""
         assert self.session.reading is not None
+        self._say_what_is_overwritten()
         me = self.session.reading.actor
         questions: list[str] = []
         for entry in self.work.entries:
             b = entry.begin
             age = self.session.now() - b.started
             who = f"{b.actor or 'somebody'} on {b.host or 'an unknown machine'}"
-            text = f"entry {entry.id}: {b.verb} by {who}, {human(age)} ago" + (
-                f", because: {b.reason}" if b.reason else ""
+            text = one_line(
+                f"entry {entry.id}: {b.verb} by {who}, {ago(age)}"
+                + (f", because: {b.reason}" if b.reason else "")
             )
             if (b.actor or me) and b.actor != me:
                 questions.append(f"{text}; it is not yours")
             elif "local" not in entry.homes:
-                self.printer.say(text)
-        for key in self._resumed():
-            app = self._live(key)
-            assert app is not None
-            others = handback.others_to_change(app, self._touched())
-            if others:
-                questions.append(
-                    f"auto-sync of {display_name(key, self.argocd)} will also {', '.join(others[:8])}"
-                    + (f" and {len(others) - 8} more" if len(others) > 8 else "")
-                )
-        steps = self._edits([r for r in Role if r is not Role.VERSION])
-        steps += [e for e in self._edits([Role.VERSION]) if self._goes_back(verdicts[e.ref.key])]
-        if (
-            self.streams_are_interactive
-            and any(v.evidence is Evidence.FREE for k, v in verdicts.items())
-            and not self.is_redo
-        ):
-            rolls = [display_name(k, self.argocd) for k, v in verdicts.items() if v.evidence is Evidence.FREE]
+                if entry.id in self._whose_version_goes_back():
+                    # That it is ours is what the ConfigMap says of itself.
+                    questions.append(f"{text}; this machine has no record of it, and a version changes")
+                else:
+                    self.printer.say(text)
+        judged = self._judged()
+        held = self.versions.will_hold()
+        for key in self.resumed():
+            if key in held:
+                continue
+            drifting = self._drifting(key) - judged
+            if drifting:
+                self.hiding.add(key)
+            if what := self._will_change(key, judged | drifting):
+                questions.append(what)
+        steps = self.edits([r for r in Role if r is not Role.VERSION])
+        steps += self.versions.going_back()
+        rolls = [
+            display_name(k, self.argocd)
+            for k, v in self.versions.verdicts.items()
+            if v.evidence is Evidence.FREE
+        ]
+        if self.session.streams.is_interactive and rolls and not self.is_redo:
             questions.append(f"the saved version of {', '.join(rolls)} goes back and rolls out")
-        plan = Plan("undo", tuple(steps), questions=tuple(questions))
+        self.questions = tuple(questions)
+        plan = Plan("undo", tuple(steps), questions=self.questions)
         if self.writing.dry_run == "none":
             self.session.confirm(plan, self.writing)
 
-    @property
-    def streams_are_interactive(self) -> bool:
-        """Whether a person can be asked."""
-        return self.session.streams.is_interactive
+    def _whose_version_goes_back(self) -> set[str]:
+        """Return the entries of which we write a version field back."""
+        return {
+            tag.entry
+            for edit in self.versions.going_back()
+            for tag in self.work.folds[edit.ref.key, Role.VERSION].restored
+        }
 
-    def _touched(self) -> list[Key]:
-        return [*(key for key, _ in self.work.folds), *self.rolled.workloads]
+    def _will_change(self, owner: Key, explained: Collection[Key]) -> str:
+        """Say what an Application will do of its own once its auto-sync is back, empty where nothing."""
+        app = self._live(owner)
+        assert app is not None
+        name = display_name(owner, self.argocd)
+        if owner in self.silent or applications.conditions(app, "ComparisonError"):
+            if owner in self.versions.verdicts:
+                return ""  # its pin stays, whatever git says
+            why = (
+                "Argo CD does not answer"
+                if owner in self.silent
+                else "Argo CD cannot compare it with git now"
+            )
+            return f"what auto-sync of {name} will change is not known: {why}"
+        block = applications.automated(self.work.folds[owner, Role.PAUSE].target)
+        others = handback.others_to_change(app, block, explained)
+        more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+        return f"auto-sync of {name} will also {', '.join(others[:8])}{more}" if others else ""
 
-    def _resumed(self) -> list[Key]:
+    def _judged(self) -> set[Key]:
+        """Return what hand-back judges: its difference is no news."""
+        return {*self.versions.verdicts, *self.rolled.workloads}
+
+    def skipped_versions(self) -> dict[Key, list[Conflict]]:
+        """Return the version fields that somebody else wrote since and that are left as they are."""
+        found: dict[Key, list[Conflict]] = {}
+        for piece, conflict in self.work.conflicts:
+            if piece.role is Role.VERSION and self.options.on_conflict == "skip":
+                found.setdefault(piece.ref.key, []).append(conflict)
+        return found
+
+    def _drifting(self, owner: Key) -> set[Key]:
+        """Return what an Application shows as OutOfSync as long as our edits stand: they may hide git's wish."""
+        app = self._live(owner)
+        return {key for key in handback.out_of_sync(app) if self.is_drift(owner, key)}
+
+    def is_drift(self, owner_key: Key, key: Key) -> bool:
+        """Whether an Application shows an object as OutOfSync because of what we wrote to it."""
+        owner, live = self._live(owner_key), self._live(key)
+        return live is not None and any(
+            owners.is_drift(owner, live, patches.inverse(change))
+            for role in Role
+            if (fold := self.work.folds.get((key, role))) is not None
+            and not all(tag in self.work.settled for tag in fold.restored)
+            for change in fold.changes
+        )
+
+    def _ask_what_drift_hid(self, edits: Sequence[Edit]) -> set[Key]:
+        """Return the owners that stay paused for want of a yes to what git wants of the objects put back.
+
+        While our own edits stood, nobody could tell; now that they are gone, what still differs is
+        git's wish. The owners of such an owner stay paused with it.
+        """
+        asking = [e.ref.key for e in edits if e.role is Role.PAUSE and e.ref.key in self.hiding]
+        self.compare_anew([key for key in asking if key not in self.versions.compared])
+        judged = self._judged()
+        held: set[Key] = set()
+        for key in asking:
+            what = self._will_change(key, judged | self._drifting(key))
+            if not what or self.writing.yes:
+                if what:
+                    self.printer.warn(what)
+                continue
+            if self.session.streams.is_interactive and self.printer.ask(f"{what}. Go on?"):
+                continue
+            held |= {key, *handback.ancestors(self.snapshot, [key])}
+            self.leave(f"Application {display_name(key, self.argocd)} stays paused: {what}")
+            self.status = ExitStatus.REFUSED
+            self.printer.say(
+                f"{self.printer.paint('refused:', 'yellow')} the rest is back; look at git, then agree: "
+                f"{COMMAND} undo --yes"
+            )
+        return held
+
+    def resumed(self) -> list[Key]:
         """Return the Applications whose auto-sync goes back on."""
         found = []
         for (key, role), fold in self.work.folds.items():
@@ -488,37 +555,25 @@ class Undo:
                 found.append(key)
         return found
 
-    def _goes_back(self, verdict: Handback) -> bool:
-        """Whether we write this version field ourselves."""
-        if verdict.evidence is Evidence.FREE:
-            return True
-        if not self.options.redeploy or verdict.evidence is Evidence.AGREES:
-            return False
-        # git has moved and its owner will act: the saved original would only be a detour over what broke.
-        acts = verdict.owner is not None and (
-            verdict.owner in self._resumed()
-            or applications.is_auto_sync_on(self.snapshot.objects[verdict.owner])
-        )
-        return not (verdict.evidence is Evidence.DISAGREES and acts)
-
-    def _dry_run(self, verdicts: dict[Key, Handback]) -> Result:
-        for verdict in verdicts.values():
-            if verdict.evidence is not Evidence.FREE:
-                self.printer.warn(
-                    f"the version of {display_name(verdict.key, self.argocd)} is git's to say: {verdict.why}; "
-                    "a real undo asks Argo CD to compare first"
-                )
-        engine_plan = self._ordered(
-            self._edits([Role.WINDOW]),
-            self._edits([Role.PAUSE], lambda k: k not in self.owners),
-            [e for e in self._edits([Role.VERSION]) if self._goes_back(verdicts[e.ref.key])],
-            self._owner_edits(),
-        )
-        plan = Plan("undo", tuple(engine_plan))
+    def _dry_run(self) -> Result:
+        """Say what an undo would do, by what Argo CD said of git last: to have it look again is a write."""
+        said, held, is_refused = self.versions.foretell()
+        if self.is_redo:
+            steps = self._redo_edits()
+        elif is_refused:
+            steps = []
+        else:
+            steps = self._ordered(
+                self.edits([Role.WINDOW]),
+                self.edits([Role.PAUSE], lambda k: k not in self.owners),
+                self.versions.going_back(),
+                [e for e in self.owner_edits() if e.ref.key not in held],
+            )
+        plan = Plan("undo", tuple(steps), warnings=said, questions=self.questions)
         self.session.reading = (
             replace(self.session.reading, snapshot=self.snapshot) if self.session.reading else None
         )
-        _, result = self.session.carry_out(lambda s: plan, self.writing, actions=RESTORED)
+        _, result = self.session.carry_out(lambda s: plan, self.writing, actions=self.actions)
         return replace(result, warnings=(*result.warnings, *self.work.left))
 
     def _claim(self) -> list[str]:
@@ -578,9 +633,11 @@ class Undo:
             found.update(k for k in handback.ancestors(self.snapshot, [key]) if k != key)
         return frozenset(found)
 
-    def _owner_edits(self) -> list[Edit]:
+    def owner_edits(self) -> list[Edit]:
+        """Return what gives owners back their own will, grandparents last."""
         owners = self.owners
-        edits = self._edits([Role.RULE]) + self._edits([Role.PAUSE], lambda k: k in owners)
+        edits = self.edits([Role.RULE])
+        edits += self.edits([Role.PAUSE], lambda k: k in owners and k not in self.resumed_already)
         depth = {e.ref: len(handback.ancestors(self.snapshot, [e.ref.key])) for e in edits}
         # Nearest first, grandparents last: who has fewer owners above stands higher.
         return sorted(edits, key=lambda e: -depth[e.ref])
@@ -589,98 +646,59 @@ class Undo:
     def _ordered(*groups: Sequence[Edit]) -> list[Edit]:
         return [edit for group in groups for edit in group]
 
-    def _write(self, verdicts: dict[Key, Handback]) -> None:
+    def _redo_edits(self) -> list[Edit]:
+        """Return what does again what an undo took back, in the order of the way in."""
+        return self._ordered(
+            list(reversed(self.owner_edits())),
+            self.edits([Role.PAUSE], lambda k: k not in self.owners),
+            self.edits([Role.VERSION]),
+            self.edits([Role.WINDOW]),
+        )
+
+    def _write(self) -> None:
         if self.is_redo:
-            redo = self._ordered(
-                list(reversed(self._owner_edits())),
-                self._edits([Role.PAUSE], lambda k: k not in self.owners),
-                self._edits([Role.VERSION]),
-                self._edits([Role.WINDOW]),
-            )
-            self._carry_out(redo)
+            self._restore(self._redo_edits())
             return
         owners = self.owners
         before = self._ordered(
-            self._edits([Role.WINDOW]),
-            self._edits([Role.PAUSE], lambda k: k not in owners and k not in self.rolled.held),
+            self.edits([Role.WINDOW]),
+            self.edits([Role.PAUSE], lambda k: k not in owners and k not in self.rolled.held),
         )
-        if not self._carry_out(before):
+        if not self._restore(before):
             return
-        if verdicts and any(v.evidence is not Evidence.FREE for v in verdicts.values()):
-            verdicts = self._second_look(verdicts)
-        stuck: list[Handback] = []
-        versions: list[Edit] = []
-        for edit in self._edits([Role.VERSION]):
-            verdict = verdicts[edit.ref.key]
-            if self._goes_back(verdict):
-                versions.append(edit)
-            elif verdict.evidence is Evidence.AGREES or self.options.redeploy:
-                self._keep_version(edit, verdict)
-            else:
-                stuck.append(verdict)
-        if not self._carry_out(versions):
+        self.versions.second_look()
+        self.versions.let_sets_be_mended()
+        versions = self.versions.going_back()
+        self.versions.leave_the_rest()
+        self.versions.hold_for_skipped()
+        if not self._restore(versions):
             return
-        blocked = {o for v in stuck for o in handback.ancestors(self.snapshot, [v.key])}
-        kept = {*blocked, *self.rolled.second_look(), *self.rolled.held}
-        resumed = [e for e in self._owner_edits() if e.ref.key not in kept]
-        if self._carry_out(resumed):
+        kept = {*self.versions.blocked, *self.rolled.second_look(), *self.rolled.held}
+        kept |= self._ask_what_drift_hid([e for e in self.owner_edits() if e.ref.key not in kept])
+        resumed = [e for e in self.owner_edits() if e.ref.key not in kept]
+        if self._restore(resumed):
             self.rolled.after_owners()
             self.rolled.finish()
-        if stuck:
-            self._say_what_stands(stuck, blocked)
+        self.versions.say_what_stands()
+        self.versions.say_what_follows(versions)
 
-    def _second_look(self, verdicts: dict[Key, Handback]) -> dict[Key, Handback]:
-        """With windows and the children's auto-sync back, what still differs is the version."""
-        keys = list(verdicts)
-        deadline = (
-            None if self.options.timeout is None else self.session.cluster.clock() + self.options.timeout
+    def resume_first(self, owner: Key, made: Key, child: Key) -> bool:
+        """Give an owner its auto-sync back and wait until it has brought `made` what git says."""
+        edits = self.edits([Role.PAUSE], lambda k: k == owner)
+        if self._ask_what_drift_hid(edits) or not self._restore(edits):
+            return False
+        self.resumed_already.add(owner)
+        app = self._live(owner)
+        assert app is not None
+        self.session.cluster.follow(
+            APPLICATION, app, lambda a: made not in handback.out_of_sync(a), MENDING_SECONDS
         )
-        while True:
-            self.refresh(handback.ancestors(self.snapshot, keys))
-            verdicts = self._judge(keys)
-            waiting = [v for v in verdicts.values() if v.evidence in (Evidence.DISAGREES, Evidence.UNMOVED)]
-            if not self.options.when_safe or not waiting:
-                return verdicts
-            if deadline is not None and self.session.cluster.clock() >= deadline:
-                return verdicts
-            self.printer.warn(f"waiting for git: {self._disagreement(waiting[0])}")
-            self.pause_between_looks(deadline)
-
-    def _keep_version(self, edit: Edit, verdict: Handback) -> None:
-        """git is the master again: the field stays as it is, nothing rolls out by our hand."""
-        fold = self.work.folds[edit.ref.key, Role.VERSION]
-        for tag in fold.restored:
-            self.work.settled[tag] = "git"
-        detail = (
-            f"its version stays: {verdict.why}"
-            if verdict.evidence is Evidence.AGREES
-            else f"its version is left to its owner: {verdict.why}"
-        )
-        result = EditResult(edit.ref, Verdict.UNCHANGED, RESTORED[Role.VERSION], detail=detail)
-        self.work.results.append(result)
-        self.printer.progress(result)
-
-    def _say_what_stands(self, stuck: Sequence[Handback], blocked: set[Key]) -> None:
-        for verdict in stuck:
-            name = display_name(verdict.key, self.argocd)
-            self.leave(f"{self._disagreement(verdict)}; its pin stays")
-            self.work.owed.append(
-                {"app": name, "where": verdict.where, "why": verdict.why, "evidence": verdict.evidence.value}
-            )
-        for edit in self._owner_edits():
-            if edit.ref.key in blocked:
-                self.leave(
-                    f"{edit.ref.kind} {display_name(edit.ref.key, self.argocd)} stays paused until then"
-                )
-        self.printer.say(
-            f"{self.printer.paint('refused:', 'yellow')} the rest is back; fix git and run {COMMAND} undo again, "
-            "or roll the originals out now with --redeploy"
-        )
-        self.work.status = ExitStatus.REFUSED
+        self.reread([owner, made, child])
+        return True
 
     def carry_out_pause(self, key: Key) -> bool:
         """Give one Application its auto-sync back."""
-        return self._carry_out(self._edits([Role.PAUSE], lambda k: k == key))
+        return self._restore(self.edits([Role.PAUSE], lambda k: k == key))
 
     def reread(self, keys: Sequence[Key]) -> None:
         """Read objects again that somebody else has written meanwhile."""
@@ -690,46 +708,21 @@ class Undo:
             self.snapshot, objects={**self.snapshot.objects, **fresh}, now=self.session.now()
         )
 
-    def _carry_out(self, edits: Sequence[Edit]) -> bool:
+    def _restore(self, edits: Sequence[Edit]) -> bool:
         """Write some edits as a part of this undo's entry; False where it went wrong and must stop."""
-        if not edits:
-            return True
-        engine = Engine(
-            self.session.cluster,
-            self.session.journal,
-            now=self.session.now,
-            report=self.printer.progress,
-            actions=RESTORED,
-        )
-        begin = self.session.begin("undo", self.writing, undoes=[e.id for e in self.work.entries])
         # One in the way of another are only an owner and what it owns.
         apart = not any(e.ref.key in self.owners for e in edits) and len(edits) > 1
-        run = engine.execute(
-            Plan("undo", tuple(edits), independent_from=0 if apart else None),
-            self.snapshot,
-            begin,
-            replan=self._replan,
-            writer=self.work.writer,
-        )
-        self.work.writer = run.writer
-        self.work.results += run.results
-        self.work.warnings += run.warnings
-        for text in run.warnings:
-            self.printer.warn(text)
-        self.snapshot = replace(self.snapshot, objects=run.objects)
-        self._note_restored(edits, run)
-        status = run.exit_status(independent=apart)
-        if status is not ExitStatus.OK:
-            self.work.status = status
-        return status is ExitStatus.OK
+        plan = Plan("undo", tuple(edits), independent_from=0 if apart else None)
+        return self.carry_out(plan, replan=self._replan)
 
-    def _note_restored(self, edits: Sequence[Edit], run: Run) -> None:
+    def note(self, plan: Plan, run: Run) -> None:
+        """Settle what is restored, also where the part was interrupted after it."""
         well = {
             (r.ref.key, r.action) for r in run.results if r.status in (Verdict.APPLIED, Verdict.UNCHANGED)
         }
-        for edit in edits:
-            if (edit.ref.key, RESTORED[edit.role]) in well:
-                for tag in self.work.folds[edit.ref.key, edit.role].restored:
+        for step in plan.steps:
+            if isinstance(step, Edit) and (step.ref.key, self.actions[step.role]) in well:
+                for tag in self.work.folds[step.ref.key, step.role].restored:
                     self.work.settled[tag] = "restored"
 
     def _replan(self, snapshot: Snapshot) -> Plan:
@@ -760,7 +753,7 @@ class Undo:
 
     def _settle(self) -> None:
         """Write into the undone entries what became of them."""
-        by = self.work.writer.entry if self.work.writer else ""
+        by = self.entry
         now = self.session.now()
         for entry in self.work.entries:
             changes = {(t.edit, t.change): how for t, how in self.work.settled.items() if t.entry == entry.id}
@@ -778,36 +771,77 @@ class Undo:
 
     def _reopen_what_was_undone(self, by: str) -> None:
         undone = {e.id for e in self.work.entries}
+        skipped = [
+            (edit.ref, change)
+            for e in self.work.entries
+            for n, i, edit, change in e.unsettled()
+            if self.work.settled.get(Tag(e.id, n, i)) not in ("restored", "already")
+        ]
+
+        def is_skipped(entry: Entry, number: int, index: int) -> bool:
+            step = entry.intents[number]
+            return isinstance(step, Edit) and any(
+                ref == step.ref and same_place(change, step.changes[index]) for ref, change in skipped
+            )
+
         for entry in self.session.journal.read().entries:
             again = tuple(
                 change
-                for r in entry.records
-                if isinstance(r.content, Settled) and r.content.by in undone
-                for change, how in r.content.changes.items()
-                if how in ("restored", "handed-back")
+                for change, settlement in settlements(entry).items()
+                if settlement.by in undone and settlement.how in ("restored", "handed-back")
+                if not is_skipped(entry, *change)
             )
             if again:
                 self._append(entry, [Reopened(again, by)])
 
+    def _say_what_was_interrupted(self) -> None:
+        """Say what is not back yet, and how to go on."""
+        left = [
+            f"{what} of {key.kind} {display_name(key, self.argocd)}"
+            for (key, role), fold in self.work.folds.items()
+            if fold.changes and (what := NOT_BACK.get(role))
+            if not all(tag in self.work.settled for tag in fold.restored)
+        ]
+        for verdict in self.versions.verdicts.values():
+            if verdict.evidence not in (Evidence.FREE, Evidence.AGREES):
+                self.owe(verdict)
+        done = "what is listed as restored is back" if self.results else "nothing is back yet"
+        self.leave(f"interrupted: {done}; not back: {', '.join(left) or 'nothing'}; {self._how_to_go_on()}")
+
+    def _how_to_go_on(self) -> str:
+        return f"go on with: {COMMAND} undo {' '.join(self.undoes)}"
+
     def _result(self) -> Result:
-        status = self.work.status
+        status = self.status
+        if status is ExitStatus.INTERRUPTED:
+            self._say_what_was_interrupted()
         if status is ExitStatus.OK and (
-            (self.work.conflicts and self.options.on_conflict == "skip")
+            self.work.conflicts  # skipped, or beyond what can be overwritten
             or (self.work.left and not self.work.owed)
         ):
             status = ExitStatus.PARTIAL
-        entry = self.work.writer.entry if self.work.writer else ""
-        if not self.work.results and status is ExitStatus.OK:
+        if not self.results and status is ExitStatus.OK and not any(map(lost, self.work.entries)):
             self.printer.say("all of it stands as it was already: nothing was written")
+        if self.is_redo and self.entry:
+            self.printer.say(f"undo with: {COMMAND} undo {self.entry}")
         return Result(
             "undo",
-            entry,
-            tuple(self.work.results),
-            (*self.work.warnings, *self.work.left),
-            {"undoes": [e.id for e in self.work.entries], "owed": self.work.owed},
+            self.entry,
+            tuple(self.results),
+            (*self.warnings, *self.work.left),
+            {"undoes": list(self.undoes), "owed": self.work.owed},
             status,
             STATUS_WORDS[status],
         )
+
+
+def _three_values(piece: Piece, c: Conflict, then: str = "") -> str:
+    """Say a conflict in one line: what is there, what we wrote, what was there first."""
+    what = c.what if c.what.startswith(":") else f" {c.what}"
+    return (
+        f"{piece.ref} {patches.show_path(c.path)}{what} by somebody else{then}: now {shown(c.ours)}, "
+        f"we wrote {shown(c.base)}, originally {shown(c.theirs)}"
+    )
 
 
 def _without_evidence(app: JSON) -> JSON:

@@ -172,7 +172,7 @@ class RolledBack:
 
     def _refresh(self, keys: Sequence[Key]) -> None:
         owners = handback.ancestors(self.undo.snapshot, keys)
-        self.undo.refresh([*keys, *(o for o in owners if o in self.undo.snapshot.objects)])
+        self.undo.compare_anew([*keys, *(o for o in owners if o in self.undo.snapshot.objects)])
 
     def first_look(self) -> None:
         """Ask Argo CD, and refuse before any write where handing back would roll something forward.
@@ -184,13 +184,12 @@ class RolledBack:
             return
         if self.undo.writing.dry_run != "none":
             for key in keys:
-                self.undo.printer.warn(
+                self.undo.leave(
                     f"the workloads of {self._name(key)} are handed back only where Argo CD would not roll "
                     "them forward; a real undo asks it to compare first"
                 )
             return
-        clock, timeout = self.undo.session.cluster.clock, self.undo.options.timeout
-        deadline = None if timeout is None else clock() + timeout
+        deadline = self.undo.deadline()
         while True:
             self._refresh(keys)
             self.doubtful.clear()
@@ -206,8 +205,8 @@ class RolledBack:
                     f"{self._advice(refused[0])}; --when-safe waits for it, --redeploy hands it back now, "
                     "whatever rolls out then; nothing was changed",
                 )
-            self.undo.printer.warn(f"waiting for git: {self._text(refused[0])}")
-            if deadline is not None and clock() >= deadline:
+            self.undo.tell_waiting(self._text(refused[0]), deadline)
+            if self.undo.is_over(deadline):
                 raise TimedOut(f"git did not change in time: {self._text(refused[0])}", "nothing was changed")
             self.undo.pause_between_looks(deadline)
 
@@ -269,16 +268,15 @@ class RolledBack:
         return True
 
     def _agrees_in_time(self, key: Key) -> bool:
-        clock, timeout = self.undo.session.cluster.clock, self.undo.options.timeout
-        deadline = None if timeout is None else clock() + timeout
+        deadline = self.undo.deadline()
         while True:
-            self.undo.refresh([key])
+            self.undo.compare_anew([key])
             verdict = self._judge(key)
             if verdict.evidence is Evidence.AGREES:
                 return True
-            if not self.undo.options.when_safe or (deadline is not None and clock() >= deadline):
+            if not self.undo.options.when_safe or self.undo.is_over(deadline):
                 return False
-            self.undo.printer.warn(f"waiting for git: {self._text(verdict)}")
+            self.undo.tell_waiting(self._text(verdict), deadline)
             self.undo.pause_between_looks(deadline)
 
     def finish(self) -> None:
@@ -291,14 +289,11 @@ class RolledBack:
             for tag, rollout in rollouts:
                 self.undo.work.settled[tag] = "handed-back"
                 result = EditResult(rollout.ref, Verdict.UNCHANGED, HANDED_BACK, detail=detail)
-                self.undo.work.results.append(result)
-                self.undo.printer.progress(result)
+                self.undo.tell(result)
         for key, verdict in self.stuck.items():
             name = self._name(key)
             self.undo.leave(self._text(verdict) if not self.blocked else f"{name}: {verdict.why}")
-            self.undo.work.owed.append(
-                {"app": name, "where": verdict.where, "why": verdict.why, "evidence": verdict.evidence.value}
-            )
+            self.undo.owe(verdict)
             self.undo.printer.say(
                 f"{self.undo.printer.paint('refused:', 'yellow')} the rest is back; {self._advice(verdict)} "
                 f"({COMMAND} undo), or hand it back now with --redeploy"
@@ -306,4 +301,4 @@ class RolledBack:
         for key in sorted(self.blocked):
             self.undo.leave(f"{key.kind} {self._name(key)} stays paused until then")
         if self.stuck:
-            self.undo.work.status = ExitStatus.REFUSED
+            self.undo.status = ExitStatus.REFUSED

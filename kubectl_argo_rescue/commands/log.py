@@ -8,7 +8,9 @@ import click
 
 from ..durations import human
 from ..entries import (
+    elsewhere,
     entry_json,
+    is_of,
     is_worth_a_look,
     last_time,
     lost,
@@ -21,15 +23,18 @@ from ..entries import (
 )
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
 from ..flags import Common, Duration, Verb, common_options
-from ..looking import look
 from ..model import Result
 from ..output import STATUS_WORDS, columns
+from ..pieces import is_about
 from ..records import Entry
 from ..session import Session
+from ..situation import parse_target
+
+PRUNE = "prune"
 
 
 @click.command("log", cls=Verb)
-@click.argument("prune", required=False, metavar="[prune]", type=click.Choice(["prune"]))
+@click.argument("word", required=False, default="", metavar="[APP|prune]", shell_complete=lambda *_: [PRUNE])
 @click.option("--open", "only_open", is_flag=True, help="Only what still stands or may stand.")
 @click.option(
     "--older-than", type=Duration(), default=None, metavar="DURATION",
@@ -42,20 +47,22 @@ from ..session import Session
 )  # fmt: skip
 @common_options
 def command(
-    common: Common, prune: str | None, only_open: bool, older_than: float | None, yes: bool, dry_run: str
+    common: Common, word: str, only_open: bool, older_than: float | None, yes: bool, dry_run: str
 ) -> int:
     r"""List what was done, by whom and what still stands, newest first.
 
-    Both homes of the journal are read, the files on this machine and the ConfigMaps beside Argo CD,
+    With APP only what was done about that application. Both homes of the journal are read, the files on this machine and the ConfigMaps beside Argo CD,
     so entries of colleagues are here as well. What a command left in doubt is settled by looking at
     the cluster. `log prune` deletes closed entries from both homes, never open or doubtful ones.
 
     \b
     Examples:
       kubectl argo-rescue log
+      kubectl argo-rescue log traefik
       kubectl argo-rescue log --open -o name
       kubectl argo-rescue log prune --older-than 90d
     """
+    prune = word == PRUNE
     if prune and not (older_than and older_than > 0):
         raise UsageError("log prune needs an age", "say it: kubectl argo-rescue log prune --older-than 90d")
     if not prune and (older_than is not None or yes or dry_run != "none"):
@@ -63,22 +70,32 @@ def command(
             "--older-than, --yes and --dry-run go with prune", "see kubectl argo-rescue log --help"
         )
     with Session(common) as session:
-        session.read([])
         if prune:
+            session.read([])
             assert older_than is not None
             return _prune(session, timedelta(seconds=older_than), yes=yes, dry_run=dry_run != "none")
-        return _list(session, only_open=only_open)
+        return _list(session, word, only_open=only_open)
 
 
-def _list(session: Session, *, only_open: bool) -> int:
-    printer = session.printer
-    reading = session.journal.read()
-    shown = [e for e in newest_first(reading.entries) if e.is_open or not only_open]
+def _list(session: Session, name: str, *, only_open: bool) -> int:
+    printer, home = session.printer, session.common.namespace
+    if name:
+        parse_target(name, home)
+    reading = session.read_journal()
+    place = session.reading.snapshot.argocd.namespace if session.reading is not None else ""
+    shown = [
+        e
+        for e in newest_first(reading.entries)
+        if (not only_open or (e.is_open and (not place or is_of(e, place))))
+        and (not name or is_about(e, parse_target(name, home or e.begin.argocd_namespace)))
+    ]
+    for text in elsewhere(reading.entries, place) if only_open and place else ():
+        printer.say(text)
     if printer.form == "name":
         for entry in shown:
             printer.line(entry.id)
-    live, unread = look(
-        session.cluster, () if printer.form == "name" else
+    live, unread = session.look(
+        () if printer.form == "name" else
         [key for entry in shown if is_worth_a_look(entry) for key in objects_of(entry)],
     )  # fmt: skip
     warnings = (*session.reader.warnings, *reading.warnings, *unread)
@@ -100,7 +117,15 @@ def _list(session: Session, *, only_open: bool) -> int:
         for text in columns(rows, ("ENTRY", "AGE", "STATE", "WHO", "WHAT", "REASON")) if rows else ():
             printer.line(text)
         if not shown:
-            printer.say("nothing is open" if only_open and reading.entries else "the log is empty")
+            printer.say(
+                "nothing else is known"
+                if reading.unusable
+                else "nothing is open"
+                if only_open and reading.entries
+                else f"nothing in the log is about {name}"
+                if name and reading.entries
+                else "the log is empty"
+            )
     entries = [entry_json(e, reading.entries, live, now) for e in shown]
     return session.finish(Result("log", warnings=warnings, data={"entries": entries}))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from .. import reporting
 from ..entries import find_entry
 from ..flags import Common, Verb, common_options
-from ..looking import look
-from ..model import Result
+from ..model import ArgoCD, Result, parse_version
+from ..records import Entry
 from ..session import Session
 
 
@@ -29,15 +31,15 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
       kubectl argo-rescue report -o json
     """
     with Session(common) as session:
-        argocd = session.read([]).snapshot.argocd
         printer, reader = session.printer, session.reader
-        journal = session.journal.read()
+        journal = session.read_journal()
         entries, now = journal.entries, session.now()
         if entry_ids:
             chosen = reporting.with_undos([find_entry(entries, text) for text in entry_ids], entries)
         else:
             chosen = reporting.choose(entries, now)
-        live, unread = look(session.cluster, reporting.wanted_objects(chosen, entries))
+        argocd = session.reading.snapshot.argocd if session.reading else _recorded(entries)
+        live, unread = session.look(reporting.wanted_objects(chosen, entries))
         reader.objects.update({key: obj for key, obj in live.items() if obj is not None})
         reader.missing.update(key for key, obj in live.items() if obj is None)
         reader.follow(argocd, [key for key in reporting.pinned(chosen) if live.get(key) is not None])
@@ -57,3 +59,11 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
         if not chosen:
             printer.say("nothing to report: nothing is open, and nothing was done in the last 24 hours")
         return session.finish(Result("report", warnings=warnings, data=reporting.report_json(report)))
+
+
+def _recorded(entries: Sequence[Entry]) -> ArgoCD:
+    """Return the Argo CD that the newest entry was made with, where the cluster cannot be asked."""
+    if not entries:
+        return ArgoCD("")
+    begin = entries[-1].begin
+    return ArgoCD(begin.argocd_namespace, parse_version(begin.argocd_version))

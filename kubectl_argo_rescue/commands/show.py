@@ -6,7 +6,6 @@ import click
 
 from ..entries import entry_json, find_entry, objects_of
 from ..flags import Common, Verb, common_options
-from ..looking import look
 from ..model import Result
 from ..narration import entry_lines
 from ..outlook import COMMAND
@@ -28,12 +27,11 @@ def command(common: Common, entry_id: str) -> int:
       kubectl argo-rescue show 7f -o yaml
     """
     with Session(common) as session:
-        session.read([])
-        reading = session.journal.read()
+        reading = session.read_journal()
         for text in reading.warnings:
             session.printer.warn(text)
         entry = find_entry(reading.entries, entry_id)
-        live, unread = look(session.cluster, objects_of(entry))
+        live, unread = session.look(objects_of(entry))
         for text in unread:
             session.printer.warn(text)
         now = session.now()

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import click
 
-from ..entries import find_entry
-from ..errors import NotFound, UsageError
-from ..flags import Common, Duration, Verb, Writing, common_options, writing_options
+from ..entries import elsewhere, find_entry, is_of, lost
+from ..errors import ExitStatus, NotFound, RescueError, UsageError
+from ..flags import Common, Verb, Writing, common_options, timeout_option, writing_options
+from ..journal import Reading
 from ..model import Key, Result
-from ..records import ENTRY_ID, Entry
+from ..outlook import COMMAND
+from ..output import STATUS_WORDS
+from ..pieces import pieces_of
+from ..records import Entry
 from ..session import Session
 from ..situation import parse_target
-from ..undoing import Options, Undo, pieces_of
+from ..undoing import Options, Undo
+
+SHORTEST = 4
+"""Characters of an entry's id that undo wants to see."""
 
 
 @click.command("undo", cls=Verb)
@@ -25,13 +35,7 @@ from ..undoing import Options, Undo, pieces_of
 )
 @click.option("--redeploy", is_flag=True, help="Put versions back though git does not agree: they roll out.")
 @click.option("--when-safe", is_flag=True, help="Wait until git agrees with what is deployed.")
-@click.option(
-    "--timeout",
-    type=Duration(),
-    default=None,
-    metavar="DURATION",
-    help="How long --when-safe waits; for ever by default.",
-)
+@timeout_option(None, "How long --when-safe waits; for ever by default.")
 @common_options
 @writing_options
 def command(
@@ -62,10 +66,22 @@ def command(
         reading = session.journal.read()
         for text in reading.warnings:
             session.printer.warn(text)
+        unknown = _not_understood(reading, what)
         chosen, keys = choose(reading.entries, what, session)
         if not chosen:
+            if unknown:
+                raise RescueError(
+                    f"nothing was undone, and what {', '.join(unknown)} did is not known",
+                    "see the warnings above for each",
+                )
             session.printer.say("nothing to undo")
             return session.finish(Result("undo", data={"undoes": [], "owed": []}))
+        again = [e.id for e in chosen if e.begin.undoes]
+        if again and len(again) < len(chosen):
+            raise UsageError(
+                f"{', '.join(again)} is an undo itself: to undo it means to do what it took back once more",
+                "name it alone",
+            )
         ids = {e.id for e in chosen}
         others = [e for e in reading.entries if e.is_open and e.id not in ids]
         undo = Undo(
@@ -75,37 +91,87 @@ def command(
             writing,
             reading.entries,
         )
-        return session.finish(undo.run(others, keys))
+        result = undo.run(others, keys)
+        lacking = tuple(
+            f"entry {e.id} has lost {lost(e)} of its {e.begin.total} steps, which are not undone; "
+            f"what is known of it: {COMMAND} show {e.id}"
+            for e in chosen
+            if lost(e)
+        )
+        for text in lacking:
+            session.printer.warn(text)
+        if (unknown or lacking) and result.exit_status is ExitStatus.OK:
+            status = ExitStatus.PARTIAL if result.edits else ExitStatus.ERROR
+            result = replace(result, exit_status=status, status=STATUS_WORDS[status])
+        result = replace(result, warnings=(*result.warnings, *lacking))
+        return session.finish(result)
+
+
+def _not_understood(reading: Reading, what: Sequence[str]) -> list[str]:
+    """Return the ids of entries that may be meant and of which nobody can say what they did."""
+    named = {word.removeprefix("entry/").lower() for word in what}
+    if unusable := sorted(reading.unusable & named):
+        raise RescueError(f"entry {unusable[0]} cannot be understood", "see the warnings above")
+    whole = {e.id for e in reading.entries}
+    if named and named <= whole:
+        return []
+    torn = (e.id for e in reading.entries if lost(e) and not (e.is_open or e.settled or e.begin.undoes))
+    return sorted({*reading.unusable, *torn})
 
 
 def choose(
     entries: tuple[Entry, ...], what: tuple[str, ...], session: Session
 ) -> tuple[list[Entry], list[Key]]:
     """Return the entries that are meant, and the Applications where only those are."""
-    if not what:
-        return [e for e in entries if e.is_open], []
     assert session.reading is not None
     argocd = session.reading.snapshot.argocd
+    if not what:
+        for text in elsewhere(entries, argocd.namespace):
+            session.printer.say(text)
+        return [e for e in entries if e.is_open and is_of(e, argocd.namespace)], []
     home = session.common.namespace or argocd.namespace
     chosen: dict[str, Entry] = {}
     keys: list[Key] = []
     for word in what:
-        if ENTRY_ID.fullmatch(word) or any(e.id.startswith(word) for e in entries):
+        is_entry = _names_entry(entries, word)
+        key: Key | None = None
+        try:
+            key = None if word.startswith("entry/") else parse_target(word, home)
+        except UsageError:
+            if not is_entry:
+                raise
+        is_app = key is not None and any(_is_about(e, key) for e in entries)
+        if is_entry:
+            if key is not None and is_app:
+                raise UsageError(
+                    f"{word!r} is an application and the beginning of an entry's id",
+                    f"say {key.namespace}/{key.name} for the one, entry/{word} for the other",
+                )
             entry = find_entry(entries, word)
             chosen[entry.id] = entry
             continue
-        key = parse_target(word, home)
+        if key is None or not is_app:
+            raise NotFound(
+                f"no entry is called {word!r} or is about it",
+                "see them all: kubectl argo-rescue log",
+                status=404,
+            )
         found = [e for e in entries if e.is_open and _is_about(e, key)]
         if not found:
-            if any(_is_about(e, key) for e in entries):
-                session.printer.say(f"nothing of {key} is left to undo")
-                continue
-            raise NotFound(f"no entry is about {word!r}", "see them all: kubectl argo-rescue log", status=404)
+            session.printer.say(f"nothing of {key} is left to undo")
+            continue
         keys.append(key)
         chosen.update((e.id, e) for e in found)
     if keys and len(keys) < len(what):
         raise UsageError("entries and applications cannot be undone in one call", "name one kind of them")
     return list(chosen.values()), keys
+
+
+def _names_entry(entries: tuple[Entry, ...], word: str) -> bool:
+    """Whether a word is an entry's id, or enough of its beginning not to be a slip."""
+    return word.startswith("entry/") or (
+        len(word) >= SHORTEST and any(e.id.startswith(word.lower()) for e in entries)
+    )
 
 
 def _is_about(entry: Entry, key: Key) -> bool:

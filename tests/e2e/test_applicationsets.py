@@ -5,11 +5,12 @@
 - undo: the template's literal decides the hand-back, the rule goes, the set manages again;
 - a set from git: its owner is paused only where git has a list of rules already;
 - several sources; policies that write nothing anyway; a RollingSync, which is frozen whole; and
-  where nothing of its own may be edited, that is said and needs a yes.
+  where nothing of its own may be edited, that is said with what to do, and needs a yes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +22,7 @@ from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import application, manifest
 
-from .scene import automated, edits, is_auto_sync_on, looked_again, text_of, unmoved
+from .scene import automated, dead, edits, is_auto_sync_on, looked_again, text_of, unmoved, watched
 
 _AUTOMATED = {"prune": True, "selfHeal": True}
 
@@ -218,20 +219,9 @@ def test_rescue_and_hand_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> N
 
 @pytest.mark.parametrize("listed", [False, True], ids=["an added key", "a list in git"])
 def test_a_set_from_git(argocd: ArgoCD, plugin: Plugin, fleet: Fleet, listed: bool) -> None:
-    root = f"{fleet.name}-root"
     own = {"name": fleet.b, "jsonPointers": ["/spec/info"]}
     spec = {"ignoreApplicationDifferences": [own]} if listed else {}
-    for version in (GOOD, BROKEN):
-        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.manifest(fleet.chart(version), **spec))))
-        if version == GOOD:
-            source = {"repoURL": argocd.repository.url, "path": fleet.name, "targetRevision": "main"}
-            argocd.apply(application(root, source, destination=argocd.namespace))
-        argocd.follow_git(root)
-        for app in (fleet.a, fleet.b):
-            fleet.until_deployed(app, version)
-            argocd.until_idle(app)
-    argocd.until_idle(root)
-    try:
+    with _from_git(argocd, fleet, **spec) as root:
         mark = argocd.control_plane.audit_mark()
         plugin("rescue", fleet.a, "--yes", check=True)
         owners = [root, fleet.name] if listed else [fleet.name]
@@ -253,15 +243,55 @@ def test_a_set_from_git(argocd: ArgoCD, plugin: Plugin, fleet: Fleet, listed: bo
             # The set's template is git's as well, and the root is paused: it must be brought first.
             refused = plugin("undo")
             assert refused.returncode == 5
-            plugin("undo", "--redeploy", "--yes", check=True)
+            with watched(argocd, fleet.a) as seen:
+                plugin("undo", "--redeploy", "--yes", check=True)
+                fleet.reconcile()
+            assert seen.versions == [GOOD], "what broke was never there again"
             assert is_auto_sync_on(argocd.app(root))
         argocd.until(lambda: fleet.rules() == ([own] if listed else []), 30, "the rule is gone")
         argocd.follow_git(root)
         argocd.until(
             lambda: argocd.app(fleet.a)["spec"]["source"]["targetRevision"] == GOOD, 30, "the set has it"
         )
+
+
+@contextlib.contextmanager
+def _from_git(argocd: ArgoCD, fleet: Fleet, **spec: object) -> Iterator[str]:
+    """Have an app-of-apps that makes the set, whose apps went from the good to the broken version."""
+    root = f"{fleet.name}-root"
+    for version in (GOOD, BROKEN):
+        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.manifest(fleet.chart(version), **spec))))
+        if version == GOOD:
+            source = {"repoURL": argocd.repository.url, "path": fleet.name, "targetRevision": "main"}
+            argocd.apply(application(root, source, destination=argocd.namespace))
+        argocd.follow_git(root)
+        for app in (fleet.a, fleet.b):
+            fleet.until_deployed(app, version)
+            argocd.until_idle(app)
+    argocd.until_idle(root)
+    try:
+        yield root
     finally:
         argocd.api.delete("application", root, argocd.namespace)
+
+
+def test_a_paused_owner_brings_the_fix_to_the_set_before_its_rule_goes(
+    argocd: ArgoCD, plugin: Plugin, fleet: Fleet
+) -> None:
+    with _from_git(argocd, fleet) as root:
+        plugin("pause", root, check=True)
+        plugin("pin", fleet.a, GOOD, "--wait", "--yes", check=True)
+        argocd.git((f"{fleet.name}/set.yaml", manifest(fleet.manifest(fleet.chart(GOOD)))))
+        asked = plugin("undo")
+        assert asked.returncode == 5, asked.stderr
+        assert f"auto-sync of {root} will also change ApplicationSet {fleet.name}" in asked.stderr
+        with watched(argocd, fleet.a) as seen:
+            plugin("undo", "--yes", check=True)
+            fleet.reconcile()
+        assert seen.versions == [GOOD], "what broke was never there again"
+        assert fleet.rules() == []
+        assert is_auto_sync_on(argocd.app(root))
+        fleet.until_deployed(fleet.b, GOOD)
 
 
 def test_several_sources(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
@@ -307,12 +337,12 @@ def test_rolling_sync_and_a_policy_from_above(
         steps = [{"matchExpressions": [{"key": "fleet", "operator": "In", "values": ["x"]}]}]
         strategy = {"type": "RollingSync", "rollingSync": {"steps": steps}}
 
-        def rolling(version: str, **spec: object) -> JSON:
+        def rolling(fleet: Fleet, version: str, **spec: object) -> JSON:
             made = fleet.manifest(fleet.chart(version), strategy=strategy, **spec)
             made["spec"]["template"]["metadata"]["labels"] = {"fleet": "x"}
             return made
 
-        def at_rest(status: str) -> None:
+        def at_rest(fleet: Fleet, status: str) -> None:
             """Wait until the set orders nothing more of either app."""
 
             def said() -> bool:
@@ -324,11 +354,22 @@ def test_rolling_sync_and_a_policy_from_above(
 
             argocd.until(said, 60, f"both are {status} and idle")
 
-        for version in (GOOD, BROKEN):
-            argocd.apply(rolling(version))
-            for app in (fleet.a, fleet.b):
-                fleet.until_deployed(app, version)
-            at_rest("Healthy" if version == GOOD else "Progressing")
+        def broken(fleet: Fleet) -> None:
+            for version in (GOOD, BROKEN):
+                argocd.apply(rolling(fleet, version))
+                for app in (fleet.a, fleet.b):
+                    fleet.until_deployed(app, version)
+                at_rest(fleet, "Healthy" if version == GOOD else "Progressing")
+
+        def restarted(policy: str) -> None:
+            """Give the installation a policy of its own, which a set may not override."""
+            argocd.stop(APPLICATIONSETS)
+            policies = {f"{key}.policy": policy, f"{key}.enable.policy.override": "false"}
+            argocd.api.patch("configmap", "argocd-cmd-params-cm", argocd.namespace, {"data": policies})
+            argocd.params.update(policies)
+            argocd.start(APPLICATIONSETS)
+
+        broken(fleet)
         assert not is_auto_sync_on(argocd.app(fleet.a)), "the set keeps it off and orders the syncs itself"
         # The set orders the syncs of an app whose auto-sync is off: to stay, a rollback freezes the set.
         before = text_of(fleet.live()["spec"])
@@ -338,14 +379,14 @@ def test_rolling_sync_and_a_policy_from_above(
         assert "orders the syncs" in alone.stderr
         plugin("rollback", fleet.a, "--yes", "--wait", check=True)
         assert fleet.live()["spec"]["syncPolicy"] == {"applicationsSync": "create-only"}
-        argocd.apply(rolling("2.6.0"))
+        argocd.apply(rolling(fleet, "2.6.0"))
         for _ in range(3):
             looked_again(argocd, fleet.a)
         assert fleet.version(fleet.a) == GOOD
         plugin("undo", "--yes", check=True)
         assert text_of(fleet.live()["spec"]) == before.replace(BROKEN, "2.6.0")
         fleet.until_deployed(fleet.a, "2.6.0")  # the set orders syncs again
-        at_rest("Healthy")
+        at_rest(fleet, "Healthy")
 
         # For a pin a rule is enough: what the set would order is a sync to what is pinned.
         plugin("rescue", fleet.a, GOOD, "--yes", check=True)
@@ -355,12 +396,29 @@ def test_rolling_sync_and_a_policy_from_above(
         assert fleet.version(fleet.a) == GOOD and fleet.version(fleet.b) == "2.6.0"
         fleet.remove()
 
-        # From here on the installation's own policy, which a set may not override.
-        argocd.stop(APPLICATIONSETS)
-        policies = {f"{key}.policy": "create-only", f"{key}.enable.policy.override": "false"}
-        argocd.api.patch("configmap", "argocd-cmd-params-cm", argocd.namespace, {"data": policies})
-        argocd.params.update(policies)
-        argocd.start(APPLICATIONSETS)
+        # Where no set may have a policy of its own, no edit keeps a RollingSync from ordering syncs.
+        restarted("sync")
+        forced = Fleet(argocd, "forced")
+        broken(forced)
+        refused = plugin("rollback", forced.a)
+        assert refused.returncode == 5 and "cannot be stopped by an edit" in refused.stderr
+        scaled = (
+            f"kubectl -n {argocd.namespace} scale deployment argocd-applicationset-controller --replicas=0"
+        )
+        assert scaled in refused.stderr
+        argocd.apply(rolling(forced, "2.6.0", syncPolicy={"applicationsSync": "create-only"}))
+        forced.until_deployed(forced.a, "2.6.0")  # and so it is
+        at_rest(forced, "Healthy")
+        with dead(argocd, APPLICATIONSETS):
+            done = plugin("rollback", forced.a, "--to", GOOD, "--wait", check=True)
+            assert "once its controller is scaled up again" in done.stderr
+            for _ in range(3):
+                looked_again(argocd, forced.a)
+            assert forced.version(forced.a) == GOOD
+            plugin("undo", "--yes", check=True)
+        forced.remove()
+
+        restarted("create-only")
         above = Fleet(argocd, "above").start(fleet.chart(GOOD), syncPolicy={"applicationsSync": "sync"})
         mark = argocd.control_plane.audit_mark()
         plugin("pin", above.a, "2.4.0", "--wait", check=True)

@@ -246,6 +246,24 @@ def test_ignored_differences_are_no_evidence(argocd: ArgoCD, plugin: Plugin, sce
     assert is_auto_sync_on(scene.live_root())
 
 
+def test_what_git_wants_of_an_app_of_the_same_undo_is_asked(
+    argocd: ArgoCD, plugin: Plugin, scene: Scene
+) -> None:
+    """Somebody merged the broken version during a freeze: its end does not roll it out unasked."""
+    scene.start()
+    plugin("pause", scene.root, scene.app, check=True)
+    scene.commit(version=BROKEN)
+    with scene.unmoved():
+        asked = plugin("undo")
+        assert asked.returncode == 5, asked.stderr
+        assert f"auto-sync of {scene.root} will also change Application {scene.app}" in asked.stderr
+        assert not is_auto_sync_on(scene.live_root())
+    scene.commit(version=GOOD)
+    with scene.unmoved():
+        plugin("undo", check=True)
+    assert is_auto_sync_on(scene.live_root())
+
+
 def test_a_dead_controller_is_no_evidence(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(BROKEN).freeze(deny(scene.app, "other"))
     plugin("pause", scene.root, scene.app, check=True)

@@ -32,10 +32,10 @@ from kubectl_argo_rescue import merge, patches, records
 from kubectl_argo_rescue.cluster import Cluster, Done, Failed, Outcome
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
 from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, JSON, Key, ref_of
+from kubectl_argo_rescue.pieces import pieces_of
 from kubectl_argo_rescue.records import Entry
 from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.undoing import pieces_of
 
 from ..unit.harness import Run
 from .conftest import LOST, TRIED
@@ -323,10 +323,11 @@ def test_a_colleague_can_undo_it_after_a_kill(
 CHILD = textwrap.dedent(
     """
     import base64, json, os, sys, threading
-    from kubectl_argo_rescue import cli, session
+    from kubectl_argo_rescue import cli
     from kubectl_argo_rescue.cluster import Cluster
     from kubectl_argo_rescue.errors import TransportError
     from kubectl_argo_rescue.transports import Response, Target
+    from kubectl_argo_rescue.world import World
 
     ask, answers = os.fdopen(int(sys.argv[1]), "w"), os.fdopen(int(sys.argv[2]))
     lock = threading.Lock()
@@ -348,8 +349,7 @@ CHILD = textwrap.dedent(
         def close(self):
             pass
 
-    session._connect = lambda opened: Cluster(Pipe())
-    cli.run(sys.argv[3:])
+    cli.run(sys.argv[3:], World(lambda connection, **talk: Cluster(Pipe())))
     """
 )
 

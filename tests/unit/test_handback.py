@@ -20,7 +20,6 @@ from kubectl_argo_rescue.records import Witness
 NOW = datetime(2026, 11, 27, 17, tzinfo=timezone.utc)
 CHILD = Key("Application", "argocd", "traefik")
 ROOT = Key("Application", "argocd", "root")
-FLEET = Key("ApplicationSet", "argocd", "fleet")
 BACK = FieldChange(("spec", "source", "targetRevision"), "2.4.1", "2.5.1")
 
 
@@ -134,6 +133,12 @@ def test_what_else_a_resumed_owner_would_do() -> None:
         {"kind": "ConfigMap", "namespace": "argocd", "name": "old", "requiresPruning": True},
         {"kind": "ConfigMap", "namespace": "argocd", "name": "same", "status": "Synced"},
     ]
-    assert handback.others_to_change(app, [CHILD]) == ["change ConfigMap web", "prune ConfigMap old"]
+    block = {"prune": True}
+    assert handback.others_to_change(app, block, [CHILD]) == ["change ConfigMap web", "prune ConfigMap old"]
     app["spec"]["syncPolicy"] = {"automated": {}}
-    assert handback.others_to_change(app, [CHILD]) == ["change ConfigMap web"]
+    assert handback.others_to_change(app, {}, [CHILD]) == ["change ConfigMap web"]
+    assert handback.others_to_change(app, block, []) == [
+        "change Application traefik", "change ConfigMap web", "prune ConfigMap old",
+    ]  # fmt: skip
+    key = Key("ConfigMap", "argocd", "old")
+    assert "prune ConfigMap old" in handback.others_to_change(app, block, [key]), "nothing explains that"

@@ -12,7 +12,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,12 +27,13 @@ import pytest
 from kubectl_argo_rescue import journal as module
 from kubectl_argo_rescue import records
 from kubectl_argo_rescue.cluster import Cluster
-from kubectl_argo_rescue.errors import ConflictError, NotFound, RefusedError, TransportError
+from kubectl_argo_rescue.errors import ConflictError, NotFound, Overloaded, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome, state_home
 from kubectl_argo_rescue.model import CONFIGMAP, Edit, FieldChange, Ref, Role
 from kubectl_argo_rescue.records import Begin, Content, End, Entry, Intent, Outcome
 from kubectl_argo_rescue.simulation.api import InMemoryApi, Request, broken
 from kubectl_argo_rescue.simulation.clock import SteppedClock
+from kubectl_argo_rescue.transports import Response
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 REF = Ref("Application", "argocd", "traefik", "u1")
@@ -153,6 +158,23 @@ def test_modes(bed: Bed) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
+
+
+def test_what_others_could_read_is_tightened(bed: Bed) -> None:
+    journal = bed.journal()
+    writer = journal.begin([begin()])
+    path = bed.file(writer.entry)
+    path.chmod(0o644)
+    path.parent.chmod(0o755)
+    writer.write([End("ok")])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_home_that_is_empty_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "")
+    home = state_home(os.environ | {"XDG_STATE_HOME": ""})
+    assert home == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/kubectl-argo-rescue"
 
 
 def test_file_and_folder_are_synced(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,17 +412,37 @@ def test_a_corrupt_line_in_the_middle_is_left_out_and_named(bed: Bed) -> None:
     writer = journal.begin(THREE)
     path = bed.file(writer.entry)
     lines = path.read_bytes().splitlines(keepends=True)
-    newer = json.dumps({**json.loads(lines[2]), "v": records.FORMAT + 1}).encode() + b"\n"
-    path.write_bytes(lines[0] + b'{"v":1,\xff\x00\n' + newer + b"\n" + lines[1])
+    path.write_bytes(lines[0] + b'{"v":1,\xff\x00\n{}\n\n' + lines[1])
     reading = journal.read()
     (entry,) = reading.entries
     assert len(entry.records) == 2
     name = path.name
-    assert reading.warnings == (
-        f"journal: left out {name} line 2: a record is no JSON",
-        f"journal: left out {name} line 3: a record has format {records.FORMAT + 1}; "
-        f"this version reads up to {records.FORMAT}",
+    assert reading.warnings == (f"journal: left out {name} line 2: a record is no JSON; and 1 more there",)
+
+
+@pytest.mark.parametrize("from_record", [0, 2])
+def test_a_newer_version_is_told_once(bed: Bed, from_record: int) -> None:
+    """All of it, or only what was written later; in both homes."""
+    journal = bed.journal()
+    writer = journal.begin(THREE)
+
+    def newer(line: str) -> str:
+        return line.replace('"v":1', '"v":2') if json.loads(line)["id"][:5] > f"{from_record:05d}" else line
+
+    path = bed.file(writer.entry)
+    path.write_text("".join(newer(line) for line in path.read_text().splitlines(keepends=True)))
+    bed.api.edit(
+        CONFIGMAP,
+        "argocd",
+        f"argo-rescue-{writer.entry}",
+        lambda o: o["data"].update({k: newer(v) for k, v in o["data"].items()}),
     )
+    reading = journal.read()
+    assert reading.warnings == (
+        f"journal: entry {writer.entry} was written by a newer version (format 2): update this tool",
+    )
+    assert reading.unusable == {writer.entry}
+    assert len(reading.entries) == (from_record > 0)
 
 
 def test_an_entry_without_its_first_record_is_named(bed: Bed) -> None:
@@ -411,7 +453,24 @@ def test_an_entry_without_its_first_record_is_named(bed: Bed) -> None:
     reading = journal.read()
     assert reading.entries == ()
     assert reading.warnings == (
-        f"journal: entry {writer.entry} has lost its first record and cannot be used",
+        f"journal: entry {writer.entry} has lost its first record and cannot be used: read what is left of it "
+        f"in {writer.entry}.jsonl, restore that by hand, then delete it",
+    )
+    assert reading.unusable == {writer.entry}
+
+
+def test_an_entry_of_which_nothing_can_be_read_is_named(bed: Bed) -> None:
+    writer = bed.journal().begin(THREE)
+    name = f"argo-rescue-{writer.entry}"
+    bed.api.edit(CONFIGMAP, "argocd", name, lambda o: o["data"].update(dict.fromkeys(o["data"], "{")))
+    assert [e.id for e in bed.journal().read().entries] == [writer.entry], "this machine has it"
+    assert not bed.journal().read().unusable
+    reading = bed.journal("bobs").read()
+    assert not reading.entries
+    assert reading.unusable == {writer.entry}
+    assert reading.warnings == (
+        f"journal: entry {writer.entry} has lost its first record and cannot be used: read what is left of it "
+        f"in ConfigMap argocd/{name}, restore that by hand, then delete it",
     )
 
 
@@ -444,12 +503,16 @@ def test_forged_config_maps_are_left_out_and_named(bed: Bed) -> None:
     (entry,) = reading.entries
     assert len(entry.records) == 2
     where = f"journal: left out ConfigMap argocd/{obj['metadata']['name']} key"
-    assert reading.warnings == (
-        f"{where} 00007-aaaaaa: a record is not of this entry",
-        f"{where} 00008-aaaaaa: a change names a field of Application that this tool never writes",
-        f"{where} 00009-aaaaaa: a record is not of this entry",
-        f"{where} note: a record is no JSON",
-    )
+    assert reading.warnings == (f"{where} 00007-aaaaaa: a record is not of this entry; and 3 more there",)
+    assert not reading.unusable
+    home = ClusterHome(bed.cluster(), "argocd")
+    home.read()
+    assert [(d.place, d.why) for d in home.dropped] == [
+        ("key 00007-aaaaaa", "a record is not of this entry"),
+        ("key 00008-aaaaaa", "a change names a field of Application that this tool never writes"),
+        ("key 00009-aaaaaa", "a record is not of this entry"),
+        ("key note", "a record is no JSON"),
+    ]
 
 
 def test_a_large_entry_is_split_below_one_mebibyte(bed: Bed) -> None:
@@ -552,7 +615,10 @@ def test_only_one_undoes_at_a_time(bed: Bed) -> None:
     alice.claim(writer.entry, "alice on a", NOW)
     with pytest.raises(ConflictError) as lost:
         bob.claim(writer.entry, "bob on b", NOW + timedelta(minutes=1))
-    assert "is being undone by alice on a since 2026-11-27T17:00:00+00:00" in lost.value.message
+    assert (
+        "is being undone by alice on a since 2026-11-27T17:00:00+00:00, a claim that lapses at 17:15:00 UTC"
+        in lost.value.message
+    )
     assert only(bed.journal()).id == writer.entry, "a claim is no record"
     alice.release(writer.entry)
     bob.claim(writer.entry, "bob on b", NOW)
@@ -603,6 +669,85 @@ def test_a_claim_whose_answer_got_lost_is_ours(bed: Bed) -> None:
     home.release(writer.entry)
 
 
+def lost_server(request: Request, response: Any) -> Response | None:
+    """A load balancer that gives up on an answer which is there."""
+    return Response(504, {}, b"<h1>Gateway Timeout</h1>") if request.method in ("POST", "PATCH") else None
+
+
+def test_a_504_after_a_record_landed_is_looked_up(bed: Bed) -> None:
+    bed.api.after.append(lost_server)
+    writer = bed.journal().begin([begin(), intent()])
+    writer.write([End("ok")])
+    home = ClusterHome(bed.cluster(), "argocd")
+    home.claim(writer.entry, "alice", NOW)
+    home.release(writer.entry)
+    bed.api.after.clear()
+    assert not bed.warnings
+    assert len(only(bed.journal("bobs")).records) == 3
+    assert not any("claim" in obj["data"] for obj in bed.maps())
+
+
+def test_a_record_is_created_again_where_the_server_broke_before_it_landed(bed: Bed) -> None:
+    def once(request: Request) -> Response | None:
+        if request.method != "POST":
+            return None
+        bed.api.before.remove(once)
+        return Response(503, {}, b"")
+
+    bed.api.before.append(once)
+    bed.journal().begin([begin(), intent()])
+    assert not bed.warnings
+    assert len(only(bed.journal("bobs")).records) == 2
+
+
+def test_a_claim_that_never_arrived_is_no_conflict(bed: Bed) -> None:
+    writer = bed.journal().begin([begin(), intent()])
+    bed.api.before.append(lambda r: Response(503, {}, b"") if r.method == "PATCH" else None)
+    with pytest.raises(Overloaded):
+        ClusterHome(bed.cluster(), "argocd").claim(writer.entry, "alice", NOW)
+
+
+def test_a_claim_of_a_process_that_has_ended_is_taken_over(bed: Bed) -> None:
+    writer = bed.journal().begin([begin(), intent()])
+    name = f"argo-rescue-{writer.entry}"
+    home = ClusterHome(bed.cluster(), "argocd")
+    home.claim(writer.entry, "alice", NOW)
+    ours = json.loads(bed.api.get(CONFIGMAP, "argocd", name)["data"]["claim"])
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    where, _, _ = ours["by"].rpartition(" ")
+    for by, is_free in (
+        (f"{where} {ended.pid}", True),
+        (f"elsewhere {ended.pid}", False),
+        (f"{socket.gethostname()} another-boot {os.readlink('/proc/self/ns/pid')} {ended.pid}", False),
+        (f" {ended.pid}", False),
+        (ours["by"], False),
+    ):
+        held = json.dumps({**ours, "by": by})
+
+        def hold(obj: Any, claim: str = held) -> None:
+            obj["data"]["claim"] = claim
+
+        bed.api.edit(CONFIGMAP, "argocd", name, hold)
+        if is_free:
+            ClusterHome(bed.cluster(), "argocd").claim(writer.entry, "alice", NOW)
+        else:
+            with pytest.raises(ConflictError):
+                ClusterHome(bed.cluster(), "argocd").claim(writer.entry, "alice", NOW)
+
+
+def test_a_machine_that_does_not_say_its_boot_takes_nothing_over(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    where = module._own_process().rpartition(" ")[0]
+    assert module._has_ended(f"{where} {ended.pid}")
+    monkeypatch.setattr(Path, "read_text", lambda *args: "")
+    assert module._own_process() == ""
+    assert not module._has_ended(f"{where} {ended.pid}")
+
+
 def test_there_is_nothing_to_claim(bed: Bed) -> None:
     with pytest.raises(NotFound):
         ClusterHome(bed.cluster(), "argocd").claim("abcdef", "alice", NOW)
@@ -612,3 +757,4 @@ def test_there_is_nothing_to_claim(bed: Bed) -> None:
 def test_who_claimed_is_said_also_of_nonsense() -> None:
     assert module._claimed_by("x") == "somebody"
     assert module._claimed_by("{}") == "somebody"
+    assert module._claimed_by('{"who":"a\\nb","at":"2026-11-27T17:05:00Z"}').startswith("a b since ")

@@ -227,6 +227,25 @@ def test_an_open_entry_that_somebody_wrote_over_says_so(run: Run, incident: Inci
     assert "open (changed by somebody)" in run(incident.api, "log").out
 
 
+def test_the_entries_of_one_application(run: Run, incident: Incident) -> None:
+    root = run(incident.api, "pause", "root", "-o", "json").json["entry"]
+    incident.clock.advance(1)
+    freed = run(incident.api, "unblock", "traefik", "--yes", "-o", "json").json["entry"]
+    incident.clock.advance(1)
+    pinned = run(incident.api, "pin", "traefik", "2.4.1", "--no-sync", "-o", "json").json["entry"]
+    assert run(incident.api, "log", "traefik", "-o", "name").out.split() == [pinned, freed]
+    assert run(incident.api, "log", "argocd/traefik", "-o", "name").out.split() == [pinned, freed]
+    assert run(incident.api, "log", "root", "-o", "name").out.split() == [root]
+    incident.clock.advance(1)
+    undo = run(incident.api, "undo", freed, "-o", "json").json["entry"]
+    assert run(incident.api, "log", "traefik", "-o", "name").out.split() == [undo, pinned, freed]
+    assert run(incident.api, "log", "traefik", "--open", "-o", "name").out.split() == [pinned]
+    for words in (["web"], ["traefik", "-n", "team-a"]):
+        ran = run(incident.api, "log", *words)
+        assert (ran.code, ran.out, ran.err) == (0, "", f"nothing in the log is about {words[0]}\n")
+    assert run(incident.api, "log", "No_Name").code == 2
+
+
 # -- doubt
 
 
@@ -425,7 +444,7 @@ def test_what_the_cluster_refuses_to_delete_stays_here_too(
         ["prune", "--older-than", "soon"],
         ["prune", "--older-than", "0"],
         ["prune", "--older-than", "-5m"],
-        ["purge"],
+        ["purge", "--older-than", "90d"],
     ],
 )
 def test_prune_that_cannot_be_meant(run: Run, incident: Incident, words: list[str]) -> None:

@@ -74,7 +74,12 @@ def test_a_conflict_has_all_three_values() -> None:
     assert (c.path, c.base, c.ours, c.theirs) == (REVISION, "2.4.1", "2.6.0", "2.5.1")
     taken = MemberChange((*WINDOWS, Match((("schedule", "x"),), 0), "applications"), "a", 0, present=False)
     c = merge.conflict(taken, app(syncWindows=[]))
-    assert (c.base, c.ours, c.theirs) == (ABSENT, ABSENT, "a")
+    assert (c.base, c.ours, c.theirs) == (
+        {"schedule": "x"},
+        ABSENT,
+        {"schedule": "x", "applications": ["a"]},
+    )
+    assert c.what == ": the window it was in was removed"
     c = merge.conflict(MemberChange(("spec", "l"), "a", 0, present=True), app(l=["b"]))
     assert (c.base, c.ours, c.theirs) == ("a", ["b"], ABSENT)
 
@@ -141,6 +146,53 @@ def test_overwrite_cannot_reach_into_an_item_that_is_gone() -> None:
     change = FieldChange((*WINDOWS, Match((("schedule", "x"),), 0), "manualSync"), ABSENT, True)
     got = fold(app(syncWindows=[]), tagged([change]), overwrite=True)
     assert len(got.conflicts) == 1 and not got.changes
+
+
+def test_a_member_of_a_window_that_somebody_edited() -> None:
+    raw = window("web", "traefik", "web")
+    taken = [out_of(raw, 1, "web"), out_of(raw, 1, "traefik")]
+    longer = {**window("other"), "duration": "65h"}
+    unlike = {**window("other"), "schedule": "1 1 * * *"}
+    got = fold(app(syncWindows=[unlike, longer]), tagged(taken))
+    assert [c.what for _, c in got.conflicts] == [": the window it was in was changed"] * 2
+    assert got.conflicts[0][1].ours == longer
+    got = fold(app(syncWindows=[unlike, longer]), tagged(taken), overwrite=True)
+    assert not got.conflicts and len(got.restored) == 2
+    assert got.target["spec"]["syncWindows"][0] == unlike
+    assert sorted(got.target["spec"]["syncWindows"][1]["applications"]) == ["other", "traefik", "web"]
+    assert patches.applied(app(syncWindows=[unlike, longer]), got.changes) == got.target
+
+
+@pytest.mark.parametrize("live", [app(), app(syncWindows=[{"kind": "deny", "schedule": "1 1 * * *"}])])
+def test_members_of_a_window_that_somebody_removed(live: Any) -> None:
+    raw = window("web", "traefik", "api", manualSync=False)
+    taken = [[out_of(raw, 0, "traefik"), out_of(raw, 0, "web")], [out_of(raw, 0, "api")]]
+    got = fold(live, tagged(*taken), overwrite=True)
+    assert not got.conflicts and len(got.restored) == 3
+    assert patches.applied(live, got.changes) == got.target
+    [again] = [w for w in got.target["spec"]["syncWindows"] if w["schedule"] == raw["schedule"]]
+    assert sorted(again["applications"]) == ["api", "traefik", "web"]
+    assert {k: again[k] for k in ("kind", "duration")} == {"kind": "deny", "duration": "64h"}
+
+
+def test_of_two_items_alike_the_one_with_our_value_is_ours() -> None:
+    alike = Match((("repoURL", "r"), ("chart", "c")), 0)
+    change = FieldChange(("spec", "sources", alike, "targetRevision"), "2.5.1", "2.4.1")
+
+    def sources(*versions: str) -> Any:
+        return app(sources=[{"repoURL": "r", "chart": "c", "targetRevision": v} for v in versions])
+
+    assert judge(change, sources("2.4.1", "2.5.1")) is Standing.OURS
+    assert judge(change, sources("2.5.1", "2.5.1")) is Standing.ORIGINAL
+    got = fold(sources("2.5.1", "2.4.1"), tagged([change]))
+    assert not got.changes and not got.already
+    assert "another has what we wrote" in got.conflicts[0][1].what
+    got = fold(app(sources=[{"repoURL": "x"}]), tagged([change]), overwrite=True)
+    assert [c.what for _, c in got.conflicts] == [": the source it was in was removed"]
+    assert not got.changes
+    got = fold(sources("2.5.1", "2.4.1"), tagged([change]), overwrite=True)
+    assert not got.conflicts and got.target == sources("2.5.1", "2.5.1")
+    assert patches.applied(sources("2.5.1", "2.4.1"), got.changes) == got.target
 
 
 def test_two_equal_items_of_one_entry_both_go_back() -> None:

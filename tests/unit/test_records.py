@@ -59,6 +59,8 @@ SIZE = int(os.environ.get("ARGO_RESCUE_PROPERTY_SIZE", "0")) or settings.default
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 REF = Ref("Application", "argocd", "traefik", "u1")
 REVISION: Path = ("spec", "source", "targetRevision")
+AUTOMATED: Path = ("spec", "syncPolicy", "automated")
+WINDOWS: Path = ("spec", "syncWindows")
 
 # -- strategies
 
@@ -68,11 +70,12 @@ times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.ju
     lambda t: t.replace(microsecond=t.microsecond // 1000 * 1000)
 )
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | words,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
-sides = values | st.just(ABSENT)
+objects = st.dictionaries(words, values, max_size=3)
+nothing = st.sampled_from([ABSENT, None])
 matches = st.builds(
     Match,
     st.dictionaries(names, values, max_size=3).flatmap(
@@ -82,16 +85,35 @@ matches = st.builds(
     ),
     st.integers(0, 9),
 )
-FREE_PATHS: list[Path] = [
-    REVISION,
-    ("spec", "syncPolicy", "automated"),
-    ("spec", "source", "helm", "parameters"),
-]
-paths = st.sampled_from(FREE_PATHS) | matches.map(lambda m: ("spec", "sources", m, "targetRevision"))
-changes = st.builds(FieldChange, paths, sides, sides) | st.builds(
-    MemberChange, paths, values, st.integers(0, 9), st.booleans(), st.booleans()
+
+
+def _fields(paths: st.SearchStrategy[Path], value: st.SearchStrategy[Any]) -> st.SearchStrategy[Change]:
+    side = value | nothing
+    return st.builds(FieldChange, paths, side, side)
+
+
+changes = st.one_of(
+    _fields(st.just(REVISION) | matches.map(lambda m: ("spec", "sources", m, "targetRevision")), words),
+    _fields(st.just(AUTOMATED) | matches.map(lambda m: ("spec", "sources", m)), objects),
+    _fields(st.just((*AUTOMATED, "enabled")), st.booleans()),
+)
+listed = st.lists(words, max_size=2)
+windows = st.fixed_dictionaries({"applications": listed}, optional={"schedule": words, "clusters": listed})
+numbers = st.integers(0, 9)
+window_changes = st.one_of(
+    st.builds(MemberChange, st.just(WINDOWS), windows, numbers, st.booleans(), st.booleans()),
+    st.builds(
+        MemberChange,
+        matches.map(lambda m: (*WINDOWS, m, "applications")),
+        words,
+        numbers,
+        st.booleans(),
+        st.booleans(),
+    ),
+    _fields(matches.map(lambda m: (*WINDOWS, m, "manualSync")), st.booleans()),
 )
 refs = st.builds(Ref, st.just("Application"), names, names, names)
+projects = st.builds(Ref, st.just("AppProject"), names, names, names)
 keys = st.builds(Key, names, names, names)
 pairs = st.tuples(st.integers(0, 9), st.integers(0, 9))
 
@@ -103,7 +125,16 @@ def _edit(ref: Ref, made: list[Change], reason: str, role: Role, named: bool) ->
     return Edit(ref, kept, reason, roles[0] if roles else role, named)
 
 
-edits = st.builds(_edit, refs, st.lists(changes, max_size=3), words, st.sampled_from(Role), st.booleans())
+edits = st.builds(
+    _edit, refs, st.lists(changes, max_size=3), words, st.sampled_from(Role), st.booleans()
+) | st.builds(
+    _edit,
+    projects,
+    st.lists(window_changes, min_size=1, max_size=3),
+    words,
+    st.just(Role.WINDOW),
+    st.booleans(),
+)
 orders = st.builds(Order, refs, names, values, words, st.booleans(), st.sampled_from(OrderKind))
 contents: st.SearchStrategy[Content] = st.one_of(
     st.builds(
@@ -148,9 +179,19 @@ def test_every_record_comes_back(record: Record) -> None:
     assert from_line(line) == record
 
 
-@pytest.mark.parametrize("before", [ABSENT, None, "", 0, False, {}])
-def test_absent_and_null_stay_apart(before: Any) -> None:
-    edit = Edit(REF, (FieldChange(REVISION, before, ABSENT),), "why", Role.VERSION)
+@pytest.mark.parametrize(
+    ("path", "before"),
+    [
+        (REVISION, ABSENT),
+        (REVISION, None),
+        (REVISION, ""),
+        ((*AUTOMATED, "enabled"), False),
+        (AUTOMATED, {}),
+        (AUTOMATED, None),
+    ],
+)
+def test_absent_and_null_stay_apart(path: Path, before: Any) -> None:
+    edit = Edit(REF, (FieldChange(path, before, ABSENT),), "why", merge.role_of(REF.kind, path))
     back = from_line(to_line(Record("abcdef", "00001-abcdef", Intent(0, edit)))).content
     assert isinstance(back, Intent) and isinstance(back.what, Edit)
     (change,) = back.what.changes
@@ -176,7 +217,58 @@ def test_what_is_too_long_is_cut_and_still_read() -> None:
 def test_an_undecodable_argument_does_no_harm() -> None:
     begin = Begin("pin", ("\udc80",), "", "", NOW, "", "argocd")
     line = to_line(Record("abcdef", "00001-abcdef", begin))
-    assert line.encode() and from_line(line).content == begin
+    content = from_line(line).content
+    assert isinstance(content, Begin)
+    assert content.argv == ("?",)
+
+
+@pytest.mark.parametrize(
+    ("path", "rest"),
+    [
+        (AUTOMATED, {"before": "on"}),
+        (AUTOMATED, {"before": {"x": 10**400}}),
+        ((*AUTOMATED, "enabled"), {"before": "true"}),
+        (REVISION, {"after": ["2.4.1"]}),
+        (REVISION, {"before": "\ud800"}),
+        (("spec", "source"), {"before": "2.4.1"}),
+        (("spec", "source", "targetRevision", "deeper"), {"before": "2.4.1"}),
+        (("spec", "sources", "*", "targetRevision"), {"before": "2.4.1"}),
+        (AUTOMATED, {"item": {"applications": ["web"]}, "index": 0, "present": True}),
+        (AUTOMATED, {"before": float("nan")}),
+        (AUTOMATED, {"before": json.loads('{"x":' * 200 + "1" + "}" * 200)}),
+    ],
+    ids=str,
+)
+def test_a_value_that_the_field_cannot_have(path: Path, rest: dict[str, Any]) -> None:
+    edit = Edit(REF, (FieldChange(REVISION, "2.4.1", "2.5.1"),), "why", Role.VERSION)
+    line = json.loads(to_line(Record("abcdef", "00001-abcdef", Intent(0, edit))))
+    line["edit"]["role"] = merge.role_of(REF.kind, path).value
+    line["edit"]["changes"] = [{"path": list(path), **rest}]
+    with pytest.raises(Untrusted):
+        from_line(json.dumps(line))
+
+
+@pytest.mark.parametrize(
+    "item", [{"applications": [{"a": 1}]}, {"applications": 5}, {"clusters": [None]}, "web", 7, None]
+)
+def test_a_window_that_is_none(item: Any) -> None:
+    window = {"kind": "deny", "applications": ["web"]}
+    edit = Edit(
+        Ref("AppProject", "argocd", "x", "u"), (MemberChange(WINDOWS, window, 0, False),), "", Role.WINDOW
+    )
+    line = json.loads(to_line(Record("abcdef", "00001-abcdef", Intent(0, edit))))
+    assert from_line(json.dumps(line)).content
+    line["edit"]["changes"][0]["item"] = item
+    with pytest.raises(Untrusted, match="a value that its field cannot have"):
+        from_line(json.dumps(line))
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_out_of_range(time: str) -> None:
+    line = json.loads(to_line(Record("abcdef", "00001-abcdef", End("ok", NOW))))
+    line["end"]["at"] = time
+    with pytest.raises(Untrusted, match="out of range"):
+        from_line(json.dumps(line))
 
 
 # -- fuzz

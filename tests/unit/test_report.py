@@ -239,7 +239,7 @@ def test_a_rollback_mitigates_as_well(run: Run, incident: Incident) -> None:
     do(run, incident, "rollback", "traefik", "--yes")
     told = report(run, incident)
     [mitigation] = told["mitigations"]
-    assert mitigation["version"].startswith("to 2.4.1")
+    assert mitigation["version"].startswith("2.4.1 (")
     assert mitigation["synced"] == "2026-11-27T17:00:30Z"
     assert told["mitigated"] == mitigation["healthy"] == "2026-11-27T17:00:32Z"
 
