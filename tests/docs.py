@@ -1,10 +1,12 @@
-"""Writes docs/cli-reference.md from the verbs' own help, and reads commands out of the documents.
+"""Writes what the program says of itself into the documents, and reads commands out of them.
 
 python -m tests.docs    (or: make docs)
 """
 
 from __future__ import annotations
 
+import ast
+import configparser
 import re
 import shlex
 import sys
@@ -19,6 +21,7 @@ from kubectl_argo_rescue import cli
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REFERENCE = CHECKOUT / "docs" / "cli-reference.md"
+MAINTAINERS = CHECKOUT / "docs" / "maintainers.md"
 
 _HEAD = """\
 # Command reference
@@ -31,7 +34,13 @@ kubectl's connection flags are the same for every verb and stand [at the end](#c
 def documents() -> list[Path]:
     """Return every document of the project, README first."""
     top = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-    return [*top, *sorted((CHECKOUT / "docs").glob("*.md")), CHECKOUT / "krew" / "README.md"]
+    forge = sorted((CHECKOUT / ".github").glob("*.md"))
+    return [*top, *sorted((CHECKOUT / "docs").rglob("*.md")), CHECKOUT / "krew" / "README.md", *forge]
+
+
+def name(file: Path) -> str:
+    """Name a document in the id of a test."""
+    return str(file.relative_to(CHECKOUT))
 
 
 # -- the reference
@@ -58,47 +67,177 @@ def reference() -> str:
     return "\n".join(parts)
 
 
+# -- the layout
+
+
+def layout() -> str:
+    """Return the table of modules, a row of layers each, with what their docstrings say."""
+    config = configparser.ConfigParser()
+    config.read(CHECKOUT / "setup.cfg")
+    rows = ["| modules, the upper import the lower | for |", "|---|---|"]
+    for layer in config["importlinter:contract:layers"]["layers"].split("\n"):
+        modules = sorted(layer.replace("|", " ").split())
+        rows += [f"| `{module}` | {_purpose(module)} |" for module in modules]
+    return "\n".join(rows) + "\n"
+
+
+def _purpose(module: str) -> str:
+    place = CHECKOUT / "kubectl_argo_rescue" / module
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    said = ast.get_docstring(ast.parse(file.read_text())) or ""
+    first = said.partition("\n\n")[0].replace("\n", " ")
+    return first.removesuffix(" Pure.").removesuffix(".").replace("|", "\\|")
+
+
+def with_layout(page: str) -> str:
+    """Return a page with the table of modules between its two marks."""
+    head, begin, rest = page.partition("<!-- layout, by make docs -->\n")
+    _, end, tail = rest.partition("<!-- end -->\n")
+    if not begin or not end:
+        raise ValueError(f"{MAINTAINERS.name} has lost the marks of its layout")
+    return f"{head}{begin}{layout()}{end}{tail}"
+
+
 # -- commands in documents
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line of the plugin in a document."""
+    """A command line in a document."""
 
     file: Path
     line: int
-    words: tuple[str, ...]
-    """What follows `kubectl argo-rescue`."""
+    text: str
+    """As it stands there."""
+    exits: int = 0
+    """What its block says that it ends with."""
+    before: str = ""
+    """The comment above it."""
+    shown: str | None = None
+    """What a console block shows below it; None in other blocks, which show nothing."""
+
+    @property
+    def parts(self) -> list[list[str]]:
+        """Its words, one list for each command that `|`, `&&` and the like join; no redirections."""
+        parts: list[list[str]] = [[]]
+        skips = False
+        for word in shlex.split(self.text, comments=True):
+            if word in ("|", "&&", ";"):
+                parts.append([])
+            elif word in (">", ">>", "<"):
+                skips = True
+            elif skips:
+                skips = False
+            else:
+                parts[-1].append(word)
+        return parts
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What follows `kubectl argo-rescue`; empty where it is another program."""
+        first = self.parts[0]
+        return tuple(first[2:]) if first[:2] == PLUGIN else ()
 
     def __str__(self) -> str:
         """Say where it is and what it says."""
-        return f"{self.file.name}:{self.line}: {shlex.join(self.words)}"
+        return f"{self.file.name}:{self.line}: {self.text}"
 
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block with commands, and the scene that they are run in."""
+
+    file: Path
+    line: int
+    scene: str
+    commands: tuple[Command, ...]
+
+    def __str__(self) -> str:
+        """Say where it is."""
+        return f"{self.file.name}:{self.line}"
+
+
+PLUGIN = ["kubectl", "argo-rescue"]
 
 _FENCE = re.compile(r"^\s*```(\w*)\s*$")
+_DIRECTIVE = re.compile(r"^<!-- run:((?: \w+=[\w,-]+)+) -->$")
 
 
-def commands(file: Path) -> Iterator[Command]:
-    """Yield the commands of the plugin in the fenced `console` and `sh` blocks of a document."""
-    language = ""
-    is_open = False
+def blocks(file: Path) -> list[Block]:
+    """Return the `console` and `sh` blocks of a document.
+
+    A comment on the line before a block says what it is run in and how its commands end:
+    `<!-- run: scene=rescued exits=0,5 -->`; without one the scene is `incident` and all end with 0.
+    """
+    found: list[Block] = []
+    language, start, lines = "", 0, list[str]()
+    options: dict[str, str] = {}
     for number, text in enumerate(file.read_text().splitlines(), 1):
-        if fence := _FENCE.match(text):
-            is_open, language = not is_open, fence[1]
-            continue
-        if not is_open or language not in ("console", "sh"):
-            continue
-        line = text.strip()
-        if language == "console":
-            if not line.startswith("$ "):
-                continue
-            line = line[2:]
-        if line.startswith("kubectl argo-rescue"):
-            words = shlex.split(line, comments=True)
-            for end in ("|", ">", ">>", "&&", ";"):
-                if end in words:
-                    words = words[: words.index(end)]
-            yield Command(file, number, tuple(words[2:]))
+        if directive := _DIRECTIVE.match(text):
+            options = dict(option.split("=") for option in directive[1].split())
+        elif (fence := _FENCE.match(text)) and not start:
+            language, start, lines = fence[1], number, []
+        elif fence:
+            if language in ("console", "sh"):
+                found.append(_block(file, start, language, lines, options))
+            start, options = 0, {}
+        elif start:
+            lines.append(text.strip() if language == "sh" else text)
+    return found
+
+
+def _block(file: Path, start: int, language: str, lines: list[str], options: dict[str, str]) -> Block:
+    if not set(options) <= {"scene", "exits"}:
+        raise ValueError(f"{file.name}:{start}: run: takes scene and exits, not {', '.join(options)}")
+    found: list[tuple[int, str, str, str | None]] = []
+    comment = ""
+    for number, text in enumerate(lines, start + 1):
+        if language == "sh" and text.startswith("#"):
+            comment = text
+        elif language == "sh" and text:
+            found.append((number, text, comment, None))
+            comment = ""
+        elif language == "console" and text.startswith("$ "):
+            found.append((number, text[2:], "", ""))
+        elif language == "console" and found:
+            found[-1] = (*found[-1][:3], f"{found[-1][3]}{text}\n")
+    exits = [int(code) for code in options.get("exits", "").split(",") if code] or [0] * len(found)
+    if len(exits) != len(found):
+        raise ValueError(f"{file.name}:{start}: {len(found)} commands, {len(exits)} exits")
+    commands = (
+        Command(file, line, text, code, before, shown)
+        for (line, text, before, shown), code in zip(found, exits, strict=True)
+    )
+    return Block(file, start, options.get("scene", "incident"), tuple(commands))
+
+
+def examples() -> Iterator[Command]:
+    """Yield the examples of the plugin's --help and of every verb's."""
+    for verb in ("", *cli.VERBS):
+        for number, line in enumerate(help_of(*verb.split()).splitlines(), 1):
+            if re.match(r" +kubectl argo-rescue ", line):
+                yield Command(Path(verb or "kubectl argo-rescue"), number, line.strip())
+
+
+# -- what a document shows, and what is really printed
+
+PLACEHOLDERS = {
+    "target": r"context \S+ \(https://\S+\) as [\w.-]+",
+    "time": r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?",
+    "commit": r"\b[0-9a-f]{40}\b",
+    "entry": r"\b(?=\d*[a-f])[0-9a-f]{6}\b|(?<=undo )[0-9a-f]{6}\b|(?<=show )[0-9a-f]{6}\b",
+    "address": r"https?://[^\s,;)]+",
+    "age": r"(?<![\w\"-])(?<!\* for )\d+[smhd](?:\d+[smh])?(?![\w-])",
+}
+"""What differs from run to run, by name; all else in a document must be what is printed."""
+
+
+def normal(text: str) -> str:
+    """Return a screen with a name in place of what differs from run to run, and single spaces."""
+    for name, pattern in PLACEHOLDERS.items():
+        text = re.sub(pattern, f"<{name}>", text)
+    lines = (re.sub(r"(?<=\S)  +", " ", line).rstrip() for line in text.splitlines())
+    return "\n".join(lines).strip("\n")
 
 
 def parse(words: tuple[str, ...]) -> str:
@@ -124,9 +263,11 @@ def documented_roles() -> str:
 
 
 def main() -> int:
-    """Write the reference."""
+    """Write the reference and the layout."""
     REFERENCE.write_text(reference())
-    print(REFERENCE.relative_to(CHECKOUT), file=sys.stderr)
+    MAINTAINERS.write_text(with_layout(MAINTAINERS.read_text()))
+    for file in (REFERENCE, MAINTAINERS):
+        print(name(file), file=sys.stderr)
     return 0
 
 

@@ -79,6 +79,44 @@ def test_the_documented_rights_are_enough(control_plane: ControlPlane, plugin: P
     assert not [f"{entry.verb} {entry.uri}" for entry in asked if entry.code in (401, 403)]
 
 
+def test_the_documented_bindings_give_the_rights(control_plane: ControlPlane) -> None:
+    roles = list(yaml.safe_load_all(docs.documented_roles()))
+    control_plane.apply(*roles)
+    _unbind(control_plane)
+    created = [
+        command
+        for block in docs.blocks(docs.CHECKOUT / "docs" / "rbac.md")
+        for command in block.commands
+        if not command.words
+    ]
+    for command in created:
+        assert command.parts[0][0] == "kubectl"
+        control_plane.kubectl(*command.parts[0][1:])
+    try:
+        for role in roles:
+            here = ["-n", "argocd"] if role["kind"] == "Role" else ["--all-namespaces"]
+            for rule in role["rules"]:
+                for verb in rule["verbs"]:
+                    for resource in rule["resources"]:
+                        group = rule["apiGroups"][0]
+                        what = [f"{resource}.{group}" if group else resource, *rule.get("resourceNames", [])]
+                        what = ["/".join(what)] if len(what) > 1 else what
+                        asked = ["auth", "can-i", verb, *what, *here, "--as=someone"]
+                        said = control_plane.kubectl(*asked, "--as-group=on-call").stdout
+                        assert said == "yes\n", asked
+        refused = control_plane.kubectl(
+            "auth", "can-i", "patch", "applications.argoproj.io", "--as=someone", check=False
+        )
+        assert refused.stdout == "no\n"
+    finally:
+        _unbind(control_plane)
+
+
+def _unbind(control_plane: ControlPlane) -> None:
+    control_plane.kubectl("delete", "clusterrolebinding", "argo-rescue", "--ignore-not-found")
+    control_plane.kubectl("-n", "argocd", "delete", "rolebinding", "argo-rescue", "--ignore-not-found")
+
+
 @pytest.mark.usefixtures("bound")
 def test_without_them_nothing_is_written(control_plane: ControlPlane, plugin: Plugin) -> None:
     mark = control_plane.audit_mark()

@@ -122,6 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         programs.build_all([options.argo])
+        print(
+            f"Starting an API server and Argo CD {options.argo}: half a minute", file=sys.stderr, flush=True
+        )
         with running(options.argo) as argocd:
             Story(argocd).tell()
     except (StoryFailed, TestbedError, programs.BuildError) as error:
