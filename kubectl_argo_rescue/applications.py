@@ -237,7 +237,7 @@ class Operation:
         if self.is_blocked_by_window:
             return what + "; blocked by a sync window"
         if self.waits_for_retry:
-            return what + f"; failed and waits for retry {self.retries + 1}: {self.message}"
+            return what + f"; failed and waits for retry {self.retries}: {self.message}"
         return what
 
 
@@ -374,32 +374,92 @@ def history(app: JSON) -> tuple[Deployment, ...]:
 
 
 def failing_identity(app: JSON) -> tuple[tuple[str, str, str], ...]:
-    """Return the identity of what the spec asks for now, as last resolved by the controller."""
+    """Return the identity of what the spec asks for now, as last resolved by the controller.
+
+    Where nothing differs from that, it is the newest deployment of the same wish.
+    """
     sync = (app.get("status") or {}).get("sync") or {}
     revisions = sync.get("revisions") or [sync.get("revision") or ""]
     compared = sync.get("comparedTo") or {}
     bodies = compared.get("sources") or [compared.get("source") or {}]
+    past = history(app)
     if not any(revisions):
-        past = history(app)
         return past[-1].identity if past else ()
+    # In a repository of many apps the newest commit is another one than what runs, and nothing of it differs.
+    is_same = sync_status(app) == "Synced"
     return tuple(
-        (str(s.get("repoURL") or ""), str(s.get("chart") or s.get("path") or s.get("ref") or ""), str(r))
-        for s, r in zip(bodies, revisions, strict=False)
+        (
+            str(s.get("repoURL") or ""),
+            _place(s),
+            str(r) if _is_resolved(s, str(r)) and not is_same else _last_resolved(past, i, s, str(r)),
+        )
+        for i, (s, r) in enumerate(zip(bodies, revisions, strict=False))
     )
 
 
-def last_good(app: JSON, *, pinned: bool = False) -> Deployment | None:
+def _place(source: JSON) -> str:
+    return str(source.get("chart") or source.get("path") or source.get("ref") or "")
+
+
+def _is_resolved(source: JSON, revision: str) -> bool:
+    """Whether it is what the controller resolved a name to, and not the name itself."""
+    kind = _kind(source)
+    if kind is SourceKind.GIT:
+        return is_full_sha(revision)
+    return bool(_DIGEST.fullmatch(revision)) if kind is SourceKind.OCI else not is_moving(kind, revision)
+
+
+def _last_resolved(past: Sequence[Deployment], index: int, source: JSON, revision: str) -> str:
+    """Return what a name meant when it was last deployed, `revision` where it never was.
+
+    With git or the charts out of reach the controller reports the name: what runs since the last
+    deployment of that name is what fails, not something new.
+    """
+    newest = past[-1] if past else None
+    if newest is None or index >= len(newest.sources) or index >= len(newest.revisions):
+        return revision
+    was = newest.sources[index]
+    same = (was.get("repoURL"), _place(was), was.get("targetRevision") or "HEAD") == (
+        source.get("repoURL"),
+        _place(source),
+        source.get("targetRevision") or "HEAD",
+    )
+    return newest.revisions[index] if same else revision
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the journal knows of an app's versions."""
+
+    is_pinned: bool = False
+    """An open rescue has pinned what is asked for now."""
+    left: tuple[tuple[int, str, datetime], ...] = ()
+    """Versions that were rescued from and not put back: (index of the source, version, when)."""
+
+    def was_left(self, deployment: Deployment) -> bool:
+        """Whether a deployment is of a version that somebody was rescued from afterwards."""
+        return any(
+            i < len(deployment.sources)
+            and version in (deployment.version(i), deployment.sources[i].get("targetRevision"))
+            and (deployment.deployed is None or deployment.deployed <= when)
+            for i, version, when in self.left
+        )
+
+
+def last_good(app: JSON, known: Known | None = None) -> Deployment | None:
     """Return the newest deployment that is not what is failing now; None where there is none.
 
     History after a fight reads 2.4.1, 2.5.1, 2.4.1, 2.5.1, so this is not simply the one before
     the last. Only succeeded syncs are in it. That Argo CD calls what runs Synced and Healthy says
-    nothing of whether the ingress works; where a rescue of ours has `pinned` it, it is the good one.
+    nothing of whether the ingress works; what an open rescue has pinned is good, what somebody was
+    rescued from is not.
     """
+    known = known or Known()
     wanted = failing_identity(app)
-    for deployment in reversed(history(app)):
-        if (deployment.identity == wanted) is pinned:
-            return deployment
-    return None
+    newest_first = history(app)[::-1]
+    held = [d for d in newest_first if d.identity == wanted] if known.is_pinned else []
+    others = [d for d in newest_first if d.identity != wanted and not known.was_left(d)]
+    return next(iter([*held, *others]), None)
 
 
 def ever_deployed(app: JSON, source: Source, version: str) -> Deployment | None:
@@ -428,11 +488,6 @@ _CONSTRAINT = re.compile(
 _OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.lock(/|$)|(^|/)\.|\.$|^@$|^-")
-
-
-def is_semver(version: str) -> bool:
-    """Whether it is one version, not a range (Argo CD: Masterminds/semver NewVersion)."""
-    return bool(_SEMVER.fullmatch(version))
 
 
 def is_sha(revision: str) -> bool:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo, available_timezones
 
 from .errors import RescueError
 
@@ -39,6 +38,8 @@ def zone(name: str) -> tzinfo | None:
         return UTC
     if _is_outside(name) or "\\" in name:
         return None
+    from zoneinfo import ZoneInfo, available_timezones  # lazy: most windows are in UTC
+
     try:
         found = ZoneInfo(name)
     except (ValueError, OSError, LookupError):

@@ -12,8 +12,8 @@ from enum import Enum
 
 from . import applications, applicationsets, merge, outlook, owners
 from .applications import Deployment, Operation
-from .durations import human
-from .entries import Now, change_now, is_pinned, newest_first, one_line
+from .durations import ago, human
+from .entries import Now, change_now, known_of, newest_first, one_line
 from .entries import who as who_wrote
 from .model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Role, Snapshot, ref_of
 from .records import Entry
@@ -73,9 +73,7 @@ def pause_of(
         if merge.judge(mine.change, app) is merge.Standing.OURS:
             b = mine.entry.begin
             why = f": {one_line(b.reason)}" if b.reason else ""
-            text = (
-                f"paused by entry {mine.entry.id}, {human(now - b.started)} ago, {who_wrote(mine.entry)}{why}"
-            )
+            text = f"paused by entry {mine.entry.id}, {ago(now - b.started)}, {who_wrote(mine.entry)}{why}"
             return Pause("ours", text, mine.entry.id)
     if applications.is_skipping_reconcile(app):
         return Pause("by-hand", "annotated skip-reconcile by hand: the controller ignores it altogether")
@@ -210,7 +208,7 @@ def _set_owner(
     seen: frozenset[Key],
 ) -> Owner:
     argocd = view.snapshot.argocd
-    workload = _controller_of_sets(view.snapshot)
+    workload = outlook.controller_of_sets(view.snapshot)
     is_idle = applicationsets.is_idle(owner, argocd, workload)
     policy = applicationsets.effective_policy(owner, argocd, workload)
     threats = [
@@ -233,18 +231,6 @@ def _set_owner(
     edit = FieldChange(applicationsets.RULES, rules, [])
     above = _owners(view, key, [("a rule in it", (edit,))], seen)
     return Owner(key, by, "there", None, False, None, tuple(threats), spared, tuple(notes), above)
-
-
-def _controller_of_sets(snapshot: Snapshot) -> JSON | None:
-    for key, obj in snapshot.objects.items():
-        labels = obj["metadata"].get("labels") or {}
-        if (
-            key.kind == "Deployment"
-            and labels.get("app.kubernetes.io/component") == "applicationset-controller"
-        ):
-            if key.namespace == snapshot.argocd.namespace:
-                return obj
-    return None
 
 
 def set_errors(owner: JSON) -> list[JSON]:
@@ -283,8 +269,8 @@ def versions(deployment: Deployment) -> str:
     return ", ".join(found) or "(unknown)"
 
 
-def last_good(app: JSON, now: datetime, *, pinned: bool = False) -> LastGood:
-    """Choose the last good version: what an open rescue has `pinned`, else the newest other one.
+def last_good(app: JSON, now: datetime, known: applications.Known | None = None) -> LastGood:
+    """Choose the last good version: what an open rescue has pinned, else the newest other one.
 
     That what runs is Synced and Healthy does not make it good: the broken ingress is, too.
     """
@@ -292,12 +278,14 @@ def last_good(app: JSON, now: datetime, *, pinned: bool = False) -> LastGood:
     if not past:
         return LastGood(None, "the history is empty")
     failing = applications.failing_identity(app)
-    held = applications.last_good(app, pinned=True) if pinned else None
-    if held is not None:
-        return LastGood(held, f"an open rescue has pinned it{_in_force(held, now)}")
-    found = applications.last_good(app)
+    known = known or applications.Known()
+    found = applications.last_good(app, known)
     if found is None:
-        return LastGood(None, "the history knows only what is asked for now")
+        left = ", ".join(sorted({version for _, version, _ in known.left}))
+        but = f", and {left}, which somebody was rescued from" if left else ""
+        return LastGood(None, f"the history knows only what is asked for now{but}")
+    if found.identity == failing:
+        return LastGood(found, f"an open rescue has pinned it{_in_force(found, now)}")
     wanted = ", ".join(r[:8] if applications.is_full_sha(r) else r for _, _, r in failing if r)
     return LastGood(
         found,
@@ -393,7 +381,7 @@ def diagnose(
         project=project,
         project_owners=project_owners,
         verdict=verdict,
-        last_good=last_good(app, snapshot.now, pinned=is_pinned(key, entries)),
+        last_good=last_good(app, snapshot.now, known_of(app, entries)),
         entries=tuple((e, state_of(e, snapshot.objects)) for e in open_entries),
     )
 
@@ -465,7 +453,7 @@ def _findings(
         text += f": {message}" if message else ""
         bad.append(Finding(Weight.WARNING if health == "Progressing" else Weight.BAD, text))
     if not operation.in_progress and operation.phase in ("Failed", "Error"):
-        when = f" {human(snapshot.now - operation.finished)} ago" if operation.finished else ""
+        when = f" {ago(snapshot.now - operation.finished)}" if operation.finished else ""
         bad.append(
             Finding(
                 Weight.BAD,
@@ -518,7 +506,7 @@ def stuck_text(app: JSON, operation: Operation, now: datetime) -> str:
     if operation.is_blocked_by_window:
         return f"{operation.phase} but blocked by a sync window{age}"
     if operation.waits_for_retry:
-        return f"failed and waits for retry {operation.retries + 1}{age}"
+        return f"failed and waits for retry {operation.retries}{age}"
     if not operation.phase:
         at = written_at(app, "operation")
         since = f" for {human(now - at)}" if at else ""

@@ -150,5 +150,11 @@ def human(span: timedelta) -> str:
     return f"{days // 365}y"
 
 
+def ago(span: timedelta) -> str:
+    """Say how long ago something was, also where the clock that noted it is ahead of this one."""
+    text = human(span)
+    return f"{human(-span)} ahead of this machine's clock" if text == "<invalid>" else f"{text} ago"
+
+
 def _two(high: int, high_unit: str, low: int, low_unit: str) -> str:
     return f"{high}{high_unit}{low}{low_unit}" if low else f"{high}{high_unit}"

@@ -22,6 +22,7 @@ from .model import (
     Edit,
     FieldChange,
     Key,
+    Match,
     MemberChange,
     Order,
     OrderKind,
@@ -29,6 +30,7 @@ from .model import (
     Ref,
     Role,
     Rollout,
+    ref_of,
 )
 from .records import Entry, Outcome, Reopened, Settled
 
@@ -118,6 +120,23 @@ def time_json(at: datetime | None) -> JSON:
 def lost(entry: Entry) -> int:
     """Count the intents that the entry began with and that were read from neither home."""
     return max(entry.begin.total - len(entry.intents), 0)
+
+
+def is_of(entry: Entry, argocd_namespace: str) -> bool:
+    """Whether an entry is about that Argo CD: this machine's record is of all of a cluster."""
+    return "cluster" in entry.homes or entry.begin.argocd_namespace in ("", argocd_namespace)
+
+
+def elsewhere(entries: Iterable[Entry], argocd_namespace: str) -> list[str]:
+    """Say how many open entries are about other Argo CDs of the cluster, one line for each."""
+    others = [e.begin.argocd_namespace for e in entries if e.is_open and not is_of(e, argocd_namespace)]
+    return [
+        one_line(
+            f"{others.count(ns)} open {'entry' if others.count(ns) == 1 else 'entries'} of Argo CD in {ns}: "
+            f"--argocd-namespace {ns}"
+        )
+        for ns in dict.fromkeys(others)
+    ]
 
 
 def is_expired(entry: Entry, now: datetime) -> bool:
@@ -250,12 +269,13 @@ def overwritten_by(entry: Entry, ref: Ref, change: Change, entries: Sequence[Ent
             if edit.ref != ref or other.outcomes.get(number) in ("not-applied", "conflict"):
                 continue
             for theirs in edit.changes:
-                if _same_place(change, theirs) and change_now(ref, theirs, live) is Now.STANDS:
+                if same_place(change, theirs) and change_now(ref, theirs, live) is Now.STANDS:
                     return other.id
     return ""
 
 
-def _same_place(one: Change, other: Change) -> bool:
+def same_place(one: Change, other: Change) -> bool:
+    """Whether two changes of one object write the same field, or one of them what the other is in."""
     mine, theirs = f"{patches.show_path(one.path)}/", f"{patches.show_path(other.path)}/"
     if isinstance(one, MemberChange) and isinstance(other, MemberChange) and mine == theirs:
         return patches.equal(one.item, other.item)
@@ -505,10 +525,39 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
     }
 
 
-def is_pinned(key: Key, entries: Iterable[Entry]) -> bool:
-    """Whether an open entry has pinned this Application."""
+def known_of(app: JSON, entries: Iterable[Entry]) -> applications.Known:
+    """Say what the journal knows of an Application's versions."""
+    entries = list(entries)
+    key = ref_of(app).key
+    left = [
+        (step.index if isinstance(step, Match) else 0, change.before, entry.begin.started)
+        for entry in entries
+        if not entry.begin.undoes
+        for number, edit in entry.edits()
+        if edit.ref.key == key and edit.role is Role.VERSION
+        if entry.outcomes.get(number) not in ("not-applied", "conflict")
+        for i, change in enumerate(edit.changes)
+        if isinstance(change, FieldChange) and isinstance(change.before, str)
+        if entry.settled.get((number, i)) != "restored"
+        for step in change.path[-2:-1]
+    ]
+    kinds = [s.kind for s in applications.sources(app)]
+    return applications.Known(
+        is_pinned(app, entries),
+        tuple(
+            (index, version, when)
+            for index, version, when in left
+            # A branch means something else by now, and the good commits were of it as well.
+            if index < len(kinds) and version and not applications.is_moving(kinds[index], version)
+        ),
+    )
+
+
+def is_pinned(app: JSON, entries: Iterable[Entry]) -> bool:
+    """Whether an open entry has pinned what this Application asks for now: nobody has put it back."""
+    live = {ref_of(app).key: app}
     return any(
-        edit.ref.key == key and edit.role is Role.VERSION
+        edit.ref.key in live and edit.role is Role.VERSION and edit_now(edit, live) is Now.STANDS
         for entry in entries
         if entry.is_open
         for _, _, edit, _ in entry.unsettled()

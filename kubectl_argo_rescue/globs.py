@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from . import gobwas
-from .gobwas import GlobError, GlobPanic, Kind, Node
 from .model import Version
+
+if TYPE_CHECKING:
+    from .gobwas import Node
 
 
 def match(pattern: str, text: str, version: Version | None = None) -> bool:
@@ -25,6 +26,10 @@ def match(pattern: str, text: str, version: Version | None = None) -> bool:
     """
     if pattern == "*":
         return True
+    if is_literal(pattern) and pattern.isascii():
+        return pattern == text
+    from .gobwas import GlobError, GlobPanic  # lazy: most patterns are literal
+
     try:
         return compile(pattern, _is_newer_than_3_5(version))(text)
     except (GlobError, GlobPanic):
@@ -48,6 +53,8 @@ def compile(pattern: str, is_strict: bool = True) -> Callable[[str], bool]:
 
     gobwas/glob: glob.go Compile
     """
+    from . import gobwas  # lazy: most patterns are literal
+
     tree = gobwas.parse(pattern, is_strict=is_strict)
     if is_strict:
         return lambda text: len(text) in _ends(tree, text, {0})
@@ -61,6 +68,8 @@ def _ends(node: Node, text: str, starts: set[int]) -> set[int]:
     What gobwas v1.0.0 matches is what its documentation says, so no port is needed; and not `re`,
     which takes ages over nested stars.
     """
+    from .gobwas import Kind  # lazy: loaded by now
+
     if node.kind is Kind.PATTERN:
         for child in node.children:
             starts = _ends(child, text, starts)
@@ -75,6 +84,8 @@ def _ends(node: Node, text: str, starts: set[int]) -> set[int]:
 
 
 def _is_allowed(node: Node, char: str) -> bool:
+    from .gobwas import Kind  # lazy: loaded by now
+
     if node.kind is Kind.RANGE:
         return (node.text[0] <= char <= node.text[1]) is not node.is_not
     return node.kind is Kind.SINGLE or (char in node.text) is not node.is_not

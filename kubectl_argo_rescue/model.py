@@ -308,6 +308,10 @@ def parse_version(tag: str) -> Version | None:
     return Version(int(found[1]), int(found[2]), tag) if found else None
 
 
+FIELD_MANAGER: Final = "kubectl-argo-rescue"
+"""The name that the API server keeps with every field that this tool writes."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArgoCD:
     """One Argo CD installation as its own ConfigMaps and workloads describe it."""
@@ -323,6 +327,10 @@ class ArgoCD:
     """argocd-cm `globalProjects`: [{projectName, labelSelector}]."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """The data of argocd-cmd-params-cm."""
+    ignored: tuple[JSON, ...] = ()
+    """argocd-cm `resource.customizations` of ignoreDifferences for argoproj.io, as an Application's rules are."""
+    parameters_are_known: bool = True
+    """False where argocd-cmd-params-cm may not be read: which namespaces are served is not known then."""
 
 
 @dataclass(frozen=True)
@@ -339,6 +347,8 @@ class Snapshot:
     """Aware, in UTC."""
     missing: frozenset[Key] = frozenset()
     """Objects that were looked for and are not there."""
+    is_unlisted: bool = False
+    """Whether Applications may not be listed, though only the list tells an owner."""
 
     @cached_property
     def listed_by(self) -> Mapping[Key, tuple[Key, ...]]:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from .durations import human
+from .durations import ago
 from .entries import (
     Live,
     Now,
@@ -83,7 +83,7 @@ def _head(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime) -> 
     b = entry.begin
     yield "State", state_text(entry, live, now)
     yield "Who", who(entry)
-    yield "When", f"{time_text(b.started)}, {human(now - b.started)} ago"
+    yield "When", f"{time_text(b.started)}, {ago(now - b.started)}"
     yield "Why", one_line(b.reason) or "no reason was given"
     yield "Command", one_line(f"{COMMAND} {shlex.join(b.argv)}")
     if entry.ended:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from . import applications, globs, windows
 from .durations import human
-from .errors import NotFound
+from .errors import Forbidden, NotFound, RefusedError
 from .model import (
     JSON,
     ArgoCD,
@@ -35,12 +35,38 @@ def application(snapshot: Snapshot, key: Key) -> JSON:
     return app
 
 
+def living_application(snapshot: Snapshot, key: Key) -> JSON:
+    """Return an Application that an edit may help. Raises NotFound, and RefusedError where it is going.
+
+    Argo CD: appcontroller.go autoSync, processAppOperationQueueItem: neither acts on one being deleted.
+    """
+    app = application(snapshot, key)
+    if app["metadata"].get("deletionTimestamp"):
+        held = ", ".join(app["metadata"].get("finalizers") or ())
+        raise RefusedError(
+            f"{key} is being deleted: Argo CD will not deploy anything of it",
+            "wait until it is gone and create it anew"
+            + (f"; its finalizers hold it: {held}" if held else ""),
+        )
+    return app
+
+
 def served(app: JSON, argocd: ArgoCD) -> bool:
-    """Whether this Argo CD's controller looks at the app's namespace (AC:2747 isAppNamespaceAllowed)."""
+    """Whether this Argo CD's controller looks at the app's namespace (AC:2747 isAppNamespaceAllowed).
+
+    Where its parameters may not be read that is not known, which is no reason to say no.
+    """
     namespace = app["metadata"].get("namespace", "")
-    return globs.is_app_namespace_allowed(
+    return not argocd.parameters_are_known or globs.is_app_namespace_allowed(
         namespace, argocd.namespace, argocd.application_namespaces, argocd.version
     )
+
+
+def is_permitted(app: JSON, project: JSON, argocd: ArgoCD) -> bool:
+    """Whether a project takes Applications from the app's namespace."""
+    namespace = app["metadata"].get("namespace", "")
+    patterns = (project.get("spec") or {}).get("sourceNamespaces") or ()
+    return globs.is_app_namespace_permitted(namespace, argocd.namespace, patterns, argocd.version)
 
 
 def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
@@ -73,14 +99,30 @@ def project_key(snapshot: Snapshot, app: JSON) -> Key:
     return Key("AppProject", snapshot.argocd.namespace, applications.project_name(app))
 
 
+def require_project(snapshot: Snapshot, app: JSON) -> None:
+    """Raise Forbidden where the AppProject may not be read: what its windows say is not known then."""
+    key = project_key(snapshot, app)
+    if key not in snapshot.objects and key not in snapshot.missing:
+        raise Forbidden(
+            f"{key} cannot be read, so whether its sync windows stop "
+            f"{display_name(applications.key_of(app), snapshot.argocd)} is not known",
+            f"nothing was changed; ask for the right to get appprojects in {key.namespace}",
+            status=403,
+            reason="Forbidden",
+        )
+
+
 def projects(snapshot: Snapshot) -> list[JSON]:
     """Return every AppProject that the snapshot has."""
     return [o for k, o in snapshot.objects.items() if k.kind == "AppProject"]
 
 
 def judge(snapshot: Snapshot, app: JSON, *, manual: bool) -> windows.Judgement:
-    """Say whether windows let the app sync now."""
-    return windows.judge(app_windows(snapshot, app), app, snapshot.now, manual=manual)
+    """Say whether windows let the app sync now: by itself, or by an operation that somebody orders."""
+    found = app_windows(snapshot, app)
+    if manual:
+        return windows.judge_operation(found, app, snapshot.now)
+    return windows.judge(found, app, snapshot.now, manual=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +174,16 @@ def blocked_text(snapshot: Snapshot, app: JSON, verdict: windows.Judgement) -> s
     )
     end = windows.until(app_windows(snapshot, app), app, snapshot.now, manual=True)
     until = f" until {end:%Y-%m-%d %H:%M} UTC" if end else ""
-    return (
-        f"{name} will not roll out: sync windows stop it{until}: {what}; "
-        f"free it: {COMMAND} unblock {display_name(key, snapshot.argocd)}"
-    )
+    if verdict.error:
+        way = (
+            "mend the AppProject by hand: kubectl edit appprojects.argoproj.io -n "
+            f"{snapshot.argocd.namespace} {applications.project_name(app)}"
+        )
+    elif judge(snapshot, app, manual=True).can_sync:
+        way = f"a manual sync gets through: {COMMAND} sync {name}"
+    else:
+        way = f"free it: {COMMAND} unblock {name}"
+    return f"{name} will not roll out: sync windows stop it{until}: {what}; {way}"
 
 
 def _auto_sync_gave_up(app: JSON) -> bool:
@@ -151,7 +199,7 @@ def _auto_sync_gave_up(app: JSON) -> bool:
 
 
 def obstacles_of(snapshot: Snapshot, app: JSON) -> list[str]:
-    """Say what else keeps Argo CD from acting on an app: not served, skipped, project or parts missing."""
+    """Say what else keeps Argo CD from acting on an app: not served or permitted, skipped, parts missing."""
     argocd = snapshot.argocd
     key = applications.key_of(app)
     name = display_name(key, argocd)
@@ -170,6 +218,11 @@ def obstacles_of(snapshot: Snapshot, app: JSON) -> list[str]:
     project = project_key(snapshot, app)
     if project in snapshot.missing:
         found.append(f"{project} does not exist: Argo CD syncs nothing of it; create it, or set spec.project")
+    elif project in snapshot.objects and not is_permitted(app, snapshot.objects[project], argocd):
+        found.append(
+            f"{project} does not permit applications of namespace {key.namespace}: Argo CD syncs nothing of "
+            f"{name}; add the namespace to its spec.sourceNamespaces, or set spec.project"
+        )
     for part, consequence in (
         ("application-controller", "nothing reconciles, so nothing will roll out"),
         ("repo-server", "no version can be rendered, so nothing will roll out"),
@@ -204,14 +257,23 @@ def is_part_down(snapshot: Snapshot, part: str) -> bool:
 
     An install whose parts are not found says nothing: labels differ.
     """
-    found = [
+    found = _workloads_of(snapshot, part)
+    return bool(found) and not any((o.get("status") or {}).get("readyReplicas") for o in found)
+
+
+def _workloads_of(snapshot: Snapshot, part: str) -> list[JSON]:
+    return [
         o
         for k, o in snapshot.objects.items()
         if k.kind in ("Deployment", "StatefulSet")
         and k.namespace == snapshot.argocd.namespace
         and (o["metadata"].get("labels") or {}).get("app.kubernetes.io/component") == part
     ]
-    return bool(found) and not any((o.get("status") or {}).get("readyReplicas") for o in found)
+
+
+def controller_of_sets(snapshot: Snapshot) -> JSON | None:
+    """Return the workload of Argo CD's ApplicationSet controller, whose flags decide what it may write."""
+    return next(iter(_workloads_of(snapshot, "applicationset-controller")), None)
 
 
 def source_trouble(snapshot: Snapshot, app: JSON) -> str:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from . import applications
-from .model import ABSENT, JSON, ArgoCD, Change, Key, MemberChange, Path, Snapshot, Tracking, ref_of
+from . import applications, globs
+from .model import (
+    ABSENT,
+    FIELD_MANAGER,
+    GROUP,
+    JSON,
+    ArgoCD,
+    Change,
+    Key,
+    MemberChange,
+    Path,
+    Snapshot,
+    Tracking,
+    ref_of,
+)
 from .patches import show_path
 
 TRACKING_ID = "argocd.argoproj.io/tracking-id"
@@ -110,6 +123,8 @@ def reverts(
     """
     if not applications.is_auto_sync_on(owner) or applications.is_skipping_reconcile(owner):
         return None
+    if owner["metadata"].get("deletionTimestamp"):
+        return None  # Argo CD: appcontroller.go autoSync
     speeds = [_speed(owner, obj, change) for change in changes]
     if not any(speeds):
         return None
@@ -142,26 +157,57 @@ def _speed(owner: JSON, obj: JSON, change: Change) -> str:
     return "sync" if added_key or ignored else "drift"
 
 
+def is_drift(owner: JSON, obj: JSON, change: Change) -> bool:
+    """Whether an Application's comparison shows its child as OutOfSync because of `change` alone."""
+    return _speed(owner, obj, change) == "drift"
+
+
 def is_ignored(owner: JSON, obj: JSON, path: Path) -> bool:
     """Whether a rule of the owner's `ignoreDifferences` covers the field.
 
     jqPathExpressions are understood where they are plain paths; others count as not covering,
     which at worst pauses an owner that need not be.
     """
-    me, where = obj["metadata"], show_path(path)
-    for rule in (owner.get("spec") or {}).get("ignoreDifferences") or ():
-        group, kind = rule.get("group", ""), rule.get("kind", "")
-        if group not in ("argoproj.io", "*") or kind not in (obj["kind"], "*"):
-            continue
-        if rule.get("name") and rule["name"] != me["name"]:
-            continue
-        if rule.get("namespace") and rule["namespace"] != me.get("namespace", ""):
-            continue
+    where = show_path(path)
+    for rule in _rules((owner.get("spec") or {}).get("ignoreDifferences") or (), obj):
         pointers = [*(rule.get("jsonPointers") or ())]
         pointers += [plain_jq(e) for e in rule.get("jqPathExpressions") or ()]
         if any(p and (where == p or where.startswith(p + "/")) for p in pointers):
             return True
     return False
+
+
+def may_hide(owner: JSON, obj: JSON, path: Path, argocd: ArgoCD) -> bool:
+    """Whether a rule may keep the field out of the owner's comparison, so that Synced says nothing of it.
+
+    The opposite caution of `is_ignored`: a jq expression that is not understood counts as covering,
+    and so does a rule for what this tool manages. Argo CD: util/argo/normalizers/diff_normalizer.go.
+    """
+    where = show_path(path)
+    rules = [*((owner.get("spec") or {}).get("ignoreDifferences") or ()), *argocd.ignored]
+    for rule in _rules(rules, obj):
+        if FIELD_MANAGER in (rule.get("managedFieldsManagers") or ()):
+            return True
+        pointers = [*(rule.get("jsonPointers") or ())]
+        pointers += [plain_jq(e) for e in rule.get("jqPathExpressions") or ()]
+        if any(not p or f"{where}/".startswith(f"{p}/") or f"{p}/".startswith(f"{where}/") for p in pointers):
+            return True
+    return False
+
+
+def _rules(rules: Iterable[JSON], obj: JSON) -> Iterator[JSON]:
+    """Yield those of `ignoreDifferences` that are for this argoproj.io object."""
+    me = obj["metadata"]
+    for rule in rules:
+        if not globs.match(str(rule.get("group") or ""), GROUP) or not globs.match(
+            str(rule.get("kind") or ""), obj["kind"]
+        ):
+            continue
+        if rule.get("name") and rule["name"] != me["name"]:
+            continue
+        if rule.get("namespace") and rule["namespace"] != me.get("namespace", ""):
+            continue
+        yield rule
 
 
 _JQ = re.compile(r'(?:\.(?:[A-Za-z_][A-Za-z0-9_]*|"[^"]*"))+')
@@ -171,34 +217,6 @@ def plain_jq(expression: str) -> str:
     """Turn a jq path that is a plain path into a JSON pointer; empty where it is more than that."""
     expression = expression.strip()
     return expression.replace('"', "").replace(".", "/") if _JQ.fullmatch(expression) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One owner of an object, and its own owners."""
-
-    key: Key
-    by: str
-    exists: bool
-    owners: tuple[Node, ...] = ()
-    is_cycle: bool = False
-
-
-def chain(snapshot: Snapshot, key: Key, _seen: frozenset[Key] = frozenset()) -> tuple[Node, ...]:
-    """Return the owners of an object as a tree, nearest first, as far as the snapshot knows.
-
-    An Application that manages itself, or a circle, ends where it closes.
-    """
-    obj = snapshot.objects.get(key)
-    if obj is None:
-        return ()
-    nodes: list[Node] = []
-    for owner, by in owners_of(snapshot, obj):
-        if owner == key or owner in _seen:
-            nodes.append(Node(owner, by, True, is_cycle=True))
-            continue
-        nodes.append(Node(owner, by, owner in snapshot.objects, chain(snapshot, owner, _seen | {key})))
-    return tuple(nodes)
 
 
 def owners_of(snapshot: Snapshot, obj: JSON) -> list[tuple[Key, str]]:

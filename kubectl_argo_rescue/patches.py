@@ -17,9 +17,8 @@ from .model import ABSENT, JSON, Change, FieldChange, Match, MemberChange, Path,
 
 Op: TypeAlias = dict[str, JSON]
 
-_GO_ESCAPES = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
+_LINE_ESCAPES = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029"})
+_GO_ESCAPES = {**str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}), **_LINE_ESCAPES}
 
 
 # A string, or a number that Python may write otherwise than Go: one with a point or an exponent.
@@ -36,9 +35,12 @@ def encode(value: JSON) -> bytes:
     The API server compares the scalars of a `test` with its own encoding of the stored object
     (evanphx/json-patch lazyNode.equal), so `>=2.4` must leave here as `\\u003e=2.4`.
     """
+    return _written(value).translate(_GO_ESCAPES).encode("utf-8", "surrogatepass")
+
+
+def _written(value: JSON) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    text = _TOKEN.sub(lambda token: _go_float(token[0]), text)
-    return text.translate(_GO_ESCAPES).encode("utf-8", "surrogatepass")
+    return _TOKEN.sub(lambda token: _go_float(token[0]), text)
 
 
 def _go_float(token: str) -> str:
@@ -57,7 +59,8 @@ def shown(value: JSON) -> str:
     """Say a value in a message: JSON, or `(absent)`."""
     if value is ABSENT:
         return "(absent)"
-    text = encode(value).decode("utf-8", "replace")
+    text = _written(value).translate(_LINE_ESCAPES)
+    text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     return text if len(text) <= 200 else text[:199] + "…"
 
 

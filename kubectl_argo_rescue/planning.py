@@ -34,9 +34,11 @@ from .outlook import (
     blocked_text,
     display_name,
     judge,
+    living_application,
     obstacles_of,
     project_key,
     projects,
+    require_project,
     will_act,
 )
 from .plans import Plan, joined
@@ -68,8 +70,13 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
     warnings: list[str] = []
     total = Protection()
     for key in keys:
-        app = application(snapshot, key)
+        app = (application if len(keys) > 1 else living_application)(snapshot, key)
         name = display_name(key, snapshot.argocd)
+        if app["metadata"].get("deletionTimestamp"):
+            unchanged.append(
+                EditResult(ref_of(app), Verdict.UNCHANGED, "paused", detail="it is being deleted")
+            )
+            continue
         change = applications.pause_change(app, snapshot.argocd)
         if change is None:
             total += _stop_rolling_sync(snapshot, app, only=only)
@@ -88,8 +95,9 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
 
 def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
     """Free one Application of the sync windows that stop it; the others stay frozen."""
-    app = application(snapshot, key)
+    app = living_application(snapshot, key)
     name = display_name(key, snapshot.argocd)
+    require_project(snapshot, app)
     project = snapshot.objects.get(project_key(snapshot, app))
     if project is None:
         raise RefusedError(
@@ -137,6 +145,8 @@ def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
 
 def others_freed(snapshot: Snapshot, steps: Sequence[Edit], key: Key) -> list[str]:
     """Name the other Applications whose verdict the window edits change, as far as they were read."""
+    if snapshot.is_unlisted and any(isinstance(c, FieldChange) for edit in steps for c in edit.changes):
+        return ["which other Applications the window edit frees is not known: they may not be listed"]
     after = {k: o for k, o in snapshot.objects.items() if k.kind == "AppProject"}
     for edit in steps:
         after[edit.ref.key] = patches.applied(snapshot.objects[edit.ref.key], edit.changes)
@@ -269,7 +279,7 @@ def plan_pin(
     sync: bool = True,
 ) -> Plan:
     """Set the targetRevision of one source, and see to it that Argo CD will act on it."""
-    app = application(snapshot, key)
+    app = living_application(snapshot, key)
     refuse_hydrated(app, snapshot.argocd)
     chosen = choose_source(app, version, source)
     wanted = choose_version(app, chosen, version, snapshot)
@@ -315,7 +325,7 @@ def plan_sync(
     snapshot: Snapshot, key: Key, *, order_id: str, actor: str, reason: str = "", prune: bool = False
 ) -> Plan:
     """Order a manual sync to what the spec says. Raises RefusedError where it could not run."""
-    app = application(snapshot, key)
+    app = living_application(snapshot, key)
     name = display_name(key, snapshot.argocd)
     running = applications.operation(app)
     if running.in_progress:

@@ -155,11 +155,15 @@ def assess(
     lines.append(("operation", text, bool(done)))
     compared = applications.is_compared(app)
     status = applications.sync_status(app)
+    if expectation.order_id and operation.own_id == expectation.order_id:
+        stuck_hint = ""  # it was ordered and has run: its comparison is only not there yet
     synced, what = _sync(app, compared=compared, status=status, operation=operation, stuck_hint=stuck_hint)
     if expectation.rollback:
         compared, synced, what = True, True, f"{status}: a rollback leaves the spec as it is"
-    elif compared and status == "Unknown" and not operation.in_progress:
-        failed = failed or _what_is_missing(app)
+    elif status == "Unknown" and not operation.in_progress:
+        failed = failed or (_what_is_missing(app) if compared else "")
+        # Not at once: the comparison with the spec of now may not have taken it away yet.
+        failing = _invalid_spec(app)
     lines.append(("sync", what, synced))
     health = applications.health_status(app)
     healthy = health in ("Healthy", "Suspended")
@@ -199,7 +203,9 @@ def _operation(
     if operation.in_progress:
         if operation.is_blocked_by_window:
             return False, f"{operation.phase}: {operation.message}"
-        return False, operation.describe() + (f": {operation.message}" if operation.message else "")
+        what = operation.describe()
+        is_new = operation.message and not what.endswith(operation.message)
+        return False, what + (f": {operation.message}" if is_new else "")
     if operation.phase in ("Failed", "Error"):
         mine = operation.own_id == ours if ours else _is_about_spec(app)
         if mine:
@@ -253,6 +259,13 @@ def _what_is_missing(app: JSON) -> str:
     for condition in applications.conditions(app, "ComparisonError"):
         if _MISSING.search(str(condition.get("message") or "")):
             return f"Argo CD finds no such thing to deploy: {_cause(condition)}"
+    return ""
+
+
+def _invalid_spec(app: JSON) -> str:
+    """Say that Argo CD refuses the spec as it is, which it does without comparing anything."""
+    for condition in applications.conditions(app, "InvalidSpecError"):
+        return f"Argo CD refuses the spec: {_cause(condition)}"
     return ""
 
 

@@ -18,7 +18,7 @@ from .model import (
     Snapshot,
     ref_of,
 )
-from .outlook import display_name, frozen_until
+from .outlook import controller_of_sets, display_name, frozen_until
 from .records import Reliance, Witness
 
 AUTOMATED = ("spec", "syncPolicy", "automated")
@@ -86,7 +86,12 @@ def protect(
     """
     key = ref_of(obj).key
     total = Protection()
-    for owner_key, by in owners.owners_of(snapshot, obj):
+    found = owners.owners_of(snapshot, obj)
+    if changes and snapshot.is_unlisted and not found and not obj["metadata"].get("ownerReferences"):
+        total += _unknown(
+            f"who would revert the edit of {key} is not known: Applications may not be listed", only
+        )
+    for owner_key, by in found:
         owner = snapshot.objects.get(owner_key)
         if owner is None:
             if owner_key in snapshot.missing:
@@ -94,6 +99,11 @@ def protect(
                     warnings=(
                         f"{owner_key} owns {key} by its {by} but does not exist; nobody will revert the edit",
                     )
+                )
+            elif changes:
+                total += _unknown(
+                    f"whether {owner_key} would revert the edit of {key} is not known: it may not be read",
+                    only,
                 )
             continue
         if owner_key.kind == "ApplicationSet":
@@ -134,6 +144,10 @@ def protect(
     return total
 
 
+def _unknown(text: str, only: bool) -> Protection:
+    return Protection(warnings=(text,)) if only else Protection(guards=(Guard(None, text),))
+
+
 def _protect_from_set(
     snapshot: Snapshot,
     owner: JSON,
@@ -152,7 +166,7 @@ def _protect_from_set(
     """
     argocd = snapshot.argocd
     key, child = ref_of(owner).key, ref_of(obj).key
-    workload = _controller_of_sets(snapshot)
+    workload = controller_of_sets(snapshot)
     if not changes or applicationsets.is_idle(owner, argocd, workload):
         return Protection()
     if only:
@@ -176,16 +190,19 @@ def _frozen_set(
     argocd, key = snapshot.argocd, ref_of(owner).key
     rolling = applicationsets.is_rolling(owner)
     act = "order its syncs" if rolling else "revert the edit within seconds"
-    if not (
-        applicationsets.has_policies(argocd)
-        and applicationsets.may_override(argocd, _controller_of_sets(snapshot))
-    ):
+    workload = controller_of_sets(snapshot)
+    if not (applicationsets.has_policies(argocd) and applicationsets.may_override(argocd, workload)):
+        if workload is not None and (workload.get("spec") or {}).get("replicas") == 0:
+            return Protection(
+                warnings=(f"{key} would {act} once its controller is scaled up again: undo this before",)
+            )
         no_rule = "a RollingSync heeds no rule" if rolling else "this Argo CD knows no rule for it"
+        controller = workload["metadata"]["name"] if workload else "argocd-applicationset-controller"
         return Protection(
             warnings=(
                 f"{key} would {act}, and nothing of its own stops it here: {no_rule}, and a policy of its own "
                 f"is forbidden; scale its controller down: "
-                f"kubectl -n {argocd.namespace} scale deployment argocd-applicationset-controller --replicas=0",
+                f"kubectl -n {argocd.namespace} scale deployment {controller} --replicas=0",
             ),
             guards=(Guard(None, f"{key} would {act} and cannot be stopped by an edit"),),
         )
@@ -225,7 +242,7 @@ def _stop_rolling_sync(snapshot: Snapshot, app: JSON, *, only: bool) -> Protecti
         owner = snapshot.objects.get(owner_key)
         if owner is None or owner_key.kind != "ApplicationSet" or not applicationsets.is_rolling(owner):
             continue
-        if applicationsets.is_idle(owner, snapshot.argocd, _controller_of_sets(snapshot)):
+        if applicationsets.is_idle(owner, snapshot.argocd, controller_of_sets(snapshot)):
             continue
         if only:
             text = f"{owner_key} orders the syncs of {applications.key_of(app)} itself; it is left as it is by --only"
@@ -233,19 +250,6 @@ def _stop_rolling_sync(snapshot: Snapshot, app: JSON, *, only: bool) -> Protecti
         else:
             total += _frozen_set(snapshot, owner, applications.key_of(app), only=only)
     return total
-
-
-def _controller_of_sets(snapshot: Snapshot) -> JSON | None:
-    return next(
-        (
-            o
-            for k, o in snapshot.objects.items()
-            if k.kind == "Deployment"
-            and (o["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
-            == "applicationset-controller"
-        ),
-        None,
-    )
 
 
 def _rule_reliances(owner: JSON, key: Key) -> tuple[Reliance, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from . import applications, handback, patches
-from .durations import human
+from .durations import ago, human
 from .entries import (
     Live,
     Now,
@@ -261,7 +261,8 @@ def _mitigations(written: Sequence[Entry], live: Live) -> Iterator[Mitigation]:
             app = live.get(ref.key)
             synced = _done_at(app, order) if app is not None else None
             healthy = _healthy_at(app, synced, must_match=False) if synced else None
-            yield Mitigation(ref.key, one_line(order.reason), entry.begin.started, synced, healthy)
+            version = one_line(order.reason).removeprefix("to ")
+            yield Mitigation(ref.key, version, entry.begin.started, synced, healthy)
     for ref, (entry, edit) in last.items():
         versions = _versions(edit)
         started = entry.begin.started
@@ -601,9 +602,9 @@ def _open_lines(report: Report) -> Iterator[str]:
         yield "Nothing."
     for entry in report.open:
         late = deadline(entry, report.now)
-        age = human(report.now - entry.begin.started)
+        age = ago(report.now - entry.begin.started)
         yield (
-            f"- {entry.id}: {_md(what(entry))}, {_md(who(entry))}, {age} ago{f', {late}' if late else ''}; "
+            f"- {entry.id}: {_md(what(entry))}, {_md(who(entry))}, {age}{f', {late}' if late else ''}; "
             f"undo with `{COMMAND} undo {entry.id}`"
         )
         for _, _, edit, change in entry.unsettled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from . import applications, owners, patches
@@ -31,7 +32,9 @@ from .outlook import (
     display_name,
     is_part_down,
     judge,
+    living_application,
     obstacles_of,
+    require_project,
     source_trouble,
     will_act,
 )
@@ -40,26 +43,33 @@ from .plans import Plan, joined
 from .protection import Protection, _stop_rolling_sync, protect
 
 
-def choose_deployment(app: JSON, to: str | None, *, pinned: bool = False) -> Deployment:
+def choose_deployment(app: JSON, to: str | None, known: applications.Known | None = None) -> Deployment:
     """Pick the deployment to go back to: by history id, by version, else the last good one.
-
-    `pinned` says that an open entry of the journal has pinned what the app asks for now.
 
     Raises RefusedError where history has none, NotFound where it has not that one.
     """
     key = applications.key_of(app)
     past = applications.history(app)
+    say_one = f"say a version yourself: {COMMAND} pin {key.namespace}/{key.name} VERSION"
     if not past:
         raise RefusedError(
-            f"{key} has no history: it was never deployed by a full sync, or keeps none",
-            f"say a version yourself: {COMMAND} pin {key.name} VERSION",
+            f"{key} has no history: it was never deployed by a full sync, or keeps none", say_one
         )
     if to is None:
-        good = applications.last_good(app, pinned=pinned)
+        good = applications.last_good(app, known)
         if good is None:
+            other = _of_other_values(app, past)
+            if other is not None:
+                raise RefusedError(
+                    f"{key} was never deployed in another version than the one that fails, but with other values: "
+                    f"{describe_deployment(other)}",
+                    f"deploy that: {COMMAND} rollback {key.namespace}/{key.name} --to {other.id}",
+                )
+            left = ", ".join(sorted({version for _, version, _ in known.left})) if known else ""
             raise RefusedError(
-                f"{key} was never deployed in another version than the one that fails",
-                f"say a version yourself: {COMMAND} pin {key.name} VERSION",
+                f"{key} was never deployed in another version than the one that fails"
+                + (f", but for {left}, which somebody was rescued from" if left else ""),
+                say_one,
             )
         return good
     by_id = [d for d in past if to.isdigit() and d.id == int(to)]
@@ -68,8 +78,20 @@ def choose_deployment(app: JSON, to: str | None, *, pinned: bool = False) -> Dep
     for found in (by_id, names, shas):
         if found:
             return found[-1]
-    known = ", ".join(f"{d.id} ({', '.join(d.revisions)})" for d in reversed(past[-5:]))
-    raise NotFound(f"{key} has no deployment {to!r} in its history", f"it has {known}", status=404)
+    there = ", ".join(f"{d.id} ({', '.join(d.revisions)})" for d in reversed(past[-5:]))
+    raise NotFound(f"{key} has no deployment {to!r} in its history", f"it has {there}", status=404)
+
+
+def _of_other_values(app: JSON, past: tuple[Deployment, ...]) -> Deployment | None:
+    """Return the newest deployment of what the spec asks for now, but with other values or parameters."""
+
+    def without_revision(sources: Iterable[JSON]) -> list[JSON]:
+        return [{k: v for k, v in body.items() if k != "targetRevision"} for body in sources]
+
+    now = without_revision(s.body for s in applications.sources(app))
+    failing = applications.failing_identity(app)
+    same = [d for d in past if d.identity == failing and without_revision(d.sources) != now]
+    return same[-1] if same else None
 
 
 def rollback_operation(
@@ -106,14 +128,14 @@ def plan_rollback(
     actor: str,
     reason: str = "",
     to: str | None = None,
-    pinned: bool = False,
+    known: applications.Known | None = None,
     only: bool = False,
     prune: bool = False,
 ) -> Plan:
     """Deploy a version from history, with auto-sync paused so that it stays."""
-    app = application(snapshot, key)
+    app = living_application(snapshot, key)
     name = display_name(key, snapshot.argocd)
-    deployment = choose_deployment(app, to, pinned=pinned)
+    deployment = choose_deployment(app, to, known)
     running = applications.operation(app)
     if running.in_progress:
         raise RefusedError(
@@ -235,12 +257,13 @@ def plan_rescue(
     `good` is the deployment to go back to where no version is named: chosen once, since the last
     good one is another as soon as the pin is compared.
     """
-    app = application(snapshot, key)
+    app = living_application(snapshot, key)
     name = display_name(key, snapshot.argocd)
     if pause_only:
         plan = plan_pause(snapshot, [key], only=only)
         own = tuple(s for s in plan.steps if isinstance(s, Edit))
         return Rescue(replace(plan, verb="rescue"), own, (), (), None, (), False, "paused only")
+    require_project(snapshot, app)
     warnings: list[str] = []
     questions: list[str] = []
     changes, notes, asked, words = _rescue_changes(
@@ -275,10 +298,17 @@ def plan_rescue(
     idle = {k: v for k, v in pinned.items() if k != "operation"}
     if running.in_progress:
         idle = {**idle, "status": {**(idle.get("status") or {}), "operationState": None}}
+    opening = replace(snapshot, objects=after)
+    verdict = judge(opening, idle, manual=True)
+    if not verdict.can_sync:
+        raise RefusedError(
+            blocked_text(opening, idle, verdict),
+            f"nothing was changed; to hold it as it is meanwhile: {COMMAND} rescue {name} --pause-only",
+        )
     stays_on = applications.is_auto_sync_on(app) and ref_of(app) not in {
         g.edit.ref for g in total.guards.values() if g.edit
     }
-    act = will_act(replace(snapshot, objects=after), idle, auto_sync=stays_on)
+    act = will_act(opening, idle, auto_sync=stays_on)
     warnings += act.warnings
     if trouble := source_trouble(snapshot, app):
         questions.append(
@@ -340,6 +370,12 @@ def _rescue_changes(
         if differing and whole_source:
             changes.append(FieldChange(_by_index(s), s.body, {**body, "targetRevision": revision}))
             continue
+        if place := [name for name in differing if name in ("repoURL", "chart", "path")]:
+            raise RefusedError(
+                f"{applications.key_of(app)} was of another {', '.join(place)} when it was good: "
+                f"{revision or 'its version'} means nothing to the source of now",
+                "add --whole-source to take the whole old source back",
+            )
         if differing:
             notes.append(
                 f"{', '.join(differing)} of the source changed as well since then; --whole-source takes "

@@ -16,6 +16,10 @@ from .procedure import GRACE_SECONDS, STUCK_SECONDS, Procedure, is_idle
 from .progress import Expectation
 from .rescue_planning import Rescue
 from .session import Session, new_order_id
+from .windows import are_operations_held
+
+PARTING_SECONDS = 2.0
+"""How long who interrupts a rescue is kept, for windows that others share to be closed again."""
 
 
 class Rescuing(Procedure):
@@ -53,16 +57,23 @@ class Rescuing(Procedure):
             self.printer.say(f"{self.printer.paint('error:', 'red')} {e}")
         self._tell(done)
         result = self._result(rescue)
-        if done and wait and rescue.version != "paused only":
-            result = self._watch(rescue, result, timeout)
-        if done and rescue.reopened and not wait:
-            self.printer.warn(
-                "a window that other applications share stays open for manual syncs until this is undone"
-            )
-        if done and rescue.reopened and wait:
-            self._close_windows(rescue)
-            result = replace(result, edits=tuple(self.results))
-        return result
+        try:
+            if done and wait and rescue.version != "paused only":
+                result = self._watch(rescue, result, timeout)
+        except KeyboardInterrupt:
+            name = display_name(self.key, self.snapshot.argocd)
+            self.printer.say(f"not watched any more; go on with: {COMMAND} watch {name}")
+            self.status = ExitStatus.INTERRUPTED
+            result = self._result(rescue)
+        except RescueError:
+            self._leave_windows(rescue, "since it is not known whether the operation is done")
+            raise
+        if done and not wait:
+            left = self._leave_windows(rescue, "since nobody waits for the operation")
+        else:
+            is_over = self.status is ExitStatus.OK
+            left = self._close_windows(rescue, GRACE_SECONDS if is_over else PARTING_SECONDS)
+        return replace(result, edits=tuple(self.results), warnings=(*result.warnings, *left))
 
     def _confirm(self, rescue: Rescue) -> None:
         name = display_name(self.key, self.snapshot.argocd)
@@ -153,27 +164,51 @@ class Rescuing(Procedure):
         ending = watching.run(self.session, Expectation(self.key, order_id, changes), timeout)
         return watching.with_ending(result, ending)
 
-    def _close_windows(self, rescue: Rescue) -> None:
-        """Close what was opened on windows that other apps share, once our operation is through."""
-        if not self.wait_until(self.key, is_idle, GRACE_SECONDS):
-            self.printer.warn(
-                "the window stays open for manual syncs, since an operation still runs; undo closes it"
-            )
-            return
-        closing: list[Edit] = []
-        for edit in rescue.reopened:
-            live = self.snapshot.objects[edit.ref.key]
-            if patches.guarded_ops(live, edit.ref, edit.changes):
-                closing.append(edit)
-        if closing and self.carry_out(Plan("rescue", tuple(closing))):
-            shared = {e.ref for e in rescue.windows if any(isinstance(c, FieldChange) for c in e.changes)}
-            # The opening and the closing of a field; the names that were taken out stay out.
-            self.settle(
-                "restored",
-                lambda edit, change: (
-                    edit.role is Role.WINDOW and edit.ref in shared and isinstance(change, FieldChange)
-                ),
-            )
+    def _still_open(self, rescue: Rescue) -> list[Edit]:
+        """Return what would close the windows again that others share, as far as they are open."""
+        live = self.snapshot.objects
+        return [e for e in rescue.reopened if patches.guarded_ops(live[e.ref.key], e.ref, e.changes)]
+
+    def _close_windows(self, rescue: Rescue, patience: float) -> list[str]:
+        """Close what was opened on windows that other apps share, once our operation is through.
+
+        Returns what is left open, in words; a second ^C leaves it at that.
+        """
+        closing = self._still_open(rescue)
+        if not closing:
+            return []
+        try:
+            if not self.wait_until(self.key, is_idle, patience):
+                return self._leave_windows(rescue, "since an operation is in progress")
+            self.actions = {**self.actions, Role.WINDOW: "sync windows restored"}
+            if not self.carry_out(Plan("rescue", tuple(closing))):
+                return self._leave_windows(rescue, "since it could not be closed")
+        except KeyboardInterrupt:
+            self.status = ExitStatus.INTERRUPTED
+            return self._leave_windows(rescue, "since this was interrupted")
+        except RescueError as e:
+            return self._leave_windows(rescue, f"since the cluster does not answer ({e.message})")
+        shared = {e.ref for e in rescue.windows if any(isinstance(c, FieldChange) for c in e.changes)}
+        # The opening and the closing of a field; the names that were taken out stay out.
+        self.settle(
+            "restored",
+            lambda edit, change: (
+                edit.role is Role.WINDOW and edit.ref in shared and isinstance(change, FieldChange)
+            ),
+        )
+        return []
+
+    def _leave_windows(self, rescue: Rescue, why: str) -> list[str]:
+        """Say which windows stay open for manual syncs, and what closes them."""
+        left = [
+            f"{edit.ref}: {patches.show_path(change.path[:-1])} stays open for manual syncs of all that it "
+            f"matches, {why}; it is closed with the rest by: {COMMAND} undo {self.entry}"
+            for edit in self._still_open(rescue)
+            for change in edit.changes
+        ]
+        for text in left:
+            self.printer.warn(text)
+        return left
 
 
 class Terminating(Procedure):
@@ -227,7 +262,12 @@ class Terminating(Procedure):
     def _windows(self) -> Plan:
         """Plan the relaxation that may be needed: with the owner's pause, for permissions and questions."""
         live = self.snapshot.objects[self.key]
-        if outlook.judge(self.snapshot, live, manual=not applications.operation(live).is_automated).can_sync:
+        if (
+            not are_operations_held(self.snapshot.argocd.version)
+            or outlook.judge(
+                self.snapshot, live, manual=not applications.operation(live).is_automated
+            ).can_sync
+        ):
             return Plan("terminate")
         try:
             return planning.plan_unblock(self.snapshot, self.key)

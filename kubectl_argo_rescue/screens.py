@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from . import applications, outlook
 from .applications import Deployment
 from .diagnosis import AppDiagnosis, Owner, Pause, Weight, versions
-from .durations import human
+from .durations import ago, human
 from .entries import one_line, time_json, what
 from .entries import who as who_wrote
 from .model import ABSENT, JSON, ArgoCD, Key
@@ -179,7 +179,7 @@ def _operation_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     if operation.in_progress and operation.started:
         text += f"; for {human(now - operation.started)}"
     elif operation.finished:
-        text += f"; ended {human(now - operation.finished)} ago"
+        text += f"; ended {ago(now - operation.finished)}"
     if operation.own_id:
         text += "; ordered by this tool"
     message = one_line(operation.message)
@@ -327,7 +327,7 @@ def _mark(deployment: Deployment, newest: Deployment, good: Deployment | None) -
 def _entry_lines(entry: Entry, state: str, now: datetime) -> Iterator[Line]:
     b = entry.begin
     why = f": {one_line(b.reason)}" if b.reason else ""
-    text = f"{entry.id}  {human(now - b.started)} ago, {state}: {what(entry)}, by {who_wrote(entry)}{why}"
+    text = f"{entry.id}  {ago(now - b.started)}, {state}: {what(entry)}, by {who_wrote(entry)}{why}"
     yield from _wrapped(text, 4)
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import platform
 import secrets
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from functools import partial
 from types import TracebackType
 
-from . import patches, planning, rollouts, workloads
+from . import offline, patches, planning, rollouts, workloads
 from .cluster import Cluster, Done, Failed
 from .durations import human
 from .engine import ACTIONS, Engine, Run, action_of, ops_of
-from .errors import ExitStatus, Forbidden, RefusedError, RescueError
+from .entries import is_of, one_line
+from .errors import ExitStatus, Forbidden, Overloaded, RefusedError, RescueError, TransportError
 from .flags import Common, Writing
 from .journal import ClusterHome, Journal, LocalHome, state_home
+from .journal import Reading as JournalReading
+from .looking import look
 from .model import (
     APPPROJECT,
     BY_KIND,
@@ -36,45 +37,36 @@ from .model import (
     Verdict,
 )
 from .outlook import COMMAND
-from .output import STATUS_WORDS, Printer, Streams, standard_streams
+from .output import STATUS_WORDS, Printer, standard_streams
 from .plans import Plan
 from .records import Begin, Content
 from .situation import Reader, Reading
 from .transports import Connection
 
 
-def utc_now() -> datetime:
-    """Return the time; the one place where this tool looks at a clock of the day."""
-    return datetime.now(timezone.utc)
-
-
 class Session(AbstractContextManager["Session"]):
     """Everything a command needs, opened when it is first needed and closed at the end."""
 
-    def __init__(
-        self,
-        common: Common,
-        *,
-        streams: Streams | None = None,
-        now: Callable[[], datetime] = utc_now,
-        open_cluster: Callable[[Session], Cluster] | None = None,
-    ) -> None:
-        """Take the common flags; `open_cluster` lets tests bring their own cluster."""
+    def __init__(self, common: Common) -> None:
+        """Take the common flags, and with them the world that the command is in."""
         self.common = common
-        self.streams = streams or standard_streams()
+        self.streams = replace(standard_streams(), environ=common.world.environ)
         self.printer = Printer(self.streams, common.output)
-        self.now = now
-        self.cluster = (open_cluster or _connect)(self)
+        self.now = common.world.now
+        self.cluster = self._connect(common.connection)
         self.reader = Reader(
             self.cluster,
-            now=now,
+            now=self.now,
             argocd_namespace=common.argocd_namespace,
             namespace=common.namespace,
         )
+        self.reader.recall = self._recalled_namespaces
         self.reading: Reading | None = None
         self.destination: Cluster = self.cluster
         """The cluster of the workloads; another one after `open_destination`."""
         self._journal: Journal | None = None
+        self.is_away = False
+        """The cluster does not answer, and a verb that reads goes on with this machine's record."""
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -95,8 +87,7 @@ class Session(AbstractContextManager["Session"]):
         cluster alone.
         """
         c = self.common.connection
-        self.destination = _connect_to(
-            self,
+        self.destination = self._connect(
             Connection(
                 kubeconfig=c.kubeconfig,
                 context=context,
@@ -107,19 +98,31 @@ class Session(AbstractContextManager["Session"]):
                 cache_dir=c.cache_dir,
                 disable_compression=c.disable_compression,
                 request_timeout=c.request_timeout,
-            ),
+            )
         )
+
+    def _connect(self, connection: Connection) -> Cluster:
+        log = self.printer.request_log(self.common.verbosity)
+        world = self.common.world
+        cluster = world.open_cluster(connection, log=log, on_warning=self.printer.server_warning)
+        cluster.tell_waits(self.printer.say)
+        return cluster
 
     def remind(self) -> None:
         """Say which rescues stand longer than they were meant to."""
         now = self.now()
+        assert self.reading is not None
         for entry in self.journal.overdue(now, self.reader.expiring):
             b = entry.begin
+            if not is_of(entry, self.reading.snapshot.argocd.namespace):
+                continue
             assert b.expires is not None
             why = f" ({b.reason})" if b.reason else ""
             self.printer.warn(
-                f"entry {entry.id} of {b.actor or 'somebody'}{why} was to be undone {human(now - b.expires)} ago "
-                f"and still stands: {COMMAND} undo {entry.id}"
+                one_line(
+                    f"entry {entry.id} of {b.actor or 'somebody'}{why} was to be undone {human(now - b.expires)} ago "
+                    f"and still stands: {COMMAND} undo {entry.id}"
+                )
             )
 
     # -- reading
@@ -131,6 +134,34 @@ class Session(AbstractContextManager["Session"]):
         for text in reading.warnings:
             self.printer.warn(text)
         return reading
+
+    def read_journal(self) -> JournalReading:
+        """Read the installation and its journal; of a cluster that does not answer what this machine has.
+
+        Only for verbs that read: what is shown then is named as this machine's record alone. Raises
+        TransportError or Overloaded where this machine has none of that server.
+        """
+        try:
+            self.read([])
+        except (TransportError, Overloaded) as e:
+            target = self.cluster.target()
+            home = state_home(self.streams.environ)
+            found = offline.recall(home, target.server, target.context)
+            if not found:
+                raise
+            self.is_away = True
+            read = offline.read(home, found)
+            asked = f"{target.context or '(no context)'} ({target.server})"
+            warning = (
+                f"{asked} cannot be asked: {e.message}; this is the record of this machine alone, and nothing "
+                "of it is compared with the cluster"
+            )
+            return replace(read, warnings=(warning, *read.warnings))
+        return self.journal.read()
+
+    def look(self, keys: Iterable[Key]) -> tuple[dict[Key, JSON], list[str]]:
+        """Read the objects of entries as they are now; none of a cluster that does not answer."""
+        return ({}, []) if self.is_away else look(self.cluster, keys)
 
     def read_many(self, *, label_selector: str = "", project: str = "") -> Reading:
         """Read a selection of Applications, or all of them."""
@@ -196,15 +227,33 @@ class Session(AbstractContextManager["Session"]):
             local = LocalHome(folders or [base / "unknown-cluster"])
             self._journal = Journal(local, ClusterHome(self.cluster, r.snapshot.argocd.namespace))
             self._journal.warn = self.printer.warn
+            if any(folder.is_dir() for folder in folders):
+                self._remember()
         return self._journal
+
+    def _recalled_namespaces(self, uid: str) -> list[str]:
+        """Return where Argo CD was in this cluster, by this machine's journal."""
+        base, target = state_home(self.streams.environ), self.cluster.target()
+        if _is_uid(uid):
+            found = Journal(LocalHome([base / uid]), None).read()
+        else:
+            found = offline.read(base, offline.recall(base, target.server, target.context))
+        return sorted({e.begin.argocd_namespace for e in found.entries} - {""})
+
+    def _remember(self) -> None:
+        """Let this machine know later whose its record is, when the cluster cannot be asked."""
+        target, home = self.cluster.target(), state_home(self.streams.environ)
+        folders = tuple(folder.name for folder in self.journal.local.folders)
+        offline.remember(home, offline.Known(target.server, target.context, folders))
 
     def begin(self, verb: str, writing: Writing, *, undoes: Sequence[str] = ()) -> Begin:
         """Describe who does what, for the first record of an entry."""
         assert self.reading is not None
         argocd = self.reading.snapshot.argocd
+        self._remember()
         return Begin(
             verb=verb,
-            argv=tuple(_argv()),
+            argv=tuple(_argv(self.common.world.argv)),
             actor=self.reading.actor,
             host=_host(),
             started=self.now(),
@@ -407,19 +456,19 @@ def _is_uid(uid: str) -> bool:
     return bool(uid) and "/" not in uid and uid not in (".", "..")
 
 
-def _argv() -> list[str]:
-    """Return what was typed, without what must not be kept: a token on the command line."""
+def _argv(words: Sequence[str]) -> list[str]:
+    """Return what was typed, without what must not be kept: a token or password on the command line."""
     kept: list[str] = []
     hide = False
-    for word in sys.argv[1:]:
+    for word in words:
         if hide:
             kept.append("…")
             hide = False
-        elif word == "--token":
+        elif word in ("--token", "--password"):
             kept.append(word)
             hide = True
-        elif word.startswith("--token="):
-            kept.append("--token=…")
+        elif word.startswith(("--token=", "--password=")):
+            kept.append(f"{word.partition('=')[0]}=…")
         else:
             kept.append(word)
     return kept
@@ -427,7 +476,11 @@ def _argv() -> list[str]:
 
 def _host() -> str:
     try:
-        return socket.gethostname() or platform.node()
+        if name := socket.gethostname():
+            return name
+        import platform  # lazy: every machine has a name
+
+        return platform.node()
     except OSError:
         return ""
 
@@ -435,16 +488,3 @@ def _host() -> str:
 def new_order_id() -> str:
     """Return an id for an operation of ours."""
     return secrets.token_hex(8)
-
-
-def _connect(session: Session) -> Cluster:
-    return _connect_to(session, session.common.connection)
-
-
-def _connect_to(session: Session, connection: Connection) -> Cluster:
-    from .transports.choose import open_transport  # lazy: not for --help
-
-    transport = open_transport(connection)
-    log = session.printer.say if session.common.verbosity >= 6 else None
-    timeout = connection.request_timeout
-    return Cluster(transport, request_timeout=timeout, log=log, on_warning=session.printer.warn)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from . import applications, globs, owners
+from . import applications, outlook, owners
 from .cluster import Cluster, Done, Failed, Outcome
-from .errors import Forbidden, NotFound, RescueError, UsageError
+from .errors import Forbidden, NotFound, NotServed, RescueError, UsageError
 from .journal import EXPIRES_LABEL
 from .looking import look
 from .model import (
@@ -84,19 +84,23 @@ class Reader:
         self.objects: dict[Key, JSON] = {}
         self.missing: set[Key] = set()
         self.unreadable: set[Key] = set()
+        self.recall: Callable[[str], Sequence[str]] = lambda uid: ()
+        """Where Argo CD was when this machine's journal was written, for the uid of a cluster."""
         self.access: dict[tuple[str, str, str, str], bool] = {}
         """What the server said the user may: (verb, kind, namespace, name) to yes or no."""
         self.expiring: list[JSON] = []
         """The journal's ConfigMaps with a deadline, which every command reminds of."""
         self.warnings: list[str] = []
         self._scanned = False
+        self.is_unlisted = False
+        """Whether Applications may not be listed, though only the list tells an owner."""
 
     def read(self, names: Sequence[str], *, to_write: bool = False) -> Reading:
         """Read the installation, the named Applications, their projects and all their owners.
 
         With `to_write` it is asked in the same round whether the user may patch Applications.
-        Raises NotFound for an Application that is not there, UsageError where Argo CD's namespace
-        cannot be told.
+        Raises NotFound for an Application that is not there, Forbidden for one that may not be read,
+        UsageError where Argo CD's namespace cannot be told.
         """
         guess = self.argocd_namespace or DEFAULT_NAMESPACE
         home = self.namespace or guess
@@ -106,8 +110,10 @@ class Reader:
             targets = [parse_target(n, argocd.namespace) for n in names]
         self.follow(argocd, targets)
         for key in targets:
+            if key in self.unreadable:
+                raise _denied(key, who)
             if key not in self.objects:
-                raise self._not_found(key)
+                raise self._not_found(key, argocd)
         return Reading(
             self.snapshot(argocd),
             tuple(dict.fromkeys(targets)),
@@ -123,7 +129,7 @@ class Reader:
         """Return what was read so far."""
         kinds = {"ConfigMap"}
         kept = {k: o for k, o in self.objects.items() if k.kind not in kinds}
-        return Snapshot(argocd, kept, self.now(), frozenset(self.missing))
+        return Snapshot(argocd, kept, self.now(), frozenset(self.missing), self.is_unlisted)
 
     def _first_round(self, guess: str, targets: Sequence[Key], *, to_write: bool) -> tuple[str, str, ArgoCD]:
         places = list(dict.fromkeys([guess] if self.argocd_namespace else [self.namespace or guess, guess]))
@@ -142,14 +148,16 @@ class Reader:
             if isinstance(outcome, Done):
                 self.access["patch", "Application", namespace, ""] = bool(outcome.value)
         for outcome in got[: len(got) - len(asked)]:
-            if isinstance(outcome, Failed) and not isinstance(outcome.error, (NotFound, Forbidden)):
+            if isinstance(outcome, Failed) and (
+                isinstance(outcome.error, NotServed) or not isinstance(outcome.error, (NotFound, Forbidden))
+            ):
                 raise outcome.error
         uid = got[0].value["metadata"]["uid"] if isinstance(got[0], Done) else ""
         who = str((got[1].value or {}).get("username") or "") if isinstance(got[1], Done) else ""
         for key, outcome in zip(targets, got[2:], strict=False):
             self._keep(key, outcome)
         installations = {place: got[2 + len(targets) + each * i :][:each] for i, place in enumerate(places)}
-        place = self._choose(installations, targets)
+        place = self._choose(installations, targets, uid, who)
         if place not in installations:
             installations[place] = self.cluster.gather_outcomes(*self._installation_thunks(place))
         return uid, who, self._installation(place, installations[place])
@@ -163,8 +171,13 @@ class Reader:
             lambda: self.cluster.list(CONFIGMAP, place, label_selector=f"{EXPIRES_LABEL}=true"),
         ]
 
-    def _choose(self, installations: Mapping[str, Sequence[Outcome]], targets: Sequence[Key]) -> str:
-        """Say where Argo CD lives: as told, as an app's status says, or where its ConfigMap is."""
+    def _choose(
+        self, installations: Mapping[str, Sequence[Outcome]], targets: Sequence[Key], uid: str, who: str
+    ) -> str:
+        """Say where Argo CD lives: as told, as an app's status says, or where its ConfigMap is.
+
+        Where no ConfigMap may be read, this machine's journal knows where it was.
+        """
         if self.argocd_namespace:
             return self.argocd_namespace
         said = {
@@ -187,10 +200,34 @@ class Reader:
         try:
             found = self.cluster.list(CONFIGMAP, field_selector="metadata.name=argocd-cm")
         except Forbidden as e:
+            recalled = list(dict.fromkeys(self.recall(uid)))
+            if len(recalled) == 1:
+                self.warnings.append(
+                    f"Argo CD is taken to be in {recalled[0]}, as this machine's journal has it: no ConfigMap "
+                    "argocd-cm may be read"
+                )
+                return recalled[0]
+            for key in targets:
+                if key in self.unreadable:
+                    raise _denied(key, who) from e
+            denied = [
+                place for place, got in installations.items()
+                if isinstance(got[0], Failed) and isinstance(got[0].error, Forbidden)
+            ]  # fmt: skip
+            say_it = "say it: --argocd-namespace NAMESPACE"
+            if denied and not recalled:
+                raise Forbidden(
+                    f"you may not{f' as {who}' if who else ''} get configmaps {denied[-1]}/argocd-cm, so Argo CD's "
+                    "namespace is not known",
+                    f"ask for this right, or {say_it}",
+                    status=403,
+                    reason="Forbidden",
+                ) from e
             raise UsageError(
                 f"Argo CD's namespace is not known: there is no ConfigMap argocd-cm in "
-                f"{', '.join(installations)} that you may read",
-                "say it: --argocd-namespace NAMESPACE",
+                f"{', '.join(installations)} that you may read"
+                + (f"; this machine's journal has {' and '.join(recalled)}" if recalled else ""),
+                say_it,
             ) from e
         places = sorted({o["metadata"]["namespace"] for o in found})
         if len(places) == 1:
@@ -206,13 +243,13 @@ class Reader:
         )
 
     def _installation(self, place: str, got: Sequence[Outcome]) -> ArgoCD:
-        data: list[Mapping[str, str]] = []
+        data: list[Mapping[str, str] | None] = []
         for name, outcome in zip(("argocd-cm", "argocd-cmd-params-cm"), got, strict=False):
             if isinstance(outcome, Done):
                 self.objects[Key("ConfigMap", place, name)] = outcome.value
                 data.append(outcome.value.get("data") or {})
                 continue
-            data.append({})
+            data.append(None if isinstance(outcome.error, Forbidden) else {})
             if isinstance(outcome.error, Forbidden):
                 self.warnings.append(
                     f"ConfigMap {place}/{name} may not be read: Argo CD's defaults are assumed"
@@ -223,7 +260,7 @@ class Reader:
         self.expiring = got[4].value if isinstance(got[4], Done) else []
         for o in workloads:
             self.objects[ref_of(o).key] = o
-        return describe_installation(place, data[0], data[1], controller_version(workloads))
+        return describe_installation(place, data[0] or {}, data[1], controller_version(workloads))
 
     def _keep(self, key: Key, outcome: Outcome) -> None:
         if isinstance(outcome, Done):
@@ -317,9 +354,15 @@ class Reader:
         return False
 
     def scan(self, argocd: ArgoCD) -> None:
-        """Read every Application that this Argo CD serves."""
+        """Read every Application that this Argo CD serves, as far as the user may list them."""
         self._scanned = True
-        for app in self.all_applications(argocd):
+        try:
+            found = self.all_applications(argocd)
+        except Forbidden as e:
+            self.is_unlisted = True
+            self.warnings.append(f"owners that objects do not name are not known: {e.message}")
+            return
+        for app in found:
             self.objects.setdefault(ref_of(app).key, app)
 
     def all_applications(self, argocd: ArgoCD, *, label_selector: str = "") -> list[JSON]:
@@ -330,7 +373,7 @@ class Reader:
             except Forbidden as e:
                 self.warnings.append(f"Applications of other namespaces may not be listed: {e.message}")
             else:
-                return [a for a in found if _serves(argocd, a)]
+                return [a for a in found if outlook.served(a, argocd)]
         return self.cluster.list(APPLICATION, argocd.namespace, label_selector=label_selector)
 
     def read_many(self, *, label_selector: str = "", project: str = "", names: Sequence[str] = ()) -> Reading:
@@ -381,16 +424,19 @@ class Reader:
                 f"global projects may not be listed, their windows are not seen: {e.message}"
             )
 
-    def _not_found(self, key: Key) -> RescueError:
+    def _not_found(self, key: Key, argocd: ArgoCD) -> RescueError:
         try:
             found = self.cluster.list(APPLICATION, field_selector=f"metadata.name={key.name}")
         except RescueError:
             found = []
-        places = sorted(o["metadata"]["namespace"] for o in found)
+        served = [o for o in found if outlook.served(o, argocd)]
+        places = sorted(o["metadata"]["namespace"] for o in served or found)
         if places:
             return NotFound(
                 f"Application {key.name} is not in namespace {key.namespace}",
-                "it is in " + ", ".join(places) + f": say -n {places[0]}",
+                "it is in "
+                + ", ".join(places)
+                + (f": say -n {places[0]}" if len(places) == 1 else ": say which by -n"),
                 status=404,
                 reason="NotFound",
             )
@@ -429,24 +475,31 @@ def slim(app: JSON) -> JSON:
     return {**app, "metadata": meta, "status": kept}
 
 
+def _denied(key: Key, who: str) -> Forbidden:
+    return Forbidden(
+        f"you may not{f' as {who}' if who else ''} get {BY_KIND[key.kind].plural} {key.namespace}/{key.name}",
+        "ask for this right, or use --as or another context; an Argo CD elsewhere is named by --argocd-namespace",
+        status=403,
+        reason="Forbidden",
+    )
+
+
 def _project_key(argocd: ArgoCD, app: JSON) -> Key:
     return Key("AppProject", argocd.namespace, applications.project_name(app))
 
 
-def _serves(argocd: ArgoCD, app: JSON) -> bool:
-    namespace = app["metadata"].get("namespace", "")
-    return globs.is_app_namespace_allowed(
-        namespace, argocd.namespace, argocd.application_namespaces, argocd.version
-    )
-
-
 def describe_installation(
-    namespace: str, settings: Mapping[str, str], parameters: Mapping[str, str], version: Version | None
+    namespace: str,
+    settings: Mapping[str, str],
+    parameters: Mapping[str, str] | None,
+    version: Version | None,
 ) -> ArgoCD:
     """Read argocd-cm and argocd-cmd-params-cm (Argo CD: util/settings/settings.go).
 
-    Without a method, tracking is by label up to 2.14 and by annotation since 3.0.
+    Without a method, tracking is by label up to 2.14 and by annotation since 3.0. `parameters` is
+    None where they may not be read.
     """
+    known = parameters or {}
     method = str(settings.get("application.resourceTrackingMethod") or "")
     if method in {t.value for t in Tracking}:
         tracking = Tracking(method)
@@ -459,22 +512,49 @@ def describe_installation(
         tracking,
         str(settings.get("application.instanceLabelKey") or "app.kubernetes.io/instance"),
         str(settings.get("installationID") or ""),
-        tuple(p.strip() for p in str(parameters.get("application.namespaces") or "").split(",") if p.strip()),
+        tuple(p.strip() for p in str(known.get("application.namespaces") or "").split(",") if p.strip()),
         _global_projects(str(settings.get("globalProjects") or "")),
-        parameters,
+        known,
+        tuple(_ignored(settings)),
+        parameters is not None,
     )
 
 
-def _global_projects(text: str) -> tuple[JSON, ...]:
+def _yaml(text: str) -> JSON:
+    """Read a setting; None where it cannot be, as Argo CD logs it and goes on without."""
     if not text.strip():
-        return ()
-    import yaml  # lazy: few installations have global projects
+        return None
+    import yaml  # lazy: few installations have such settings
 
     try:
-        parsed = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError:
-        return ()  # Argo CD logs it and goes on without
+        return None
+
+
+def _global_projects(text: str) -> tuple[JSON, ...]:
+    parsed = _yaml(text)
     return tuple(p for p in parsed if isinstance(p, dict)) if isinstance(parsed, list) else ()
+
+
+_IGNORE = "resource.customizations.ignoreDifferences."
+
+
+def _ignored(settings: Mapping[str, str]) -> Iterator[JSON]:
+    """Yield the ignoreDifferences of argocd-cm that concern argoproj.io (settings.go GetResourceOverrides)."""
+    found = {
+        name[len(_IGNORE) :].replace("_", "/", 1): _yaml(str(text))
+        for name, text in settings.items()
+        if name.startswith(_IGNORE)
+    }
+    old = _yaml(str(settings.get("resource.customizations") or ""))
+    for name, override in old.items() if isinstance(old, dict) else ():
+        if isinstance(override, dict) and override.get("ignoreDifferences"):
+            found[str(name)] = _yaml(str(override["ignoreDifferences"]))
+    for name, rule in found.items():
+        group, _, kind = ("*", "", "*") if name == "all" else name.partition("/")
+        if group in ("argoproj.io", "*") and isinstance(rule, dict):
+            yield {**rule, "group": group, "kind": kind or "*"}
 
 
 def controller_version(workloads: Iterable[JSON]) -> Version | None:

@@ -103,15 +103,18 @@ def _listed(outcome: Outcome) -> list[JSON]:
     raise outcome.error
 
 
-def application_pages(cluster: Cluster, argocd: ArgoCD, namespace: str = "") -> Iterator[list[JSON]]:
+def application_pages(
+    cluster: Cluster, argocd: ArgoCD, namespace: str = "", *, label_selector: str = ""
+) -> Iterator[list[JSON]]:
     """Read the Applications that Argo CD serves, page by page; the caller empties each page.
 
     `namespace` narrows it to one. Raises Expired where the list grew too old: begin again.
     """
     if namespace or not argocd.application_namespaces:
-        yield from cluster.pages(APPLICATION, namespace or argocd.namespace, page=PAGE)
+        where = namespace or argocd.namespace
+        yield from cluster.pages(APPLICATION, where, label_selector=label_selector, page=PAGE)
         return
-    for page in cluster.pages(APPLICATION, page=PAGE):
+    for page in cluster.pages(APPLICATION, label_selector=label_selector, page=PAGE):
         page[:] = [app for app in page if outlook.served(app, argocd)]
         yield page
 

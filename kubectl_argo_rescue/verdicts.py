@@ -28,6 +28,8 @@ class AppVerdict:
     is_served: bool
     """Whether this Argo CD looks at its namespace at all."""
     is_project_missing: bool = False
+    is_permitted: bool = True
+    """Whether its project takes Applications from its namespace."""
     unknown: str = ""
     """Why nothing can be said: the project may not be read."""
 
@@ -77,6 +79,7 @@ def judge_apps(
     known: dict[
         tuple[tuple[str, int], ...], tuple[Judgement, Judgement, datetime | None, datetime | None]
     ] = {}
+    is_held = windows.are_operations_held(argocd.version)
     found: list[AppVerdict] = []
     for app in apps:
         key = applications.key_of(app)
@@ -93,11 +96,13 @@ def judge_apps(
         if places not in known:
             known[places] = (
                 windows.judge(matching, app, now, manual=False),
-                windows.judge(matching, app, now, manual=True),
+                windows.judge_operation(matching, app, now),
                 windows.until(matching, app, now, manual=False) if look_ahead else None,
-                windows.until(matching, app, now, manual=True) if look_ahead else None,
+                windows.until(matching, app, now, manual=True) if look_ahead and is_held else None,
             )
-        found.append(AppVerdict(key, project, mine, *known[places], is_served, project not in by_name))
+        home = by_name.get(project)
+        is_permitted = home is None or outlook.is_permitted(app, home, argocd)
+        found.append(AppVerdict(key, project, mine, *known[places], is_served, home is None, is_permitted))
     return found
 
 

@@ -441,6 +441,14 @@ def are_operations_held(version: Version | None) -> bool:
     return _is_at_least(version, 2, 11)
 
 
+def judge_operation(windows: Iterable[Window], app: JSON, now: datetime) -> Judgement:
+    """Decide whether a manual operation written into `.operation` runs: up to 2.10 no window holds it."""
+    found = judge(windows, app, now, manual=True)
+    if found.blocking and not found.error and not are_operations_held(found.blocking[0].version):
+        return replace(found, can_sync=True, blocking=())
+    return found
+
+
 # -- until when
 
 
@@ -580,11 +588,6 @@ class Relaxation:
         return self.manual.can_sync and not self.automatic.can_sync
 
     @property
-    def is_enough(self) -> bool:
-        """At least a manual operation gets through."""
-        return self.manual.can_sync
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """What still blocks afterwards, one sentence each for the user."""
         return tuple(
@@ -617,7 +620,7 @@ def relax(windows: Iterable[Window], app: JSON, now: datetime) -> Relaxation:
     if not automatic.error and any(window.kind == "allow" for window in automatic.blocking):
         for window in automatic.blocking:
             draft.take_out(window)
-    manual = draft.judge(now, manual=True)
+    manual = draft.judge_operation(now)
     if not manual.error:
         for window in manual.blocking:
             draft.allow_manual(window)
@@ -632,7 +635,7 @@ def relax(windows: Iterable[Window], app: JSON, now: datetime) -> Relaxation:
         blocked=tuple(blocked.values()),
         remaining=tuple((window, draft.why(window)) for window in automatic.blocking),
         automatic=automatic,
-        manual=draft.judge(now, manual=True),
+        manual=draft.judge_operation(now),
         windows=draft.windows(),
     )
 
@@ -654,6 +657,9 @@ class _Draft:
 
     def judge(self, now: datetime, *, manual: bool) -> Judgement:
         return judge(self.windows(), self.app, now, manual=manual)
+
+    def judge_operation(self, now: datetime) -> Judgement:
+        return judge_operation(self.windows(), self.app, now)
 
     def take_out(self, window: Window) -> None:
         """Take the app's name out, if the window then no longer matches."""

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import click
 
-from .. import planning
 from ..errors import UsageError
-from ..flags import Common, Verb, Writing, common_options, only_option, writing_options
-from ..session import Session
+from ..flags import (
+    Common,
+    Verb,
+    Writing,
+    all_namespaces,
+    common_options,
+    everywhere_option,
+    only_option,
+    selector_option,
+    writing_options,
+)
 
 
 @click.command("pause", cls=Verb)
 @click.argument("apps", nargs=-1, metavar="[APP]...")
 @click.option("--all", "everything", is_flag=True, help="All applications of this Argo CD.")
 @click.option("--project", default="", metavar="NAME", help="All applications of an AppProject.")
-@click.option("-l", "--selector", default="", metavar="LABELS", help="All applications with these labels.")
+@selector_option
+@everywhere_option
 @only_option
 @common_options
 @writing_options
@@ -25,6 +34,7 @@ def command(
     everything: bool,
     project: str,
     selector: str,
+    everywhere: bool,
     only: bool,
 ) -> int:
     r"""Turn auto-sync of applications off, so that it stays off.
@@ -38,8 +48,16 @@ def command(
       kubectl argo-rescue pause -l tier=edge
       kubectl argo-rescue pause --all --reason "cluster upgrade"
     """
+    # lazy: kubectl, started by now, takes as long to get ready
+    from .. import planning
+    from ..session import Session
+
+    if everywhere:
+        common = all_namespaces(common, apps)
     many = everything or bool(project or selector)
-    if many == bool(apps):
+    if many and apps:
+        raise UsageError("applications are named and selected as well", "do one of the two")
+    if not many and not apps:
         raise UsageError("nothing says which applications", "name them, or say --all, --project or -l")
     with Session(common) as session:
         if many:

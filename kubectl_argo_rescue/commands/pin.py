@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import click
 
-from .. import planning
-from ..flags import Common, Verb, Writing, common_options, only_option, waiting_options, writing_options
-from ..session import Session, new_order_id
-from ..watching import watch_after
+from ..flags import (
+    Common,
+    Verb,
+    Version,
+    Writing,
+    common_options,
+    only_option,
+    source_option,
+    waiting_options,
+    writing_options,
+)
 
 
 @click.command("pin", cls=Verb)
 @click.argument("app", metavar="APP")
-@click.argument("version", metavar="VERSION")
-@click.option(
-    "--source", default=None, metavar="NAME_OR_INDEX", help="Which of several sources; the first is 0."
-)
+@click.argument("version", type=Version(), metavar="VERSION")
+@source_option
 @click.option("--no-sync", is_flag=True, help="Only edit; do not see to it that Argo CD acts.")
 @waiting_options
 @only_option
@@ -43,6 +48,11 @@ def command(
       kubectl argo-rescue pin traefik 2.4.1 --wait --timeout 10m
       kubectl argo-rescue pin shop 8a1f0c2 --source 1
     """
+    # lazy: kubectl, started by now, takes as long to get ready
+    from .. import planning
+    from ..session import Session, new_order_id
+    from ..watching import watch_after
+
     order_id = new_order_id()
     with Session(common) as session:
         reading = session.read([app], to_write=True)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import click
 
-from .. import rescue_planning
-from ..entries import is_pinned
 from ..errors import UsageError
-from ..flags import Common, Duration, Verb, Writing, common_options, only_option, writing_options
-from ..rescuing import Rescuing
-from ..session import Session, new_order_id
-from ..workload_rescue import WorkloadRescue, read_workloads
+from ..flags import (
+    Common,
+    Verb,
+    Version,
+    Writing,
+    common_options,
+    only_option,
+    source_option,
+    timeout_option,
+    writing_options,
+)
 
 
 @click.command("rescue", cls=Verb)
 @click.argument("app", metavar="APP")
-@click.argument("version", metavar="[VERSION]", required=False)
-@click.option(
-    "--source", default=None, metavar="NAME_OR_INDEX", help="Which of several sources; the first is 0."
-)
+@click.argument("version", type=Version(), metavar="[VERSION]", required=False)
+@source_option
 @click.option("--whole-source", is_flag=True, help="Take the whole old source back, not only its version.")
 @click.option("--pause-only", is_flag=True, help="Only stop Argo CD from acting, to work with kubectl.")
 @click.option(
@@ -33,14 +36,7 @@ from ..workload_rescue import WorkloadRescue, read_workloads
     help="With --workloads: the context of the cluster that the app deploys into, where it is another one.",
 )
 @click.option("--no-wait", is_flag=True, help="Do not watch to the end.")
-@click.option(
-    "--timeout",
-    type=Duration(),
-    default="10m",
-    show_default=True,
-    metavar="DURATION",
-    help="How long to watch; 0 is for ever.",
-)
+@timeout_option("10m", "How long to watch; 0 is for ever.")
 @only_option
 @common_options
 @writing_options
@@ -81,19 +77,28 @@ def command(
         raise UsageError("--destination-context goes with --workloads", "add --workloads or leave it out")
     if pause_only and version:
         raise UsageError("--pause-only takes no version", "leave one of them out")
+    # lazy: kubectl, started by now, takes as long to get ready
+    from .. import rescue_planning
+    from ..entries import known_of
+    from ..rescuing import Rescuing
+    from ..session import Session, new_order_id
+
     order_id = new_order_id()
     with Session(common) as session:
         reading = session.read([app], to_write=True)
         key = reading.targets[0]
         if workloads:
+            from ..workload_rescue import WorkloadRescue, read_workloads
+
             found = read_workloads(session, key, destination_context)
             rolling = WorkloadRescue(session, key, found, writing, only=only)
             return session.finish(rolling.run(wait=not no_wait, timeout=timeout))
         session.read_what_windows_touch(key)
         good = None
         if version is None and not pause_only:
-            pinned = is_pinned(key, session.journal.read().entries)
-            good = rescue_planning.choose_deployment(reading.snapshot.objects[key], None, pinned=pinned)
+            live = reading.snapshot.objects[key]
+            known = known_of(live, session.journal.read().entries)
+            good = rescue_planning.choose_deployment(live, None, known)
         rescuing = Rescuing(
             session,
             key,

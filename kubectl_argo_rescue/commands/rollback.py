@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import click
 
-from .. import rescue_planning
-from ..entries import is_pinned
-from ..flags import Common, Verb, Writing, common_options, only_option, waiting_options, writing_options
-from ..session import Session, new_order_id
-from ..watching import watch_after
+from ..flags import (
+    Common,
+    Verb,
+    Version,
+    Writing,
+    common_options,
+    only_option,
+    waiting_options,
+    writing_options,
+)
 
 
 @click.command("rollback", cls=Verb)
 @click.argument("app", metavar="APP")
 @click.option(
     "--to",
+    type=Version(),
     default=None,
     metavar="ID_OR_VERSION",
     help="Which deployment of the history; the last good one by default.",
@@ -43,16 +49,23 @@ def command(
     Examples:
       kubectl argo-rescue rollback traefik
       kubectl argo-rescue rollback traefik --to 2.4.1 --wait
-      kubectl argo-rescue rollback traefik --to 12
+      kubectl argo-rescue rollback traefik --to 0
     """
+    # lazy: kubectl, started by now, takes as long to get ready
+    from .. import rescue_planning
+    from ..entries import known_of
+    from ..session import Session, new_order_id
+    from ..watching import watch_after
+
     order_id = new_order_id()
     with Session(common) as session:
         reading = session.read([app], to_write=True)
         key = reading.targets[0]
-        pinned = to is None and is_pinned(key, session.journal.read().entries)
+        live = reading.snapshot.objects[key]
+        known = known_of(live, session.journal.read().entries) if to is None else None
         plan, result = session.carry_out(
             lambda s: rescue_planning.plan_rollback(
-                s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, to=to, pinned=pinned, only=only,
+                s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, to=to, known=known, only=only,
                 prune=prune,
             ),
             writing,

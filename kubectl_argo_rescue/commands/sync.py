@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .. import planning
 from ..flags import Common, Verb, Writing, common_options, waiting_options, writing_options
-from ..session import Session, new_order_id
-from ..watching import watch_after
 
 
 @click.command("sync", cls=Verb)
@@ -26,6 +23,11 @@ def command(
       kubectl argo-rescue sync traefik
       kubectl argo-rescue sync traefik --prune --wait
     """
+    # lazy: kubectl, started by now, takes as long to get ready
+    from .. import planning
+    from ..session import Session, new_order_id
+    from ..watching import watch_after
+
     order_id = new_order_id()
     with Session(common) as session:
         reading = session.read([app], to_write=True)

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import click
 
-from ..flags import Common, Duration, Verb, Writing, common_options, only_option, writing_options
-from ..rescuing import Terminating
-from ..session import Session
+from ..flags import Common, Verb, Writing, common_options, only_option, timeout_option, writing_options
 
 
 @click.command("terminate", cls=Verb)
 @click.argument("app", metavar="APP")
 @click.option("--force", is_flag=True, help="Clear it by hand, where no controller ends it.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for its end.")
-@click.option(
-    "--timeout",
-    type=Duration(),
-    default="1m",
-    show_default=True,
-    metavar="DURATION",
-    help="How long to wait for its end.",
-)
+@timeout_option("1m", "How long to wait for its end.")
 @only_option
 @common_options
 @writing_options
@@ -44,6 +35,10 @@ def command(
       kubectl argo-rescue terminate traefik
       kubectl argo-rescue terminate traefik --force
     """
+    # lazy: kubectl, started by now, takes as long to get ready
+    from ..rescuing import Terminating
+    from ..session import Session
+
     with Session(common) as session:
         key = session.read([app], to_write=True).targets[0]
         session.read_what_windows_touch(key)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import click
 
-from .. import planning, probing
-from ..entries import is_pinned
 from ..flags import Common, Verb, Writing, common_options, only_option, writing_options
-from ..session import Session
+
+if TYPE_CHECKING:
+    from ..model import Snapshot
+    from ..plans import Plan
 
 
 @click.command("unblock", cls=Verb)
@@ -26,12 +30,31 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
     Examples:
       kubectl argo-rescue unblock traefik
     """
+    # lazy: kubectl, started by now, takes as long to get ready
+    from .. import applications, planning, probing
+    from ..entries import is_pinned
+    from ..outlook import COMMAND
+    from ..session import Session
+
     with Session(common) as session:
         reading = session.read([app], to_write=True)
         key = reading.targets[0]
         session.read_what_windows_touch(key)
-        _, result = session.carry_out(lambda s: planning.plan_unblock(s, key, only=only), writing)
-        if result.entry and not result.exit_status and is_pinned(key, session.journal.read().entries):
+
+        def plan(snapshot: Snapshot) -> Plan:
+            made = planning.plan_unblock(snapshot, key, only=only)
+            waiting = applications.operation(snapshot.objects[key])
+            if not made.steps or not waiting.is_blocked_by_window or waiting.phase == "Terminating":
+                return made
+            question = (
+                f"an operation of {app} runs as soon as no window stops it: {waiting.describe()}; "
+                f"to end it first: {COMMAND} terminate {app}"
+            )
+            return replace(made, questions=(*made.questions, question))
+
+        _, result = session.carry_out(plan, writing)
+        live = reading.snapshot.objects[key]
+        if result.entry and not result.exit_status and is_pinned(live, session.journal.read().entries):
             # Its version is ours already: let Argo CD notice at once that nothing stops it now.
             probing.wake(session.cluster, key)
         return session.finish(result)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from .. import applications
-from ..flags import Common, Duration, Verb, common_options
+from ..flags import Common, Verb, common_options, timeout_option
 from ..model import Key, OrderKind, Result, Role
 from ..output import STATUS_WORDS
 from ..progress import Expectation
@@ -18,14 +18,7 @@ from ..watching import ending_data, run
 
 @click.command("watch", cls=Verb)
 @click.argument("app", metavar="APP")
-@click.option(
-    "--timeout",
-    type=Duration(),
-    default="10m",
-    show_default=True,
-    metavar="DURATION",
-    help="How long to wait; 0 is for ever.",
-)
+@timeout_option("10m", "How long to wait; 0 is for ever.")
 @common_options
 def command(common: Common, app: str, timeout: float | None) -> int:
     r"""Watch an application until the truth is known.

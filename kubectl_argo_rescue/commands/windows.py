@@ -9,10 +9,10 @@ import click
 
 from ..durations import human
 from ..entries import one_line
-from ..errors import ExitStatus, UsageError
+from ..errors import ExitStatus, Forbidden, UsageError
 from ..flags import Common, Verb, common_options
-from ..model import APPLICATION, APPPROJECT, JSON, Key, Result, ref_of
-from ..outlook import display_name
+from ..model import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
+from ..outlook import display_name, served
 from ..outlook import projects as projects_of
 from ..output import STATUS_WORDS, columns, resource_name
 from ..session import Session
@@ -57,14 +57,39 @@ def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[AppVe
     argocd = snapshot.argocd
     namespace = "" if all_namespaces else session.common.namespace
     cluster = session.cluster
-    found, projects = cluster.gather(
-        lambda: (
-            cluster.list(APPLICATION, namespace) if namespace else session.reader.all_applications(argocd)
-        ),
-        lambda: cluster.list(APPPROJECT, argocd.namespace),
-    )
+
+    def applications() -> list[JSON]:
+        if namespace:
+            return cluster.list(APPLICATION, namespace)
+        if all_namespaces:
+            try:
+                return cluster.list(APPLICATION)
+            except Forbidden as e:
+                session.reader.warnings.append(
+                    f"Applications of other namespaces may not be listed: {e.message}"
+                )
+        return session.reader.all_applications(argocd)
+
+    found, projects = cluster.gather(applications, lambda: cluster.list(APPPROJECT, argocd.namespace))
+    if not namespace:
+        session.reader.warnings += _left_out(found, argocd)
+        found = [app for app in found if served(app, argocd)]
     found = sorted(found, key=lambda app: ref_of(app).key)
     return found, judge_apps(found, projects, argocd, snapshot.now)
+
+
+def _left_out(apps: Sequence[JSON], argocd: ArgoCD) -> list[str]:
+    """Name the Applications that nobody serves; what another Argo CD has acted on is none of this one's."""
+    names: dict[str, list[str]] = {}
+    for app in apps:
+        controller = (app.get("status") or {}).get("controllerNamespace") or argocd.namespace
+        if not served(app, argocd) and controller == argocd.namespace:
+            key = ref_of(app).key
+            names.setdefault(key.namespace, []).append(display_name(key, argocd))
+    return [
+        f"Argo CD in {argocd.namespace} does not serve namespace {namespace}: {_some(sorted(found))} left out"
+        for namespace, found in sorted(names.items())
+    ]
 
 
 def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
@@ -73,12 +98,15 @@ def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
     found = list(session.reader.warnings)
     unserved: dict[str, list[str]] = {}
     homeless: dict[str, list[str]] = {}
+    unwanted: dict[tuple[str, str], list[str]] = {}
     for verdict in verdicts:
         name = display_name(verdict.key, argocd)
         if not verdict.is_served:
             unserved.setdefault(verdict.key.namespace, []).append(name)
         if verdict.is_project_missing:
             homeless.setdefault(verdict.project, []).append(name)
+        if not verdict.is_permitted:
+            unwanted.setdefault((verdict.project, verdict.key.namespace), []).append(name)
         if verdict.unknown:
             found.append(verdict.unknown)
     found += [
@@ -89,6 +117,11 @@ def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
     found += [
         f"AppProject {argocd.namespace}/{project} does not exist: Argo CD syncs nothing of {_some(names)}"
         for project, names in homeless.items()
+    ]
+    found += [
+        f"AppProject {argocd.namespace}/{project} does not permit applications of namespace {namespace}: Argo CD "
+        f"syncs nothing of {_some(names)}"
+        for (project, namespace), names in unwanted.items()
     ]
     return list(dict.fromkeys(found))
 

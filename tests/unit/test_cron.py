@@ -127,7 +127,7 @@ def test_zone_that_go_does_not_find(name: str) -> None:
 
 def test_zone_in_another_case_is_none_of_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cron, "_IS_CASE_BLIND", True)
-    monkeypatch.setattr(cron, "ZoneInfo", lambda name: timezone.utc)
+    monkeypatch.setattr("zoneinfo.ZoneInfo", lambda name: timezone.utc)
     assert cron.zone("europe/paris") is None
     assert cron.zone("Europe/Paris") is not None
 
@@ -139,7 +139,7 @@ def test_no_zones_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing() -> Collection[str]:
         return set()
 
-    monkeypatch.setattr(cron, "ZoneInfo", not_found)
-    monkeypatch.setattr(cron, "available_timezones", nothing)
+    monkeypatch.setattr("zoneinfo.ZoneInfo", not_found)
+    monkeypatch.setattr("zoneinfo.available_timezones", nothing)
     with pytest.raises(RescueError, match="tzdata"):
         cron.zone("Europe/Paris")

@@ -393,7 +393,7 @@ def running(phase: str, message: str = "", *, present: bool = True, **state: JSO
         (running("Running", "waiting for healthy state"), ""),
         (running("Running", present=False), "Running but orphaned, for 5m: `.operation` is gone, nothing runs it any more"),
         (running("Running", "Sync operation blocked by sync window"), "Running but blocked by a sync window, for 5m"),
-        (running("Running", "one\ntwo", finishedAt=ago(minutes=1), retryCount=1), "failed and waits for retry 2, for 5m"),
+        (running("Running", "one\ntwo", finishedAt=ago(minutes=1), retryCount=1), "failed and waits for retry 1, for 5m"),
         (running("Terminating", "operation is terminating"), "Terminating, for 5m"),
         ({**app(), "operation": {"sync": {}}}, "not picked up"),
         ({**app(managedFields=managed(180, "operation")), "operation": {"sync": {}}}, "not picked up for 3m"),
@@ -447,7 +447,7 @@ def test_last_good_and_why(live: JSON, id: int | None, why: str) -> None:
 
 def test_after_a_rescue_what_it_pinned_is_the_last_good() -> None:
     live = with_history("2.4.1", "2.5.1", "2.4.1", health="Healthy")
-    found = diagnosis.last_good(live, NOW, pinned=True)
+    found = diagnosis.last_good(live, NOW, applications.Known(is_pinned=True))
     assert found.deployment is not None
     assert (found.deployment.id, found.why) == (2, "an open rescue has pinned it, in force for 8h")
 

@@ -765,8 +765,9 @@ def test_without_a_planner_enabled_unknown_is_a_failure(tmp_path: Path) -> None:
 def test_another_refusal_of_the_schema_is_a_failure(bed: Bed) -> None:
     def plan(snapshot: Snapshot) -> Plan:
         app = snapshot.objects[TRAEFIK]
-        change = FieldChange(("spec", "source", "targetRevision"), "2.5.1", {"no": "string"})
-        return Plan("pause", (Edit(ref_of(app), (change,), "", Role.VERSION),))
+        automated = app["spec"]["syncPolicy"]["automated"]
+        change = FieldChange(("spec", "syncPolicy", "automated"), automated, {"prune": "no boolean"})
+        return Plan("pause", (Edit(ref_of(app), (change,), "", Role.PAUSE),))
 
     assert bed.run(plan).results[0].status is Verdict.FAILED
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from kubectl_argo_rescue import cli, session
+from kubectl_argo_rescue import cli
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.output import STATUS_WORDS
 from kubectl_argo_rescue.simulation.api import InMemoryApi, Request
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.transports import Connection, Response
 
 from .harness import Ran, Run
 
@@ -138,10 +138,10 @@ def test_an_api_server_that_is_not_there(run: Run, api: InMemoryApi, verb: str) 
 def test_a_connection_that_cannot_be_opened(
     run: Run, api: InMemoryApi, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(opened: session.Session) -> Any:
+    def refuse(connection: Connection, **talk: Any) -> Any:
         raise TransportError("context nowhere does not exist", sent=False, lasting=True)
 
-    monkeypatch.setattr(session, "_connect", refuse)
+    monkeypatch.setattr(run, "open_cluster", refuse)
     ran = run(api, verb, *WORDS.get(verb, []), "-o", "yaml")
     assert ran.code == 1
     assert ran.err == "error: context nowhere does not exist\n"
@@ -171,10 +171,10 @@ def test_a_verb_that_is_not_there(run: Run, api: InMemoryApi) -> None:
 
 
 def test_a_fault_of_our_own(run: Run, api: InMemoryApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(opened: session.Session) -> Any:
+    def broken(connection: Connection, **talk: Any) -> Any:
         raise ZeroDivisionError("never mind")
 
-    monkeypatch.setattr(session, "_connect", broken)
+    monkeypatch.setattr(run, "open_cluster", broken)
     ran = run(api, "log", "-o", "json")
     assert ran.code == 1
     assert ran.err.startswith("error: internal error: ZeroDivisionError: never mind")
@@ -193,3 +193,21 @@ def test_a_cluster_without_argo_cd(run: Run, api: InMemoryApi, verb: str) -> Non
     ran = run(api, verb, *WORDS.get(verb, []), "-o", "json")
     assert ran.code in (1, 2)
     check(ran.json, verb, ran)
+
+
+@pytest.mark.parametrize("place", [[], ["--argocd-namespace", "argocd"]])
+@pytest.mark.parametrize("verb", [v for v in ENVELOPED if v not in ("version", "log", "show", "report")])
+def test_credentials_that_are_not_accepted(run: Run, incident: Incident, verb: str, place: list[str]) -> None:
+    """Nothing of such an answer means that something is missing, empty or done."""
+    run(incident.api, "pause", "root")
+    refusal = {"kind": "Status", "code": 401, "reason": "Unauthorized", "message": "Unauthorized"}
+
+    def refuse(request: Request) -> Response:
+        return Response(401, {"content-type": "application/json"}, json.dumps(refusal).encode())
+
+    incident.api.before.append(refuse)
+    before = len(incident.api.writes())
+    ran = run(incident.api, verb, *WORDS.get(verb, []), *place)
+    assert (ran.code, ran.out) == (1, ""), ran
+    assert "log in again: the server does not accept these credentials" in ran.err
+    assert not [r for r in incident.api.writes()[before:] if "reviews" not in r.path]

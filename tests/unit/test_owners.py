@@ -3,8 +3,8 @@
 Covered: tracking ids (§7.1: namespaced instance names, self reference, installation id), labels,
 ownerReferences; what an owner's own list confirms; what is drift, what only the next sync wipes
 (§7.2: added keys, list items, ignoreDifferences with and without RespectIgnoreDifferences,
-Replace=true, self-heal, skip-reconcile, frozen by a window); the chain of owners, circles, a
-self-managing app, an owner that does not exist.
+Replace=true, self-heal, skip-reconcile, frozen by a window); an app that manages itself, an owner
+that does not exist.
 """
 
 from __future__ import annotations
@@ -210,41 +210,7 @@ def test_is_ignored(rule: Any, covered: bool) -> None:
     assert owners.is_ignored(obj("root", ignoreDifferences=[rule]), obj(), REVISION) is covered
 
 
-# -- chains
-
-
-def test_the_chain_of_owners() -> None:
-    top = obj("top", lists=(ROOT,))
-    root = obj("root", tracked="top:argoproj.io/Application:argocd/root", lists=(CHILD,))
-    child = obj(tracked=TRACKING_ID)
-    (node,) = owners.chain(snapshot(top, root, child), CHILD)
-    assert (node.key, node.by, node.exists) == (ROOT, "tracking-id", True)
-    (above,) = node.owners
-    assert above.key.name == "top" and above.owners == ()
-    assert owners.chain(snapshot(), CHILD) == ()
-
-
-def test_an_owner_that_does_not_exist() -> None:
-    (node,) = owners.chain(snapshot(obj(tracked=TRACKING_ID)), CHILD)
-    assert (node.key, node.exists) == (ROOT, False)
-
-
-def test_a_self_managing_app_ends_where_it_closes() -> None:
-    root = obj("root", tracked="root:argoproj.io/Application:argocd/root", lists=(ROOT,))
-    (node,) = owners.chain(snapshot(root), ROOT)
-    assert node.is_cycle and node.key == ROOT
-
-
-def test_a_circle_ends_where_it_closes() -> None:
-    one = obj(
-        "one", tracked="two:argoproj.io/Application:argocd/one", lists=(Key("Application", "argocd", "two"),)
-    )
-    two = obj(
-        "two", tracked="one:argoproj.io/Application:argocd/two", lists=(Key("Application", "argocd", "one"),)
-    )
-    (node,) = owners.chain(snapshot(one, two), Key("Application", "argocd", "one"))
-    (back,) = node.owners
-    assert node.key.name == "two" and back.key.name == "one" and back.is_cycle
+# -- owners of an object
 
 
 def owner_keys(*objects: Any) -> list[tuple[Key, str]]:
@@ -261,6 +227,15 @@ def test_a_claim_that_the_owner_denies_does_not_count() -> None:
     assert owner_keys(obj(tracked=TRACKING_ID), denied, other) == [
         (Key("Application", "argocd", "other"), "status.resources")
     ]
+
+
+def test_a_claim_of_an_owner_that_does_not_exist_counts() -> None:
+    assert owner_keys(obj(tracked=TRACKING_ID)) == [(ROOT, "tracking-id")]
+
+
+def test_an_app_that_manages_itself_is_its_own_owner() -> None:
+    root = obj("root", tracked="root:argoproj.io/Application:argocd/root", lists=(ROOT,))
+    assert owner_keys(root) == [(ROOT, "tracking-id")]
 
 
 def test_a_claim_that_nobody_can_check_counts() -> None:

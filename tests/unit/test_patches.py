@@ -204,6 +204,7 @@ def test_shown() -> None:
     assert patches.shown(None) == "null"
     assert patches.shown("2.4.1") == '"2.4.1"'
     assert patches.shown("x" * 300) == '"' + "x" * 198 + "…"
+    assert patches.shown(">=2.4 <3 & a\u2028b") == '">=2.4 <3 & a\\u2028b"', "as it was typed"
     assert patches.shown("\ud800") == '"\ufffd\ufffd\ufffd"'
 
 

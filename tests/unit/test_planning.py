@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue import applications, outlook, patches, planning, rescue_planning
+from kubectl_argo_rescue.engine import order_ops
 from kubectl_argo_rescue.errors import NotFound, RefusedError, RescueError, UsageError
 from kubectl_argo_rescue.model import (
     ABSENT,
@@ -32,6 +33,7 @@ from kubectl_argo_rescue.model import (
     parse_version,
     ref_of,
 )
+from kubectl_argo_rescue.output import step_lines
 from kubectl_argo_rescue.plans import Plan
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
@@ -397,7 +399,7 @@ def state(phase: str, message: str = "", **more: Any) -> Any:
         pytest.param([app(operation={"sync": {}}, status=state("Running"))], (), "must end first; end it: kubectl argo-rescue terminate traefik", id="an operation"),
         pytest.param([app(operation={"sync": {}}, status=state("Running", "Sync operation blocked by sync window"))], (), "an operation is in the way", id="a blocked operation"),
         pytest.param([app(status=state("Running"))], (), "orphaned", id="an orphaned operation"),
-        pytest.param([app(operation={"sync": {}}, status=state("Running", finishedAt="2026-11-27T16:10:00Z", retryCount=2))], (), "waits for retry 3", id="a retry"),
+        pytest.param([app(operation={"sync": {}}, status=state("Running", finishedAt="2026-11-27T16:10:00Z", retryCount=2))], (), "waits for retry 2", id="a retry"),
     ],
 )  # fmt: skip
 def test_nothing_will_act(objects: list[Any], missing: tuple[Key, ...], warning: str) -> None:
@@ -429,6 +431,12 @@ def elsewhere() -> Any:
     return it
 
 
+def permitting(*namespaces: str) -> Any:
+    it = project()
+    it["spec"]["sourceNamespaces"] = list(namespaces)
+    return it
+
+
 @pytest.mark.parametrize(
     ("it", "others", "missing", "obstacle"),
     [
@@ -448,6 +456,20 @@ def elsewhere() -> Any:
 def test_obstacles(it: Any, others: list[Any], missing: tuple[Key, ...], obstacle: str) -> None:
     found = outlook.obstacles_of(snapshot(it, *others, missing=missing), it)
     assert (obstacle in "".join(found)) and bool(found) is bool(obstacle)
+
+
+@pytest.mark.parametrize(
+    ("permitted", "is_obstacle"), [(["team"], False), (["te*", "x"], False), (["other"], True), ([], True)]
+)
+def test_a_project_takes_applications_of_the_namespaces_that_it_permits(
+    permitted: list[str], is_obstacle: bool
+) -> None:
+    """PT:625 IsAppNamespacePermitted."""
+    serving = ArgoCD("argocd", version=ARGOCD.version, application_namespaces=("team",))
+    it = elsewhere()
+    found = outlook.obstacles_of(snapshot(it, permitting(*permitted), argocd=serving), it)
+    text = "AppProject argocd/default does not permit applications of namespace team"
+    assert [text in line for line in found] == ([True] if is_obstacle else [])
 
 
 # -- unblock
@@ -491,6 +513,19 @@ def test_nothing_blocks_it() -> None:
     assert plan.next_commands == ("kubectl argo-rescue sync traefik",)
 
 
+ARGOCD_2_10 = ArgoCD("argocd", version=parse_version("v2.10.9"))
+ARGOCD_2_11 = ArgoCD("argocd", version=parse_version("v2.11.0"))
+
+
+def test_up_to_2_10_a_window_of_others_needs_no_opening() -> None:
+    """SY:191: only from 2.11 on does the controller hold an operation because of a window."""
+    frozen = (project("default", deny("*")), app(), app("web"))
+    plan = planning.plan_unblock(snapshot(*frozen, argocd=ARGOCD_2_10), key("traefik"))
+    assert plan.steps == () and plan.next_commands == ("kubectl argo-rescue sync traefik",)
+    plan = planning.plan_unblock(snapshot(*frozen, argocd=ARGOCD_2_11), key("traefik"))
+    assert steps(plan) == [("default", "window", True)]
+
+
 def test_what_cannot_be_relaxed_is_refused() -> None:
     with pytest.raises(RefusedError, match="cannot be relaxed for it alone"):
         unblock(project("default", deny("trae*", schedule="no")), app())
@@ -514,6 +549,22 @@ def test_sync() -> None:
         sync(app(), project("default", deny("traefik")))
     with pytest.raises(RefusedError, match="cannot be parsed|invalid|schedule"):
         sync(app(), project("default", deny("traefik", schedule="no")))
+
+
+def test_up_to_2_10_no_window_holds_an_ordered_sync() -> None:
+    frozen = (project("default", deny("traefik")), app())
+    plan = planning.plan_sync(
+        snapshot(*frozen, argocd=ARGOCD_2_10), key("traefik"), order_id="id1", actor="alice"
+    )
+    assert steps(plan) == [("traefik", "START", True)]
+    pinned = planning.plan_pin(
+        snapshot(*frozen, argocd=ARGOCD_2_10), key("traefik"), "2.4.1", order_id="id1", actor="alice"
+    )
+    assert steps(pinned) == [("traefik", "version", True), ("traefik", "START", True)]
+    with pytest.raises(RefusedError, match="sync windows stop it"):
+        planning.plan_sync(
+            snapshot(*frozen, argocd=ARGOCD_2_11), key("traefik"), order_id="id1", actor="alice"
+        )
 
 
 PAST = {"history": history("2.3.0", "2.4.1", "2.5.1"), "sync": {"status": "OutOfSync", "revision": "2.5.1", "comparedTo": {"source": CHART}}}  # fmt: skip
@@ -582,6 +633,33 @@ def test_terminate(it: Any, force: bool, kind: OrderKind | None) -> None:
     assert bool(plan.questions) is force
 
 
+@pytest.mark.parametrize(
+    ("it", "shown"),
+    [
+        (app(operation={"sync": {}}), ["- /operation"]),
+        (
+            app(operation={"sync": {}}, status=state("Running")),
+            ['+ /status/operationState/phase: "Terminating"'],
+        ),
+        (
+            app(status=state("Running")),
+            [
+                '+ /status/operationState/phase: "Failed"',
+                '+ /status/operationState/message: "aborted by argo-rescue"',
+                f'+ /status/operationState/finishedAt: "{NOW:%Y-%m-%dT%H:%M:%SZ}"',
+            ],
+        ),
+    ],
+)
+def test_the_end_of_an_operation_is_shown_as_it_is_written(it: Any, shown: list[str]) -> None:
+    (order,) = rescue_planning.plan_terminate(snapshot(it), key("traefik"), order_id="id1").steps
+    assert step_lines(order) == shown
+    assert isinstance(order, Order)
+    it["metadata"]["resourceVersion"] = "1"
+    written = {op["path"] for op in order_ops(it, order) if op["op"] != "test"}
+    assert {line.split()[1].rstrip(":") for line in shown} == written - {"/metadata/resourceVersion"}
+
+
 def test_terminating_without_a_controller_says_so() -> None:
     it = app(operation={"sync": {}}, status=state("Running"))
     plan = rescue_planning.plan_terminate(
@@ -631,6 +709,21 @@ def test_a_rescue_to_a_version_that_was_said() -> None:
 def test_a_rescue_that_only_pauses() -> None:
     got = rescue(app(status=PAST), pause_only=True)
     assert steps(got.plan) == [("traefik", "pause", True)] and got.plan.verb == "rescue"
+
+
+def test_only_the_values_changed() -> None:
+    now = {**CHART, "helm": {"values": "new"}}
+    sync = {"status": "Synced", "revision": "2.5.1", "comparedTo": {"source": now}}
+    past = [
+        {"id": 3, "source": {**CHART, "helm": {"values": "old"}}, "revision": "2.5.1"},
+        {"id": 4, "source": now, "revision": "2.5.1"},
+    ]
+    with pytest.raises(RefusedError) as refused:
+        rescue(app(source=now, status={"sync": sync, "history": past}))
+    assert "but with other values: 2.5.1 (history id 3)" in refused.value.message
+    assert refused.value.hint == "deploy that: kubectl argo-rescue rollback argocd/traefik --to 3"
+    with pytest.raises(RefusedError, match="say a version yourself"):
+        rescue(app(source=now, status={"sync": sync, "history": past[1:]}))
 
 
 def test_a_rescue_ends_the_operation_in_the_way() -> None:
@@ -743,3 +836,59 @@ def test_a_set_is_left_as_it_is_by_only() -> None:
     plan = pin(snapshot(app_set(), generated()), "2.4.1", only=True)
     assert [n for n, _, _ in steps(plan)] == ["traefik"]
     assert "it is left as it is by --only" in plan.warnings[0]
+
+
+FORBIDDEN = ArgoCD(
+    "argocd", version=ARGOCD.version, parameters={"applicationsetcontroller.enable.policy.override": "false"}
+)
+
+
+def rolling_set(**spec: Any) -> Any:
+    made = app_set(strategy={"type": "RollingSync"}, **spec)
+    return {**made, "status": {"applicationStatus": [{"application": "traefik"}]}}
+
+
+def controller_at(replicas: int) -> Any:
+    return {**part("applicationset-controller", replicas), "spec": {"replicas": replicas}}
+
+
+def unsynced() -> Any:
+    """An Application whose set turns auto-sync off and orders the syncs."""
+    it = generated()
+    it["spec"].pop("syncPolicy")
+    it["status"] = PAST
+    return it
+
+
+def test_a_rolling_set_is_frozen_whole_where_a_rule_would_not_stop_it() -> None:
+    plan = planning.plan_pause(snapshot(rolling_set(), generated()), [key("traefik")])
+    assert steps(plan) == [("all", "rule", False), ("traefik", "pause", True)]
+    assert "is frozen for all its apps" in plan.questions[0]
+    assert steps(rollback(unsynced(), rolling_set())) == [
+        ("all", "rule", False),
+        ("traefik", "ROLLBACK", True),
+    ]
+
+
+def test_a_rolling_set_that_is_idle_or_left_by_only_is_not_frozen() -> None:
+    idle = rolling_set(syncPolicy={"applicationsSync": "create-only"})
+    assert steps(rollback(unsynced(), idle)) == [("traefik", "ROLLBACK", True)]
+    alone = rollback(unsynced(), rolling_set(), only=True)
+    assert steps(alone) == [("traefik", "ROLLBACK", True)]
+    assert "orders the syncs of Application argocd/traefik itself" in alone.warnings[0]
+
+
+def test_a_rolling_set_that_may_have_no_policy_needs_its_controller_down() -> None:
+    def planned(*others: Any) -> Plan:
+        it = snapshot(rolling_set(), unsynced(), *others, argocd=FORBIDDEN)
+        return rescue_planning.plan_rollback(it, key("traefik"), order_id="id1", actor="alice")
+
+    plan = planned(controller_at(1))
+    assert steps(plan) == [("traefik", "ROLLBACK", True)]
+    assert plan.questions == (
+        "ApplicationSet argocd/all would order its syncs and cannot be stopped by an edit",
+    )
+    assert "kubectl -n argocd scale deployment applicationset-controller --replicas=0" in plan.warnings[0]
+    assert "deployment argocd-applicationset-controller --replicas=0" in planned().warnings[0]
+    down = planned(controller_at(0))
+    assert not down.questions and "once its controller is scaled up again" in down.warnings[0]

@@ -119,6 +119,7 @@ def look(it: Any, order: str = "", obj: Any = None, hint: str = "") -> progress.
         pytest.param(app(status="OutOfSync", resources=[OFF]), "", None, State.WAITING, "sync: OutOfSync: Service x", id="names what is off"),
         pytest.param(app(status="OutOfSync", resources=[{**OFF, "requiresPruning": True}]), "", None, State.SUCCEEDED, "synced to 2.4.1 and healthy", id="only pruning is left"),
         pytest.param(app(status="Unknown", conditions=[{"type": "ComparisonError", "message": "no repo"}]), "", None, State.WAITING, "sync: Unknown (ComparisonError: no repo)", id="unknown says why"),
+        pytest.param(app(status="Unknown", compared=None, conditions=[{"type": "InvalidSpecError", "message": "not permitted"}]), "", None, State.FAILING, "Argo CD refuses the spec: not permitted", id="a spec that is refused"),
         pytest.param(app(operation={"sync": {}}, state=state("Running", "id", "applying")), "id", None, State.WAITING, "operation: Running, started by somebody: applying", id="ours runs"),
         pytest.param(app(operation={"sync": {}}, state=state("Running", "other")), "id", None, State.WAITING, "operation: not ours: Running, started by somebody", id="somebody else's runs"),
         pytest.param(app(operation={"sync": {}}, state=state("Running", "id", "Sync operation blocked by sync window")), "id", None, State.WAITING, "operation: Running: Sync operation blocked by sync window", id="blocked"),
@@ -145,6 +146,21 @@ def test_a_hint_is_given_where_nothing_will_sync_it() -> None:
     assert look(app(status="OutOfSync"), hint="order a sync").reason == "sync: OutOfSync; order a sync"
     running = app(status="OutOfSync", operation={"sync": {}}, state=state("Running"))
     assert "order a sync" not in str(look(running, hint="order a sync").lines)
+    ours = app(status="OutOfSync", state=state("Succeeded", "id"))
+    assert "order a sync" not in str(look(ours, "id", hint="order a sync").lines), "it was just ordered"
+    assert "order a sync" in str(look(ours, "other", hint="order a sync").lines)
+
+
+def test_a_retry_is_told_once() -> None:
+    it = app(
+        operation={"sync": {}},
+        state=state(
+            "Running", "id", "boom. Retrying attempt #2", finishedAt="2026-11-27T16:01:00Z", retryCount=2
+        ),
+    )
+    (text,) = [text for part, text, _ in look(it, "id").lines if part == "operation"]
+    assert text.endswith("waits for retry 2: boom. Retrying attempt #2")
+    assert text.count("boom") == 1
 
 
 def test_many_resources_are_counted() -> None:

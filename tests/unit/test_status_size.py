@@ -18,9 +18,10 @@ SAMPLE_LIMIT = 100
 
 CHILD = r'''
 import json, resource, sys
-from kubectl_argo_rescue import cli, session
+from kubectl_argo_rescue import cli
 from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.transports import Response, Target
+from kubectl_argo_rescue.world import World
 
 TOTAL = int(sys.argv[1])
 
@@ -56,7 +57,10 @@ class Stub:
         if name in ("argocd-cm", "kube-system"):
             return answer(200, {"kind": "ConfigMap", "metadata": {"name": name, "namespace": "argocd", "uid": name}})
         if name == "argocd-cmd-params-cm" or method == "POST":
-            return answer(404, {"kind": "Status", "code": 404, "reason": "NotFound", "message": "no"})
+            return answer(
+                404,
+                {"kind": "Status", "code": 404, "reason": "NotFound", "message": "no", "details": {"name": path.rpartition("/")[2]}},
+            )
         return answer(200, {"apiVersion": "v1", "metadata": {}, "items": []})
 
     def target(self):
@@ -74,9 +78,8 @@ def peak():
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return used // (1024 * 1024 if sys.platform == "darwin" else 1024)
 
-session._connect = lambda opened: Cluster(Stub())
 try:
-    cli.run(["status", *sys.argv[2:]])
+    cli.run(["status", *sys.argv[2:]], World(lambda connection, **talk: Cluster(Stub())))
 except SystemExit:
     print(peak(), file=sys.stderr)
 '''  # fmt: skip

@@ -515,7 +515,7 @@ def test_nothing_to_do() -> None:
         (),
         (),
     )
-    assert relaxation.is_enough
+    assert relaxation.manual.can_sync
     assert not relaxation.needs_manual
 
 
@@ -594,7 +594,7 @@ def test_manual_sync_where_others_match_as_well(before: dict[str, Any], fields: 
     path = ("spec", "syncWindows", Match(identity(item), 0), "manualSync")
     assert relaxation.changes == {"cluster": (FieldChange(path, before.get("manualSync", ABSENT), True),)}
     assert relaxation.needs_manual
-    assert relaxation.is_enough
+    assert relaxation.manual.can_sync
     assert "manual operations get through" in relaxation.notes[0]
     assert relaxation.windows[0].raw["manualSync"] is True
 
@@ -629,7 +629,7 @@ def test_unparsable_that_names_the_app() -> None:
 def test_unparsable_for_all() -> None:
     relaxation = relaxed(window("deny", schedule="@daily"), DENY)
     assert relaxation.changes == {}
-    assert not relaxation.is_enough
+    assert not relaxation.manual.can_sync
     assert not relaxation.needs_manual
     (note,) = relaxation.notes
     assert "cannot parse schedule '@daily'" in note
@@ -674,7 +674,7 @@ def test_relaxing_frees_this_app_and_no_other(found: list[dict[str, Any]], now: 
     relaxation = windows.relax(windows.windows_of(before), target, now)
     after = applied(before, relaxation.changes.get("cluster", ()))
     assert windows.windows_of(after) == tuple(replace(w, index=i) for i, w in enumerate(relaxation.windows))
-    assert relaxation.is_enough
+    assert relaxation.manual.can_sync
     opened = any(isinstance(c, FieldChange) for c in relaxation.changes.get("cluster", ()))
     for change in windows.changed_verdicts([before], [after], APPS, ArgoCD("argocd"), now):
         twin = change.app.name == "traefik"

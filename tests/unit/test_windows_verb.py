@@ -68,7 +68,7 @@ def test_all_of_the_cluster_takes_two_lists(run: Run, incident: Incident) -> Non
     run(incident.api, "windows", "-A")
     paths = [r.path for r in incident.api.requests if "argoproj.io" in r.path]
     assert sorted(paths) == [
-        "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications",
+        "/apis/argoproj.io/v1alpha1/applications",
         "/apis/argoproj.io/v1alpha1/namespaces/argocd/appprojects",
     ]
 
@@ -159,9 +159,13 @@ def test_an_app_that_is_not_served_is_a_warning(run: Run, incident: Incident) ->
     app = application("shop", project="cluster", source={"repoURL": "x", "path": "."}, namespace="shop")
     app["metadata"]["namespace"] = "team-a"
     incident.api.create(app)
+    unwanted = (
+        "warning: AppProject argocd/cluster does not permit applications of namespace team-a: Argo CD syncs "
+        "nothing of team-a/shop\n"
+    )
     warning = (
         "warning: Argo CD in argocd does not serve namespace team-a: nothing will act on team-a/shop, "
-        "whatever the windows say\n"
+        "whatever the windows say\n" + unwanted
     )
     named = run(incident.api, "windows", "team-a/shop")
     assert (named.code, named.err) == (0, warning)
@@ -169,9 +173,25 @@ def test_an_app_that_is_not_served_is_a_warning(run: Run, incident: Incident) ->
     by_namespace = run(incident.api, "windows", "-n", "team-a", "-o", "json")
     assert by_namespace.err == warning
     assert by_namespace.json["data"]["apps"]["team-a/shop"]["served"] is False
-    assert "shop" not in run(incident.api, "windows", "-A").out
+    everywhere = run(incident.api, "windows", "-A")
+    assert "shop" not in everywhere.out
+    assert (
+        everywhere.err == "warning: Argo CD in argocd does not serve namespace team-a: team-a/shop left out\n"
+    )
+    assert run(incident.api, "windows").err == ""
     set_config(incident, "argocd-cmd-params-cm", **{"application.namespaces": "team-*"})
-    assert "team-a/shop" in run(incident.api, "windows", "-A").out
+    served = run(incident.api, "windows", "-A")
+    assert "team-a/shop" in served.out
+    assert served.err == unwanted
+    incident.api.edit(
+        APPPROJECT, "argocd", "cluster", lambda p: p["spec"].update(sourceNamespaces=["team-a"])
+    )
+    assert run(incident.api, "windows", "-A").err == ""
+
+
+def test_up_to_argo_cd_2_10_no_window_holds_a_manual_sync(run: Run) -> None:
+    assert "no          yes" in run(traefik_incident(version=(2, 10)).api, "windows", "web").out
+    assert "no          no" in run(traefik_incident(version=(2, 11)).api, "windows", "web").out
 
 
 def test_a_project_that_is_not_there_is_a_warning(run: Run, incident: Incident) -> None:
@@ -195,6 +215,14 @@ def test_a_project_that_may_not_be_read_is_no_yes(run: Run, incident: Incident) 
     assert "unknown" in run(incident.api, "windows", "web").out
     incident.api.deny("list", "appprojects")
     assert run(incident.api, "windows").code == 1
+
+
+def test_without_the_right_to_list_all_those_of_argo_cd_are_shown(run: Run, incident: Incident) -> None:
+    incident.api.deny("list", "applications", "")
+    ran = run(incident.api, "windows", "-A")
+    assert ran.code == 0
+    assert "web" in ran.out
+    assert "warning: Applications of other namespaces may not be listed" in ran.err
 
 
 def test_names_and_all_contradict_each_other(run: Run, incident: Incident) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import records, rollouts, session, workload_rescue, workloads
+from kubectl_argo_rescue import records, rollouts, workload_rescue, workloads
 from kubectl_argo_rescue.cluster import Cluster
-from kubectl_argo_rescue.errors import TransportError
+from kubectl_argo_rescue.errors import RefusedError, TransportError
 from kubectl_argo_rescue.model import (
     APPLICATION,
     CONFIGMAP,
@@ -30,15 +30,17 @@ from kubectl_argo_rescue.model import (
     EVENT,
     REPLICASET,
     STATEFULSET,
+    ArgoCD,
     Key,
     Ref,
     Rollout,
+    Snapshot,
     Verdict,
     ref_of,
 )
 from kubectl_argo_rescue.progress import State
 from kubectl_argo_rescue.records import Intent, Record, Untrusted
-from kubectl_argo_rescue.rolling import failing_periods, maker
+from kubectl_argo_rescue.rolling import Workloads, failing_periods, maker, plan_workloads
 from kubectl_argo_rescue.simulation.api import InMemoryApi, Request, failure
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import BAD, GOOD, Incident, traefik_chart, traefik_incident
@@ -832,7 +834,7 @@ def test_nothing_to_take_back(run: Run, incident: Incident) -> None:
     assert "no previous revision" in ran.err and "--pause-only" in ran.err
 
 
-def test_another_cluster(run: Run, incident: Incident, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_cluster(run: Run, incident: Incident) -> None:
     server = "https://far.invalid"
     incident.api.edit(
         APPLICATION, "argocd", "traefik",
@@ -845,17 +847,12 @@ def test_another_cluster(run: Run, incident: Incident, monkeypatch: pytest.Monke
     far.api.idle = far.argocd.tick
     far.argocd.controller_alive = False
     far.api.where = Target("far", server, "default")
-    asked: list[str] = []
-
-    def connect(opened: session.Session, connection: Any) -> Cluster:
-        asked.append(connection.context)
-        return Cluster(far.api, sleep=lambda s: None, jitter=lambda: 0.0)
-
-    monkeypatch.setattr(session, "_connect_to", connect)
+    run.contexts["far"] = far.api
+    run.connected.clear()
     near = image(incident)
     ran = run(incident.api, "rescue", "traefik", "--workloads", "--destination-context", "far", "--yes")
     assert ran.code == 0, ran
-    assert asked == ["far"]
+    assert run.connected == ["", "far"]
     assert image(far) == f"traefik:{GOOD}" and image(incident) == near
     assert "is it the same?" not in ran.err
     entry = run(incident.api, "log", "-o", "name").out.split()[0]
@@ -865,15 +862,13 @@ def test_another_cluster(run: Run, incident: Incident, monkeypatch: pytest.Monke
     assert told == ["Deployment"]
 
 
-def test_a_context_that_leads_elsewhere_is_asked_about(
-    run: Run, incident: Incident, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_context_that_leads_elsewhere_is_asked_about(run: Run, incident: Incident) -> None:
     incident.api.edit(
         APPLICATION, "argocd", "traefik",
         lambda o: o["spec"].update(destination={"server": "https://far.invalid", "namespace": "traefik"}),
     )  # fmt: skip
     far = traefik_incident()
-    monkeypatch.setattr(session, "_connect_to", lambda s, c: Cluster(far.api))
+    run.contexts["far"] = far.api
     ran = run(incident.api, "rescue", "traefik", "--workloads", "--destination-context", "far")
     assert ran.code == 5 and "is it the same?" in ran.err
     assert image(far) == f"traefik:{BAD}"
@@ -916,3 +911,40 @@ def test_stateful_and_daemon_sets(resource: Any) -> None:
     )
     assert rollouts.roll_back(cluster, step).status is Verdict.APPLIED
     assert workloads.same(api.get(resource, "ns", "x")["spec"]["template"], template("x:1"))
+
+
+# -- the plan
+
+
+def planned(*histories: History | None) -> Any:
+    it = history_app((1, "2.4.1", 0), status="OutOfSync", revision="2.5.1")
+    it["metadata"]["uid"] = "u"
+    key = ref_of(it).key
+    named = {Key("Deployment", "ns", f"x{i}"): history for i, history in enumerate(histories)}
+    snapshot = Snapshot(ArgoCD("argocd"), {key: it}, T0 + timedelta(hours=9))
+    return plan_workloads(snapshot, key, Workloads(named), ()).plan
+
+
+def test_a_workload_that_is_listed_and_not_there_is_said() -> None:
+    plan = planned(past(replica_set("1", "x:1"), replica_set("2", "x:2")), None)
+    assert "Deployment ns/x1 is listed by x but is not there" in plan.warnings
+    assert [s.to_revision for s in plan.steps if isinstance(s, Rollout)] == [1]
+
+
+def test_a_workload_that_would_not_follow_refuses_all() -> None:
+    paused = past(replica_set("1", "x:1"), replica_set("2", "x:2"), live=deployment(paused=True))
+    with pytest.raises(RefusedError, match="rollout resume"):
+        planned(past(replica_set("1", "x:1"), replica_set("2", "x:2")), paused)
+
+
+@pytest.mark.parametrize(
+    ("histories", "why"),
+    [
+        ((), "it lists no Deployment, StatefulSet or DaemonSet"),
+        ((None,), "it lists no Deployment, StatefulSet or DaemonSet"),
+        ((past(replica_set("2", "x:2")),), "it has no previous revision"),
+    ],
+)
+def test_nothing_to_take_back_is_refused(histories: tuple[History | None, ...], why: str) -> None:
+    with pytest.raises(RefusedError, match=why):
+        planned(*histories)
