@@ -5,13 +5,19 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PYTEST_ARGS ?=
 ARGO ?= 3.6
+SCENARIO ?= ingress
+BENCH ?=
 
 venv := .venv
 installed := $(venv)/.installed
+plugin := $(venv)/.plugin
 run := $(venv)/bin
 
 # A bed waits more than it works: two of them fit on two cores. A file keeps its bed.
 two_at_once := -n 2 --dist loadfile
+
+# Of the tests: pytest's hooks and fixtures, and what http.server and socketserver call or look at.
+called_by_frameworks := _,pytest_*,do_*,log_message,handle_error,daemon_threads,block_on_close,protocol_version,close_connection,address_family,request_queue_size,disable_nagle_algorithm,wbufsize
 
 .PHONY: help
 help: ## Show this list
@@ -20,10 +26,25 @@ help: ## Show this list
 	@echo "  PYTEST_ARGS='-k words --bed=3.6' narrows the test targets; ARGO=3.2 chooses the version of cluster and incident."
 
 # Keyed on the files that say what is installed.
-$(installed): setup.cfg pyproject.toml
-	test -x $(run)/python || $(PYTHON) -m venv $(venv)
+$(installed): setup.cfg pyproject.toml | $(run)/python
+	@echo "Making $(venv) with the plugin and its tests' tools: a minute or two, once." >&2
 	$(run)/python -m pip install -q --disable-pip-version-check -e '.[test]'
-	touch $@
+	touch $(plugin) $@
+
+$(plugin): setup.cfg pyproject.toml | $(run)/python
+	@echo "Making $(venv) with the plugin: some seconds, once." >&2
+	@$(run)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(run)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is older than 3.10, or is not there: say another one, as in make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(venv) || { rm -rf $(venv); \
+	  echo "$(PYTHON) cannot make environments: install its venv module (Debian and Ubuntu: apt install python3-venv), then run make $(MAKECMDGOALS) again" >&2; exit 1; }
+
+.PHONY: drill
+drill: $(plugin) ## Play a practice incident: no cluster, Python alone (SCENARIO=friday; the first is ingress)
+	@$(run)/kubectl-argo_rescue drill $(SCENARIO) || [ -t 0 ]
 
 .PHONY: venv
 venv: $(installed) ## Make .venv with the plugin and what its tests need
@@ -33,7 +54,7 @@ programs: $(installed) ## Build the test bed's programs into the cache (cold: ab
 	$(run)/python -m tests.testbed.programs
 
 .PHONY: test
-test: $(installed) programs ## Run every lane: unit, contract, apiserver, e2e
+test: lint $(installed) programs ## Run `make lint`, then every lane: unit, contract, apiserver, e2e
 	$(run)/pytest tests --ignore=tests/e2e $(PYTEST_ARGS)
 	$(run)/pytest tests/e2e $(two_at_once) $(PYTEST_ARGS)
 
@@ -56,23 +77,38 @@ test-long: $(installed) programs ## Run every lane with the property and fault t
 	ARGO_RESCUE_TEST_SIZE=full $(run)/pytest tests/e2e $(two_at_once) $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(installed) ## Check style, types, imports, spelling
+lint: $(installed) ## Check style, types, imports, spelling, dead and doubled code
 	$(run)/ruff check .
 	$(run)/ruff format --check .
 	$(run)/mypy
 	$(run)/codespell
-	if grep -q '^\[importlinter' setup.cfg; then $(run)/lint-imports; fi
+	$(run)/lint-imports
+	$(run)/vulture kubectl_argo_rescue krew tests/called_elsewhere.py --min-confidence 60 --ignore-names _
+	$(run)/vulture kubectl_argo_rescue krew tests --min-confidence 60 --ignore-decorators @pytest.fixture --ignore-names '$(called_by_frameworks)'
+	$(run)/pylint --disable=all --enable=duplicate-code --score=n kubectl_argo_rescue krew
+
+.PHONY: coverage
+coverage: $(installed) ## Hold the pure modules to 95 % of their branches, by the pure lane alone
+	$(run)/python -m tests.pure_coverage
 
 .PHONY: docs
-docs: $(installed) ## Write docs/cli-reference.md anew from the verbs' --help
+docs: $(installed) ## Write docs/cli-reference.md and the layout in docs/maintainers.md anew from the program
 	$(run)/python -m tests.docs
+
+.PHONY: captures
+captures: $(installed) programs ## Take docs/captures/*.svg anew from a real run
+	$(run)/python -m tests.testbed.captures --argo $(ARGO)
+
+.PHONY: bench
+bench: $(installed) programs ## Measure beside kubectl and write docs/benchmarks.md (BENCH='speed rescue scale')
+	$(run)/python -m tests.bench $(BENCH)
 
 .PHONY: archive
 archive: $(installed) ## Make this platform's Krew archive and the manifest in dist/ (REPOSITORY=https://…)
 	$(run)/python krew/build.py $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 .PHONY: check
-check: lint test ## Do what CI does
+check: lint coverage test ## Do all that a change must pass
 
 .PHONY: cluster
 cluster: $(installed) ## Start the incident in the background and say how to reach it

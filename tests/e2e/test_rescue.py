@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -154,7 +155,7 @@ def test_what_may_not_be_done_is_refused_before_the_first_write(
 
 
 @pytest.fixture
-def frozen_projects(argocd: ArgoCD) -> Iterator[str]:
+def frozen_projects(argocd: ArgoCD) -> Iterator[None]:
     """Let an admission policy refuse that bob writes AppProjects, though RBAC lets him."""
     name, api = "no-project-by-bob", "admissionregistration.k8s.io/v1"
     argocd.apply(
@@ -185,13 +186,14 @@ def frozen_projects(argocd: ArgoCD) -> Iterator[str]:
             "spec": {"policyName": name, "validationActions": ["Deny"]},
         },
     )
-    yield name
+    yield
     for kind in ("ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"):
         argocd.api.delete(kind, name, "")
 
 
+@pytest.mark.usefixtures("frozen_projects")
 def test_a_step_that_fails_stops_it_and_says_what_stands(
-    argocd: ArgoCD, plugin: Plugin, scene: Scene, frozen_projects: str
+    argocd: ArgoCD, plugin: Plugin, scene: Scene
 ) -> None:
     scene.start().upgrade(BROKEN).freeze()
     before = text_of(scene.specs())
@@ -391,6 +393,32 @@ def test_windows_that_others_share(argocd: ArgoCD, plugin: Plugin, scene: Scene)
         plugin("undo", check=True)
     assert scene.live_windows() == windows
     assert is_auto_sync_on(scene.live_root())
+
+
+def test_interrupted_it_closes_the_windows_that_others_share(
+    argocd: ArgoCD, plugin: Plugin, scene: Scene
+) -> None:
+    scene.start()
+    windows = [deny("*")]
+    scene.freeze(*windows)
+    running = plugin.start("rescue", scene.app, BROKEN, "--yes")
+    # The operation ends well, the rollout never does: there is something to watch for ever.
+    argocd.until(
+        lambda: (
+            scene.chart_version() == BROKEN
+            and scene.live()["status"]["operationState"]["phase"] == "Succeeded"
+        ),
+        60,
+        "it is synced",
+    )
+    assert scene.live_windows() == [{**deny("*"), "manualSync": True}]
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert f"not watched any more; go on with: kubectl argo-rescue watch {scene.app}" in err
+    assert "stays open" not in err
+    assert scene.live_windows() == windows
+    assert scene.revision() == BROKEN
 
 
 def test_the_windows_of_a_global_project(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:

@@ -84,6 +84,11 @@ class ArgoCD:
         for part in (CONTROLLER, APPLICATIONSETS):
             self.start(part)
 
+    def install(self) -> None:
+        """Install its objects alone: none of its parts runs."""
+        self._lay_out()
+        self._install()
+
     def _lay_out(self) -> None:
         for name in ("tls", "ssh", "gpg", "plugins", "config", "tmp", "home", "bin"):
             (self.folder / name).mkdir(parents=True, mode=0o700)

@@ -71,7 +71,6 @@ class AuditEntry:
     agent: str
     body: JSON
     """The request body, for writes to Argo CD's kinds, workloads and ConfigMaps."""
-    impersonated: str
 
 
 class Authority:
@@ -385,7 +384,6 @@ class ControlPlane:
                 code=entry["responseStatus"]["code"],
                 agent=entry.get("userAgent", ""),
                 body=entry.get("requestObject"),
-                impersonated=entry.get("impersonatedUser", {}).get("username", ""),
             )
             for entry in entries
             if entry["stage"] == "ResponseComplete" and entry.get("userAgent") != "argo-rescue-testbed"
