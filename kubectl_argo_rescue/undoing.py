@@ -65,6 +65,9 @@ NOT_BACK: dict[Role, str] = {
 MENDING_SECONDS = 60.0
 """How long an owner may take to bring an ApplicationSet what git says."""
 
+SETTLE_SECONDS = 1.0
+"""How long a write of ours may be on its way into Argo CD's own picture of the cluster."""
+
 POLL_SECONDS = 10.0
 """How often `--when-safe` asks Argo CD to look at git."""
 
@@ -494,7 +497,7 @@ class Undo(Procedure):
 
     def _judged(self) -> set[Key]:
         """Return what hand-back judges: its difference is no news."""
-        return {*self.versions.verdicts, *self.rolled.workloads}
+        return {*self.versions.verdicts, *self.rolled.keys, *self.rolled.workloads}
 
     def skipped_versions(self) -> dict[Key, list[Conflict]]:
         """Return the version fields that somebody else wrote since and that are left as they are."""
@@ -532,6 +535,13 @@ class Undo(Procedure):
         held: set[Key] = set()
         for key in asking:
             what = self._will_change(key, judged | self._drifting(key))
+            for _ in range(MAX_LOOKS):
+                if not what or key in self.silent:
+                    break
+                # Argo CD compares with what its own watch has told it: our last write may not be in it yet.
+                self.session.cluster.sleep(SETTLE_SECONDS)
+                self.compare_anew([key])
+                what = self._will_change(key, judged | self._drifting(key))
             if not what or self.writing.yes:
                 if what:
                     self.printer.warn(what)

@@ -154,7 +154,9 @@ def test_the_server_goes_in_the_middle(argocd: ArgoCD, plugin: Plugin, scene: Sc
         print(f"gone in the middle: {time.monotonic() - start:.1f} s\n{cut.stdout}{cut.stderr}")
         assert front.gone.is_set(), cut.stderr
         assert cut.returncode == 1, cut.stdout + cut.stderr
-        assert plugin("log", "--server", front.url).returncode == 1
+        away = plugin("log", "--server", front.url, check=True)
+        assert "pin" in away.stdout, "this machine's own record"
+        assert "the record of this machine alone" in away.stderr
     assert not is_auto_sync_on(scene.live_root()), "the first edit landed"
     assert scene.revision() == BROKEN, "the second did not"
 

@@ -186,12 +186,13 @@ def test_a_missing_project_is_said(argocd: ArgoCD, plugin: Plugin, scene: Scene)
 
 
 def _until_invalid(argocd: ArgoCD, app: str) -> None:
-    argocd.refresh(app)
-    argocd.until(
-        lambda: any(c["type"] == "InvalidSpecError" for c in argocd.app(app)["status"].get("conditions", [])),
-        30,
-        "Argo CD says that the project is missing",
-    )
+    def is_invalid() -> bool:
+        # Asked each time: the first comparison may come before the controller has heard of it.
+        argocd.refresh(app)
+        found = argocd.app(app)["status"].get("conditions", [])
+        return any(c["type"] == "InvalidSpecError" for c in found)
+
+    argocd.until(is_invalid, 30, "Argo CD says that the project is missing")
 
 
 @pytest.mark.parametrize("tracking", ["label", "annotation+label"])

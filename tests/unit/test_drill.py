@@ -355,7 +355,7 @@ class Screen:
         if self.pid == 0:
             os.execve(str(PLUGIN), [str(PLUGIN), *words], environment(home))
 
-    def until(self, text: str, timeout: float = 60.0) -> str:
+    def until(self, text: str, timeout: float = 300.0) -> str:
         """Read until the screen shows a text after what was read before; return what came up to it."""
         deadline = time.monotonic() + timeout
         while (at := self.text.find(text, self._seen)) < 0:
@@ -373,7 +373,7 @@ class Screen:
 
     def end(self, again: signal.Signals | None = None) -> int:
         """Wait for its end and return the exit code; `again` is sent until it has ended."""
-        deadline = time.monotonic() + 60.0
+        deadline = time.monotonic() + 300.0
         try:
             while time.monotonic() < deadline:
                 if select.select([self._terminal], [], [], 0.5)[0]:
