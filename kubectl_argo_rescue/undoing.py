@@ -540,6 +540,7 @@ class Undo(Procedure):
                     break
                 # Argo CD compares with what its own watch has told it: our last write may not be in it yet.
                 self.session.cluster.sleep(SETTLE_SECONDS)
+                self._is_asked_again = True
                 self.compare_anew([key])
                 what = self._will_change(key, judged | self._drifting(key))
             if not what or self.writing.yes:
