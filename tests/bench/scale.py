@@ -113,7 +113,6 @@ class Size:
     get_peak: Peak
     pause_peak: Peak
     """Of a dry run, which holds as much."""
-    apps_bytes: int
 
     def series(self) -> Mapping[str, float]:
         """Return the lines of the plot."""
@@ -242,7 +241,6 @@ def _at(bed: Bed, crowd: Crowd, size: int) -> Size:
         status_peak=status_peak,
         get_peak=get_peak,
         pause_peak=pause_peak,
-        apps_bytes=length // len(names),
     )
 
 
