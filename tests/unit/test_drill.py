@@ -357,15 +357,33 @@ class Screen:
 
     def until(self, text: str, timeout: float = 300.0) -> str:
         """Read until the screen shows a text after what was read before; return what came up to it."""
+        start = self._seen
+        if not self._shows(text, timeout):
+            os.kill(self.pid, signal.SIGKILL)
+            raise AssertionError(f"no {text!r} on the screen:\n{self.text}")
+        return self.text[start : self._seen]
+
+    def _shows(self, text: str, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         while (at := self.text.find(text, self._seen)) < 0:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._terminal], [], [], left)[0]:
-                os.kill(self.pid, signal.SIGKILL)
-                raise AssertionError(f"no {text!r} on the screen:\n{self.text}")
+                return False
             self.text += os.read(self._terminal, 65536).decode(errors="replace")
-        start, self._seen = self._seen, at + len(text)
-        return self.text[start : self._seen]
+        self._seen = at + len(text)
+        return True
+
+    def interrupt_prompt(self, text: str) -> None:
+        """Press Ctrl-C until a text shows.
+
+        Python's readline sees a signal only while it waits for a key: one that comes between the
+        prompt and that is kept until the next.
+        """
+        for _ in range(30):
+            self.type("\x03")
+            if self._shows(text, 2.0):
+                return
+        self.until(text)
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -401,8 +419,7 @@ def test_a_sitting_at_a_terminal(home: Path) -> None:
     screen.type("y\n")
     screen.until("synced to 2.4.1 and healthy")
     screen.until("drill> ")
-    screen.type("\x03")
-    screen.until("drill> ")
+    screen.interrupt_prompt("drill> ")
     screen.type("watch web --timeout 0\n")  # web is frozen, and is what it should be
     screen.until("drill> ")
     screen.type("done\n")
