@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,12 @@ SIZE = os.environ.get("ARGO_RESCUE_TEST_SIZE", "sample")
 settings.register_profile("sample", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.register_profile("full", max_examples=2000, deadline=None)
 settings.load_profile(SIZE)
+
+
+def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A job in the background of a shell is deaf to Ctrl-C, and so would be all that tests start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
