@@ -333,7 +333,7 @@ def test_no_colour_in_a_pipe(warned: str, plugin: Plugin) -> None:
         (["pause", APP[:-1]], 1, f"Application {APP[:-1]} does not exist in namespace argocd; did you mean {APP}? See them all: kubectl get applications.argoproj.io -n argocd"),
         (["pause", APP, "--request-timeout=5x"], 2, ""),
         (["pause", APP, "--context=nowhere"], 1, ""),
-        (["pause", APP, "--as=mallory"], 2, ""),
+        (["pause", APP, "--as=mallory"], 1, ""),
         (["pause"], 2, "nothing says which applications; name them, or say --all, --project or -l"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
