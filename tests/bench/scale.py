@@ -179,7 +179,7 @@ def measure(bed: Bed, sizes: Sequence[int], entries: int = ENTRIES) -> Scale:
 def _away(bed: Bed, crowd: Crowd, size: int) -> Away:
     with Distance(bed.control_plane.port, ROUND_TRIP) as proxy:
         shell = {**bed.environment, "KUBECONFIG": str(bed.kubeconfig_through(proxy.port))}
-        sample = sorted(_uids(bed)[0])[:SAMPLE]
+        sample = sorted(_uids(bed))[:SAMPLE]
         bed.json_patch(
             "application", sample[0], pause_ops(), shell
         ).run()  # its discovery cache is by address
@@ -212,7 +212,7 @@ def _at(bed: Bed, crowd: Crowd, size: int) -> Size:
         gets.append(get.run())
     status_peak = bed.direct("status").peak()
     get_peak = get.peak()
-    uids, length = _uids(bed)
+    uids = _uids(bed)
     names = sorted(uids)
     resume = _bodies(bed, names, [{"op": "remove", "path": PAUSED}])
     sample = names[: min(SAMPLE, len(names))]
@@ -249,10 +249,9 @@ def _bodies(bed: Bed, names: Sequence[str], ops: Sequence[JSON]) -> list[tuple[s
     return [(path_of(name, bed.namespace), body) for name in names]
 
 
-def _uids(bed: Bed) -> tuple[dict[str, str], int]:
-    """Return the uid of each Application of this benchmark, and the bytes of all of them as JSON."""
+def _uids(bed: Bed) -> dict[str, str]:
+    """Return the uid of each Application of this benchmark."""
     found: dict[str, str] = {}
-    length = 0
     token = ""
     while True:
         query = {"limit": "500", **({"continue": token} if token else {})}
@@ -260,10 +259,9 @@ def _uids(bed: Bed) -> tuple[dict[str, str], int]:
         page = bed.api.request("GET", path, query=query)
         for item in page["items"]:
             found[item["metadata"]["name"]] = item["metadata"]["uid"]
-            length += len(json.dumps(item))
         token = page["metadata"].get("continue", "")
         if not token:
-            return found, length
+            return found
 
 
 def _log(bed: Bed, crowd: Crowd, entries: int) -> Log:
