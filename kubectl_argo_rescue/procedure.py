@@ -12,6 +12,7 @@ from .errors import ExitStatus
 from .flags import Writing
 from .journal import Writer
 from .model import APPLICATION, JSON, Change, Edit, EditResult, Key, Role, Snapshot
+from .outlook import display_name
 from .plans import Plan
 from .records import Content, Intent, Settled
 from .session import Session, new_order_id
@@ -21,6 +22,9 @@ GRACE_SECONDS = 15.0
 
 STUCK_SECONDS = 6.0
 """A terminated operation ends within a pass or two of the controller; later it is stuck."""
+
+TERMINATIONS = 10
+"""How often an operation is terminated again whose retries go over it; each loses a rare race."""
 
 
 class Procedure:
@@ -140,14 +144,44 @@ class Procedure:
         """
         if grace and self.wait_until(key, is_idle, grace):
             return True
+        return self._terminate(key, force=force) and self.wait_for_end(key, STUCK_SECONDS)
+
+    def wait_for_end(self, key: Key, timeout: float) -> bool:
+        """Follow a terminated operation to its end; False where it does not come in time.
+
+        A controller whose pass fails, or that starts a retry, writes Running over a termination
+        that came meanwhile: such a one is given again, within the same `timeout` in seconds.
+        Argo CD: controller/appcontroller.go processRequestedAppOperation.
+        """
+        started = applications.operation(self.snapshot.objects[key]).started
+
+        def was_overwritten(app: JSON) -> bool:
+            running = applications.operation(app)
+            return running.phase == "Running" and running.started == started
+
+        clock = self.session.cluster.clock
+        deadline = clock() + timeout
+        for _ in range(TERMINATIONS):
+            if not self.wait_until(
+                key, lambda app: is_idle(app) or was_overwritten(app), max(0.0, deadline - clock())
+            ):
+                return False
+            if is_idle(self.snapshot.objects[key]):
+                return True
+            name = display_name(key, self.snapshot.argocd)
+            self.printer.say(f"a retry of the operation of {name} went over its termination: once more")
+            if not self._terminate(key):
+                return False
+        return False
+
+    def _terminate(self, key: Key, *, force: bool = False) -> bool:
         order_id = new_order_id()
-        plan = rescue_planning.plan_terminate(self.snapshot, key, order_id=order_id, force=force)
-        if not plan.steps:
-            return self.wait_until(key, is_idle, STUCK_SECONDS)
-        going = self.carry_out(
-            plan, replan=lambda s: rescue_planning.plan_terminate(s, key, order_id=order_id, force=force)
-        )
-        return going and self.wait_until(key, is_idle, STUCK_SECONDS)
+
+        def replan(snapshot: Snapshot) -> Plan:
+            return rescue_planning.plan_terminate(snapshot, key, order_id=order_id, force=force)
+
+        plan = replan(self.snapshot)
+        return not plan.steps or self.carry_out(plan, replan=replan)
 
 
 def is_idle(app: JSON) -> bool:

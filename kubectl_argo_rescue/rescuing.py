@@ -112,7 +112,7 @@ class Rescuing(Procedure):
         self.carry_out(Plan("rescue", unchanged=rescue.plan.unchanged))
         if not self._part(rescue, rescue.pin) or not self._part(rescue, rescue.windows):
             return False
-        if not ended and not self.wait_until(self.key, is_idle, GRACE_SECONDS):
+        if not ended and not self.wait_for_end(self.key, GRACE_SECONDS):
             self.printer.warn("the old operation still does not end: it is cleared by hand")
             if not self.end_operation(self.key, force=True):
                 return False
@@ -275,7 +275,7 @@ class Terminating(Procedure):
             return Plan("terminate")
 
     def _wait(self, windows: Plan, timeout: float, *, only: bool) -> None:
-        if self.wait_until(self.key, is_idle, min(STUCK_SECONDS, timeout)):
+        if self.wait_for_end(self.key, min(STUCK_SECONDS, timeout)):
             return
         relaxed: list[Edit] = []
         if windows.steps and not only:
@@ -283,7 +283,7 @@ class Terminating(Procedure):
             relaxed = [s for s in windows.steps if isinstance(s, Edit)]
             if not self.carry_out(replace(windows, verb="terminate", unchanged=())):
                 return
-        ended = self.wait_until(self.key, is_idle, timeout)
+        ended = self.wait_for_end(self.key, timeout)
         if relaxed:
             self._put_back(relaxed)
         if not ended:
