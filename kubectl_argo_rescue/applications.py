@@ -474,6 +474,31 @@ def ever_deployed(app: JSON, source: Source, version: str) -> Deployment | None:
     return None
 
 
+def deployed_digests(app: JSON, source: Source, version: str) -> tuple[str, ...]:
+    """Return what a tag of an OCI artifact, or the start of a digest, meant in history; newest first."""
+    found = [
+        revision
+        for deployment in reversed(history(app))
+        for body, revision in zip(deployment.sources, deployment.revisions, strict=False)
+        if body.get("repoURL") == source.body.get("repoURL") and _DIGEST.fullmatch(revision)
+        if version == body.get("targetRevision")
+        or (is_digest_prefix(version) and revision.startswith(version))
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def tags_of(app: JSON, source: Source, digest: str) -> tuple[str, ...]:
+    """Return the tags by which history knows a digest of an OCI artifact; newest first."""
+    found = [
+        str(body["targetRevision"])
+        for deployment in reversed(history(app))
+        for body, revision in zip(deployment.sources, deployment.revisions, strict=False)
+        if body.get("repoURL") == source.body.get("repoURL") and revision == digest
+        if _OCI_TAG.fullmatch(str(body.get("targetRevision") or ""))
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 # -- revisions
 
 _SHA = re.compile(r"[0-9a-f]{7,40}")
@@ -487,6 +512,7 @@ _CONSTRAINT = re.compile(
 )
 _OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST_PREFIX = re.compile(r"sha256:[0-9a-f]{7,64}")
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.lock(/|$)|(^|/)\.|\.$|^@$|^-")
 
 
@@ -498,6 +524,23 @@ def is_sha(revision: str) -> bool:
 def is_full_sha(revision: str) -> bool:
     """Whether it is a whole commit id."""
     return bool(_FULL_SHA.fullmatch(revision))
+
+
+def is_digest_prefix(revision: str) -> bool:
+    """Whether it is the digest of an OCI artifact, or so much of it that it means one."""
+    return bool(_DIGEST_PREFIX.fullmatch(revision))
+
+
+def name_of(revision: str, asked: str) -> str:
+    """Name a revision as a person would: a hash in short, with what it was asked for as."""
+    text = revision or asked
+    if is_full_sha(text):
+        short = text[:8]
+    elif _DIGEST.fullmatch(text):
+        short = text[: len("sha256:") + 8]
+    else:
+        return text
+    return short + (f" ({asked})" if asked and asked != revision else "")
 
 
 def is_valid_revision(kind: SourceKind, version: str) -> bool:

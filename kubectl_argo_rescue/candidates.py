@@ -126,10 +126,14 @@ class Place:
         seen: set[str] = set()
         for deployment in reversed(applications.history(found)):
             when = f", {deployment.deployed:%Y-%m-%d %H:%M} UTC" if deployment.deployed else ""
-            for revision in deployment.revisions:
+            for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
                 if revision and revision not in seen:
                     seen.add(revision)
-                    yield f"{revision}\thistory id {deployment.id}{when}"
+                    # Nobody knows a digest by heart.
+                    asked = (
+                        f"{body.get('targetRevision')}, " if applications.is_digest_prefix(revision) else ""
+                    )
+                    yield f"{revision}\t{asked}history id {deployment.id}{when}"
 
     # -- the log
 

@@ -255,13 +255,10 @@ class LastGood:
 
 
 def versions(deployment: Deployment) -> str:
-    """Name a deployment as a person would: chart versions, and short commits with what they were asked as."""
+    """Name a deployment as a person would: chart versions, and short hashes with what they were asked as."""
     found = []
     for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
-        asked = str(body.get("targetRevision") or "")
-        text = revision or asked
-        if applications.is_full_sha(text):
-            text = text[:8] + (f" ({asked})" if asked and asked != revision else "")
+        text = applications.name_of(revision, str(body.get("targetRevision") or ""))
         if text and (
             body.get("path") or body.get("chart") or not body.get("ref") or len(deployment.sources) == 1
         ):
@@ -286,7 +283,7 @@ def last_good(app: JSON, now: datetime, known: applications.Known | None = None)
         return LastGood(None, f"the history knows only what is asked for now{but}")
     if found.identity == failing:
         return LastGood(found, f"an open rescue has pinned it{_in_force(found, now)}")
-    wanted = ", ".join(r[:8] if applications.is_full_sha(r) else r for _, _, r in failing if r)
+    wanted = ", ".join(applications.name_of(r, "") for _, _, r in failing if r)
     return LastGood(
         found,
         f"the newest that succeeded and is not what is asked for now{f' ({wanted})' if wanted else ''}"

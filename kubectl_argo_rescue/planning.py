@@ -237,6 +237,18 @@ def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) 
             )
         if applications.is_sha(version):
             return _Version(version, (f"commit {version} is not in the history of this app",))
+    if kind is SourceKind.OCI:
+        digests = applications.deployed_digests(app, source, version)
+        if applications.is_digest_prefix(version) and len(digests) == 1:
+            return _Version(digests[0])
+        if digests and not applications.is_digest_prefix(version):
+            return _Version(
+                version,
+                (
+                    f"{version} was {', '.join(digests)} when this app deployed it; a tag can have been moved "
+                    "since then, a digest cannot",
+                ),
+            )
     if known is not None:
         return _Version(version)
     if not applications.is_valid_revision(kind, version):
@@ -244,7 +256,7 @@ def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) 
         return _Version(
             version,
             questions=(
-                f"{version!r} was never deployed by this app and is no valid version of a {kind.value}"
+                f"{version!r} was never deployed by this app and is no valid version of a{'n' if kind is SourceKind.OCI else ''} {kind.value}"
                 + (f" (deployed so far: {', '.join(past)})" if past else ""),
             ),
         )
@@ -262,7 +274,9 @@ def _known_versions(app: JSON, source: Source) -> list[str]:
     for deployment in reversed(applications.history(app)):
         for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
             if all((body.get(n) or "") == (source.body.get(n) or "") for n in ("repoURL", "chart", "path")):
-                found[revision] = None
+                asked = str(body.get("targetRevision") or "")
+                is_oci = source.kind is SourceKind.OCI
+                found[applications.name_of(revision, asked) if is_oci else revision] = None
     return list(found)[:5]
 
 

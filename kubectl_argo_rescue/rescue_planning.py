@@ -74,8 +74,9 @@ def choose_deployment(app: JSON, to: str | None, known: applications.Known | Non
         return good
     by_id = [d for d in past if to.isdigit() and d.id == int(to)]
     names = [d for d in past if to in d.revisions or to in (str(s.get("targetRevision")) for s in d.sources)]
-    shas = [d for d in past if applications.is_sha(to) and any(r.startswith(to) for r in d.revisions)]
-    for found in (by_id, names, shas):
+    is_hash = applications.is_sha(to) or applications.is_digest_prefix(to)
+    hashes = [d for d in past if is_hash and any(r.startswith(to) for r in d.revisions)]
+    for found in (by_id, names, hashes):
         if found:
             return found[-1]
     there = ", ".join(f"{d.id} ({', '.join(d.revisions)})" for d in reversed(past[-5:]))
@@ -166,7 +167,12 @@ def plan_rollback(
 def describe_deployment(deployment: Deployment) -> str:
     """Say a deployment in one phrase: its id, versions and time."""
     when = f" of {deployment.deployed:%Y-%m-%d %H:%M} UTC" if deployment.deployed else ""
-    return f"{', '.join(deployment.revisions)} (history id {deployment.id}{when})"
+    asked = [str(body.get("targetRevision") or "") for body in deployment.sources]
+    names = [
+        revision + (f" as {name}" if revision.startswith("sha256:") and name != revision else "")
+        for name, revision in zip(asked, deployment.revisions, strict=False)
+    ]
+    return f"{', '.join(names)} (history id {deployment.id}{when})"
 
 
 def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool = False) -> Plan:

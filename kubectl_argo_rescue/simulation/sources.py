@@ -60,7 +60,7 @@ class GitRepository:
 
 @dataclass
 class ChartRepository:
-    """Charts by name, each version with what it renders to; an OCI artifact is the chart ""."""
+    """Charts by name, each version with what it renders to; an OCI artifact is the chart "", its versions tags."""
 
     charts: dict[str, dict[str, Manifests]] = field(default_factory=dict)
 
@@ -69,18 +69,27 @@ class ChartRepository:
         self.charts.setdefault(chart, {})[version] = manifests
 
     def resolve(self, chart: str, revision: str) -> str:
-        """The newest version that a version or a range asks for."""
+        """The newest version that a version or a range asks for; of an OCI artifact its digest."""
         versions = self.charts.get(chart, {})
         if revision in versions:
+            return revision if chart else digest_of(revision)
+        if not chart and revision in map(digest_of, versions):
             return revision
         fitting = [version for version in versions if _fits(version, revision)]
         if not fitting:
             raise SourceError(f'chart "{chart}" version "{revision}" not found')
-        return max(fitting, key=_numbers)
+        newest = max(fitting, key=_numbers)
+        return newest if chart else digest_of(newest)
 
     def manifests(self, chart: str, version: str) -> Manifests:
         """What one version renders to."""
-        return self.charts[chart][version]
+        there = self.charts[chart]
+        return there[version] if chart else {digest_of(tag): there[tag] for tag in there}[version]
+
+
+def digest_of(tag: str) -> str:
+    """The digest of the OCI artifact that a tag means."""
+    return f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}"
 
 
 @dataclass

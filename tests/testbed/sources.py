@@ -55,6 +55,27 @@ spec:
 """
 
 
+def chart_meta(name: str, version: str) -> dict[str, object]:
+    """Return what Chart.yaml says."""
+    return {"apiVersion": "v2", "name": name, "version": version, "appVersion": f"v{version}"}
+
+
+def chart_archive(name: str, version: str, broken: Sequence[str] = (BROKEN_VERSION,)) -> bytes:
+    """Return a chart of one Deployment as a .tgz; the versions in `broken` crash."""
+    values = {"replicas": 2, "arguments": [], "brokenVersions": list(broken)}
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for file, text in {
+            "Chart.yaml": yaml.safe_dump(chart_meta(name, version)),
+            "values.yaml": yaml.safe_dump(values),
+            "templates/deployment.yaml": _DEPLOYMENT,
+        }.items():
+            entry = tarfile.TarInfo(f"{name}/{file}")
+            entry.size = len(text.encode())
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return archive.getvalue()
+
+
 class Charts:
     """A chart repository as static files; `serve` it with any HTTP server."""
 
@@ -65,21 +86,11 @@ class Charts:
 
     def add(self, name: str, version: str, *, broken: Sequence[str] = (BROKEN_VERSION,)) -> None:
         """Publish a chart of one Deployment; the versions in `broken` crash."""
-        meta = {"apiVersion": "v2", "name": name, "version": version, "appVersion": f"v{version}"}
-        values = {"replicas": 2, "arguments": [], "brokenVersions": list(broken)}
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-            for file, text in {
-                "Chart.yaml": yaml.safe_dump(meta),
-                "values.yaml": yaml.safe_dump(values),
-                "templates/deployment.yaml": _DEPLOYMENT,
-            }.items():
-                entry = tarfile.TarInfo(f"{name}/{file}")
-                entry.size = len(text.encode())
-                tar.addfile(entry, io.BytesIO(text.encode()))
+        meta = chart_meta(name, version)
+        archive = chart_archive(name, version, broken)
         file_name = f"{name}-{version}.tgz"
-        (self.folder / file_name).write_bytes(archive.getvalue())
-        digest = hashlib.sha256(archive.getvalue()).hexdigest()
+        (self.folder / file_name).write_bytes(archive)
+        digest = hashlib.sha256(archive).hexdigest()
         entry_of_index: dict[str, object] = {**meta, "urls": [f"{self.url}/{file_name}"], "digest": digest}
         self._entries.setdefault(name, []).insert(0, entry_of_index)
         index = {"apiVersion": "v1", "entries": self._entries}

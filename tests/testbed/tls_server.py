@@ -41,14 +41,15 @@ class Wire:
         self._handler, self._closing = handler, closing
 
     def reply(self, body: object = None, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """Send one whole answer in JSON."""
-        content = json.dumps(body).encode()
+        """Send one whole answer, in JSON where it is not bytes; a HEAD gets the headers alone."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self._handler.send_response(status)
         fields = {"Content-Type": "application/json", "Audit-Id": "x", "Content-Length": str(len(content))}
         for name, value in {**fields, **(headers or {})}.items():
             self._handler.send_header(name, value)
         self._handler.end_headers()
-        self._handler.wfile.write(content)
+        if self._handler.command != "HEAD":
+            self._handler.wfile.write(content)
 
     def raw(self, data: bytes) -> None:
         """Send bytes as they are."""
