@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -147,13 +147,15 @@ def watch(
     try:
         while True:
             now = clock()
-            if settled is not None and now >= settled:
+            # What has come already counts, however late it is looked at.
+            is_in_time = settled is not None and (deadline is None or settled <= deadline)
+            if is_in_time and settled is not None and now >= settled and feed.events.empty():
                 return Ending(replace(last, state=State.FAILED), ExitStatus.ERROR, last.reason)
             if deadline is not None and now >= deadline:
-                return _last_look(cluster, expectation, workloads, last)
+                return _last_look(cluster, expectation, workloads, last, hint)
             end = min(t for t in (settled, deadline, now + 3600.0) if t is not None)
             try:
-                key, obj = feed.events.get(timeout=end - now)
+                key, obj = feed.events.get(timeout=max(0.0, end - now))
             except queue.Empty:
                 continue
             if isinstance(obj, Forbidden) and key in workloads:
@@ -203,7 +205,11 @@ def watch(
 
 
 def _last_look(
-    cluster: Cluster, expectation: Expectation, known: Mapping[Key, JSON | None], last: Assessment
+    cluster: Cluster,
+    expectation: Expectation,
+    known: Mapping[Key, JSON | None],
+    last: Assessment,
+    hint: Callable[[JSON], str],
 ) -> Ending:
     """Read all once more before it is said that it timed out: a watch may have been dead for long."""
     key = expectation.key
@@ -217,7 +223,10 @@ def _last_look(
         return Ending(last, ExitStatus.TIMEOUT, f"timed out; it cannot be read any more: {failed}")
     app = seen.pop(key)
     if app is not None:
-        fresh = assess(app, seen, expectation, stuck_hint="")
+        stuck = ""
+        with suppress(RescueError):  # what it asks for may be out of reach by now
+            stuck = hint(app)
+        fresh = assess(app, seen, expectation, stuck_hint=stuck)
         if fresh.state is State.SUCCEEDED:
             return Ending(fresh, ExitStatus.OK, fresh.reason)
         last = fresh if fresh.lines != last.lines else last

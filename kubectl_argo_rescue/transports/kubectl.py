@@ -131,7 +131,7 @@ class KubectlTransport:
             else:
                 ahead = None
         if ahead is not None:
-            return ahead.answer()
+            return ahead.answer(self._deadline(timeout))
         return self._exchange(method, path, query, headers, body, timeout)
 
     def look_ahead(self, path: str) -> None:
@@ -139,7 +139,8 @@ class KubectlTransport:
 
         The way to the API server is made meanwhile: kubectl started, TCP, TLS, a login.
         """
-        self._ahead = _Ahead(path, lambda: self._exchange("GET", path))
+        # For as long as it takes: who asks says how long that may be.
+        self._ahead = _Ahead(path, lambda: self._exchange("GET", path, timeout=0))
         with suppress(OSError):
             self._viewing = self._start_view()
 
@@ -397,9 +398,11 @@ class _Ahead:
         except Exception as error:  # also what a proxy that is closed meanwhile brings about
             self._outcome = error
 
-    def answer(self) -> Response:
+    def answer(self, deadline: _Deadline) -> Response:
         """Wait for the answer; raises what came instead."""
-        self._thread.join()
+        with _faults("GET", self.path, deadline):
+            while self._thread.is_alive():
+                self._thread.join(deadline.remaining())
         if isinstance(self._outcome, Response):
             return self._outcome
         raise self._outcome or TransportError("the first request ended without an answer", sent=False)
@@ -843,10 +846,8 @@ class _Guards:
         with suppress(OSError):
             os.rename(self._folder, moved)
         if self._listener == self._process.pid:
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-                channel.settimeout(1.0)
-                channel.connect(os.path.join(moved, "s"))
-                self.see_listener(channel)
+            with suppress(OSError):
+                self._find_listener(os.path.join(moved, "s"))
         if self._listener != self._process.pid and self._process.poll() is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self._listener, signal.SIGKILL)
@@ -861,6 +862,23 @@ class _Guards:
                 warden.stdin.close()
         shutil.rmtree(moved, ignore_errors=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _find_listener(self, path: str) -> None:
+        """Connect once more, to a proxy that never took a request; raises OSError where none listens."""
+        end = time.monotonic() + 1.0
+        while True:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+                channel.settimeout(1.0)
+                try:
+                    channel.connect(path)
+                except ConnectionRefusedError:
+                    # Bound, and it does not listen yet: the child of a wrapper would stay for ever.
+                    if self._process.poll() is not None or time.monotonic() > end:
+                        raise
+                else:
+                    self.see_listener(channel)
+                    return
+            time.sleep(0.005)
 
 
 def _end(guards: _Guards, stderr: _Stderr, idle: deque[HTTPConnection], lock: int) -> None:
@@ -891,6 +909,7 @@ _ADVICE: Final = re.compile(
 # With these kubectl gives up before it serves.
 _GIVES_UP: Final = (b"error: ", b"Error in configuration")
 _TAIL: Final = 8192
+_SETTLE_SECONDS: Final = 5.0
 
 
 class _Stderr:
@@ -915,22 +934,24 @@ class _Stderr:
         self._thread.start()
 
     def settle(self) -> None:
-        """Wait, a moment at most, until all that the child has said so far was passed on."""
-        end = time.monotonic() + 0.2
-        while time.monotonic() < end:
+        """Wait until all that the child has said so far was passed on; not for ever, if it goes on and on."""
+        end = time.monotonic() + _SETTLE_SECONDS
+        while self._thread.is_alive() and time.monotonic() < end:
             with self._passing_on, suppress(ValueError):  # closed meanwhile: -1 is no descriptor
                 if not select.select([self._reader], [], [], 0)[0]:
                     return
+            self._thread.join(0.001)  # who passes on needs the lock, and a busy machine gives it late
 
     def finish(self) -> None:
-        """Wait for what the child said before it ended."""
+        """Wait for what the child said before it ended, also where something else holds the other end."""
         self._thread.join(1.0)
+        self.settle()
 
     def close(self) -> None:
         """Stop passing on, even if a plugin left something running that holds the other end."""
         os.close(self._stop_w)
         if self._thread.is_alive():
-            self._thread.join(1.0)
+            self._thread.join(_SETTLE_SECONDS)
         reader, self._reader = self._reader, -1
         for fd in (self._stop_r, reader, self.child_end):
             if fd >= 0:

@@ -27,7 +27,7 @@ def test_a_user_may_do_what_was_allowed_and_the_audit_log_says_so(
             control_plane.kubectl("get", "configmaps", "-n", namespace, user=user, check=False).returncode
             == 0
         ),
-        10,
+        60,
         "the grant is in force",
     )
 

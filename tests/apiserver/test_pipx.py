@@ -47,7 +47,7 @@ def test_pipx_installs_it_and_kubectl_finds_it(
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

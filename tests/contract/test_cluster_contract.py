@@ -358,7 +358,7 @@ def test_watch_tells_of_each_change_in_order(world: World) -> None:
     seen = []
     with closing(
         world.cluster.watch(
-            APPLICATION, world.namespace, name="traefik", resource_version=version, timeout=10
+            APPLICATION, world.namespace, name="traefik", resource_version=version, timeout=60
         )
     ) as events:
         for kind, obj in events:
@@ -373,7 +373,7 @@ def test_watch_ends_by_itself_with_a_bookmark_to_go_on_from(world: World) -> Non
     world.cluster.create(APPLICATION, world.namespace, application("one"))
     seen: list[tuple[str, str]] = []
     for kind, obj in world.cluster.watch(
-        APPLICATION, world.namespace, resource_version=listing.resource_version, timeout=4
+        APPLICATION, world.namespace, resource_version=listing.resource_version, timeout=8
     ):
         if not seen:
             # The server sends bookmarks only where the kind has moved since the watch began.

@@ -323,6 +323,7 @@ def test_a_colleague_can_undo_it_after_a_kill(
 CHILD = textwrap.dedent(
     """
     import base64, json, os, sys, threading
+    from datetime import datetime
     from kubectl_argo_rescue import cli
     from kubectl_argo_rescue.cluster import Cluster
     from kubectl_argo_rescue.errors import TransportError
@@ -349,7 +350,8 @@ CHILD = textwrap.dedent(
         def close(self):
             pass
 
-    cli.run(sys.argv[3:], World(lambda connection, **talk: Cluster(Pipe())))
+    now = datetime.fromisoformat(sys.argv[3])  # else the windows would be those of today
+    cli.run(sys.argv[4:], World(lambda connection, **talk: Cluster(Pipe()), lambda: now))
     """
 )
 
@@ -359,8 +361,9 @@ def _die_for_real(bed: Bed, kill_at: int, *, answered: bool) -> int:
     ask_read, ask_write = os.pipe()
     answer_read, answer_write = os.pipe()
     environ = {**os.environ, "XDG_STATE_HOME": str(bed.run.state_home())}
+    now = bed.incident.clock().isoformat()
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(ask_write), str(answer_read), *bed.command],
+        [sys.executable, "-c", CHILD, str(ask_write), str(answer_read), now, *bed.command],
         pass_fds=(ask_write, answer_read),
         env=environ,
         stdin=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -50,7 +51,11 @@ class Oracle:
     def __init__(self, argo: str) -> None:
         self.argo = argo
         self._process = subprocess.Popen(
-            [build(argo)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [build(argo)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TZ": "UTC"},  # as in Argo CD's pod, wherever this machine stands
         )
 
     def ask(self, questions: Iterable[JSON]) -> Sequence[JSON]:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from kubectl_argo_rescue.errors import TransportError, UsageError
-from kubectl_argo_rescue.transports import Connection, Target, one_line
+from kubectl_argo_rescue.transports import Connection, Response, Target, one_line
 from kubectl_argo_rescue.transports.choose import open_transport
 from kubectl_argo_rescue.transports.kubectl import (
     KubectlTransport,
+    _Ahead,
     _Deadline,
     _locked,
     _may_be_log,
@@ -212,6 +214,20 @@ def test_a_deadline_is_extended_at_most_once() -> None:
         _Deadline(0, None).remaining()
     with pytest.raises(TimeoutError):
         _Deadline(0, lambda: None).remaining()
+
+
+def test_what_was_asked_ahead_is_waited_for_as_long_as_who_asks_says() -> None:
+    comes = threading.Event()
+
+    def send() -> Response:
+        assert comes.wait(60)
+        return Response(200, {}, b"it")
+
+    late, in_time = _Ahead("/version", send), _Ahead("/version", send)
+    with pytest.raises(TransportError, match="no answer from the API server within 0.1 s"):
+        late.answer(_Deadline(0.1, None))
+    comes.set()
+    assert in_time.answer(_Deadline(60, None)).body == b"it"
 
 
 def test_a_prompt_is_no_log() -> None:

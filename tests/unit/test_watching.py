@@ -8,7 +8,10 @@ last; a server that is away for a while does not end it; what a dead watch did n
 from __future__ import annotations
 
 import copy
+import itertools
 import queue
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -53,14 +56,18 @@ def watch(
     monkeypatch: pytest.MonkeyPatch,
     *events: tuple[Key, JSON],
     expectation: Expectation | None = None,
-    timeout: float = 10,
+    clock: Callable[[bool], float] = lambda has_more: time.monotonic(),
     cluster: Cluster | None = None,
+    hint: Callable[[JSON], str] = lambda app: "",
 ) -> watching.Ending:
+    """Watch what the events say; `clock` tells the time, knowing whether more of them wait."""
+    coming: queue.SimpleQueue[tuple[Key, JSON]] = queue.SimpleQueue()
+    for event in events:
+        coming.put(event)
+
     class Script:
         def __init__(self, cluster: Cluster) -> None:
-            self.events: queue.SimpleQueue[tuple[Key, JSON]] = queue.SimpleQueue()
-            for event in events:
-                self.events.put(event)
+            self.events = coming
 
         def watch(self, *_: object) -> None: ...
 
@@ -71,9 +78,16 @@ def watch(
     return watching.watch(
         cluster or Cluster(traefik_incident().api),
         expectation or Expectation(KEY),
-        timeout=timeout,
+        timeout=60,
         show=lambda assessment: None,
+        hint=hint,
+        clock=lambda: clock(not coming.empty()),
     )
+
+
+def is_over(has_more: bool) -> float:
+    """The time of a watch whose time is over once it has looked at all that came."""
+    return 0.0 if has_more else 60.0
 
 
 def test_a_failure_that_stays_is_believed(
@@ -90,6 +104,19 @@ def test_a_failure_of_the_pods_before_is_not(
 ) -> None:
     app, workload, live = good
     ending = watch(monkeypatch, (KEY, app), (workload, failing(live)), (workload, live))
+    assert (ending.status, ending.assessment.state) == (ExitStatus.OK, State.SUCCEEDED)
+
+
+def test_what_came_already_counts_however_late_it_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]
+) -> None:
+    app, workload, live = good
+    times = itertools.count()
+    ending = watch(
+        monkeypatch,
+        *((KEY, app), (workload, failing(live)), (workload, live)),
+        clock=lambda has_more: float(next(times)),  # each look takes longer than a failure has to stay
+    )
     assert (ending.status, ending.assessment.state) == (ExitStatus.OK, State.SUCCEEDED)
 
 
@@ -148,7 +175,7 @@ def test_what_a_dead_watch_did_not_say_is_seen_before_it_times_out(
     incident = traefik_incident()
     incident.argocd.workloads.broken_images.clear()
     incident.argocd.run(60)
-    ending = watch(monkeypatch, (KEY, app), timeout=0.05, cluster=Cluster(incident.api))
+    ending = watch(monkeypatch, (KEY, app), clock=is_over, cluster=Cluster(incident.api))
     assert ending.status is ExitStatus.OK, ending
 
 
@@ -159,7 +186,7 @@ def test_a_server_that_is_gone_in_the_end_is_named(
     app["status"]["health"] = {"status": "Progressing"}
     incident = traefik_incident()
     incident.api.before.append(lambda request: Response(403, {}, b"{}"))
-    ending = watch(monkeypatch, (KEY, app), timeout=0.05, cluster=Cluster(incident.api))
+    ending = watch(monkeypatch, (KEY, app), clock=is_over, cluster=Cluster(incident.api))
     assert ending.status is ExitStatus.TIMEOUT
     assert "cannot be read any more" in ending.message
 
@@ -167,5 +194,28 @@ def test_a_server_that_is_gone_in_the_end_is_named(
 def test_time_runs_out(monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]) -> None:
     app, _, _ = good
     app["status"]["health"] = {"status": "Progressing"}
-    ending = watch(monkeypatch, (KEY, app), timeout=0.05)
+    ending = watch(monkeypatch, (KEY, app), clock=is_over)
     assert ending.status is ExitStatus.TIMEOUT
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_time_runs_out_before_the_first_look(
+    monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON], is_known: bool
+) -> None:
+    incident = traefik_incident()
+    live = incident.api.get(APPLICATION, "argocd", "traefik")
+    incident.api.edit(
+        APPLICATION, "argocd", "traefik", lambda app: app["status"]["sync"].update(status="OutOfSync")
+    )
+
+    def hint(app: JSON) -> str:
+        assert app["metadata"]["uid"] == live["metadata"]["uid"]
+        if not is_known:
+            raise Overloaded("the projects cannot be read", status=503)
+        return "free it"
+
+    times = itertools.count(step=60)
+    ending = watch(monkeypatch, clock=lambda _: next(times), cluster=Cluster(incident.api), hint=hint)
+    assert ending.status is ExitStatus.TIMEOUT
+    assert ending.message.startswith("timed out; sync: OutOfSync"), ending.message
+    assert ("free it" in ending.message) == is_known
