@@ -139,12 +139,13 @@ class Procedure:
     def end_operation(self, key: Key, *, grace: float = 0.0, force: bool = False) -> bool:
         """Have the operation of an Application ended; False where it still stands after a while.
 
-        `grace` is how long it may end by itself. Terminating comes first and nothing of the
-        operation is applied any more; what keeps it from ending is for the caller to see.
+        `grace` is how long it may end by itself, and how long its termination may take where that is
+        longer than usual. Terminating comes first and nothing of the operation is applied any more;
+        what keeps it from ending is for the caller to see.
         """
         if grace and self.wait_until(key, is_idle, grace):
             return True
-        return self._terminate(key, force=force) and self.wait_for_end(key, STUCK_SECONDS)
+        return self._terminate(key, force=force) and self.wait_for_end(key, max(grace, STUCK_SECONDS))
 
     def wait_for_end(self, key: Key, timeout: float) -> bool:
         """Follow a terminated operation to its end; False where it does not come in time.

@@ -13,10 +13,10 @@ from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .plans import Plan
 from .procedure import GRACE_SECONDS, STUCK_SECONDS, Procedure, is_idle
-from .progress import Expectation
+from .progress import Expectation, workload_keys
 from .rescue_planning import Rescue
 from .session import Session, new_order_id
-from .windows import are_operations_held
+from .windows import are_terminations_held
 
 PARTING_SECONDS = 2.0
 """How long who interrupts a rescue is kept, for windows that others share to be closed again."""
@@ -39,6 +39,9 @@ class Rescuing(Procedure):
     def run(self, *, wait: bool, timeout: float | None) -> Result:
         """Plan, ask, write and watch; stops where stopping is safest and says how to go on."""
         rescue = self.planner(self.snapshot)
+        if wait and rescue.plan.steps and rescue.version != "paused only":
+            said = (*rescue.plan.warnings, *self._what_is_hidden())
+            rescue = replace(rescue, plan=replace(rescue.plan, warnings=said))
         self.printer.plan_talk(rescue.plan.warnings, rescue.plan.notes)
         if self.writing.dry_run != "none":
             _, result = self.session.carry_out(lambda s: rescue.plan, self.writing)
@@ -55,14 +58,15 @@ class Rescuing(Procedure):
         except RescueError as e:
             self.status = e.exit_status
             self.printer.say(f"{self.printer.paint('error:', 'red')} {e}")
-        self._tell(done)
         result = self._result(rescue)
         try:
+            self._tell(done)
             if done and wait and rescue.version != "paused only":
                 result = self._watch(rescue, result, timeout)
         except KeyboardInterrupt:
-            name = display_name(self.key, self.snapshot.argocd)
-            self.printer.say(f"not watched any more; go on with: {COMMAND} watch {name}")
+            if done:
+                name = display_name(self.key, self.snapshot.argocd)
+                self.printer.say(f"not watched any more; go on with: {COMMAND} watch {name}")
             self.status = ExitStatus.INTERRUPTED
             result = self._result(rescue)
         except RescueError:
@@ -74,6 +78,17 @@ class Rescuing(Procedure):
             is_over = self.status is ExitStatus.OK
             left = self._close_windows(rescue, GRACE_SECONDS if is_over else PARTING_SECONDS)
         return replace(result, edits=tuple(self.results), warnings=(*result.warnings, *left))
+
+    def _what_is_hidden(self) -> list[str]:
+        """Say before anything is written which workloads cannot be watched afterwards."""
+        hidden = self.session.hidden(workload_keys(self.snapshot.objects[self.key]))
+        if not hidden:
+            return []
+        more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""
+        return [
+            f"you may not get and watch {', '.join(map(str, hidden[:4]))}{more}: "
+            "the verdict will be the Application's own health alone"
+        ]
 
     def _confirm(self, rescue: Rescue) -> None:
         name = display_name(self.key, self.snapshot.argocd)
@@ -263,7 +278,7 @@ class Terminating(Procedure):
         """Plan the relaxation that may be needed: with the owner's pause, for permissions and questions."""
         live = self.snapshot.objects[self.key]
         if (
-            not are_operations_held(self.snapshot.argocd.version)
+            not are_terminations_held(self.snapshot.argocd.version)
             or outlook.judge(
                 self.snapshot, live, manual=not applications.operation(live).is_automated
             ).can_sync

@@ -441,6 +441,14 @@ def are_operations_held(version: Version | None) -> bool:
     return _is_at_least(version, 2, 11)
 
 
+def are_terminations_held(version: Version | None) -> bool:
+    """Say whether windows keep an operation from ending that was terminated.
+
+    Argo CD: controller/sync.go SyncAppState, until 3.6
+    """
+    return are_operations_held(version) and (version is None or not _is_at_least(version, 3, 6))
+
+
 def judge_operation(windows: Iterable[Window], app: JSON, now: datetime) -> Judgement:
     """Decide whether a manual operation written into `.operation` runs: up to 2.10 no window holds it."""
     found = judge(windows, app, now, manual=True)

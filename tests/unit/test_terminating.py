@@ -101,3 +101,38 @@ def test_an_owner_that_retries_is_ended_before_the_pin(run: Run) -> None:
     ended = max(i for i, text in enumerate(texts) if "Terminating" in text)
     pinned = next(i for i, text in enumerate(texts) if '"/spec/source/targetRevision"' in text)
     assert ended < pinned
+
+
+def test_a_slow_controller_that_needs_no_open_window_gets_time(run: Run) -> None:
+    # Argo CD 3.6: a window does not keep a terminated operation from ending.
+    incident = played("stuck", run).incident
+    steps = iter(range(100))
+
+    def slow() -> bool:
+        incident.clock.advance(0.5)
+        return next(steps) > 40 and incident.argocd.step()
+
+    incident.api.idle = slow
+    ran = run(incident.api, "terminate", "traefik")
+    assert ran.code == 0, ran.err
+    assert "has ended: Failed: Operation terminated" in ran.err
+    assert next(steps) > 40, "it has waited"
+    written = [r.path for r in incident.api.requests if r.method == "PATCH" and "appprojects" in r.path]
+    assert not written
+
+
+def test_an_owner_that_takes_long_to_end_is_waited_for(run: Run) -> None:
+    incident = played("incident", run).incident
+    _retries(incident, "root")
+    slow = iter(range(20))
+
+    def step() -> bool:
+        incident.clock.advance(0.5)
+        is_held = _state(incident.api, "root")["phase"] == "Terminating" and next(slow, None) is not None
+        return not is_held and incident.argocd.step()
+
+    incident.api.idle = step
+    ran = run(incident.api, "rescue", "traefik", "--yes")
+    assert ran.code == 0, ran.err
+    assert "does not end" not in ran.err
+    assert next(slow, None) is None and _state(incident.api, "root")["phase"] == "Failed"

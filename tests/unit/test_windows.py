@@ -299,6 +299,13 @@ def test_older_versions() -> None:
     assert not windows.are_operations_held(Version(2, 10, "v2.10.9"))
 
 
+def test_a_termination_is_held_until_3_6() -> None:
+    held = [None, Version(2, 11, "v2.11.0"), Version(3, 5, "v3.5.1")]
+    assert all(windows.are_terminations_held(version) for version in held)
+    assert not windows.are_terminations_held(Version(2, 10, "v2.10.9"))
+    assert not windows.are_terminations_held(Version(3, 6, "v3.6.0"))
+
+
 # -- matching (Argo CD: types_test.go TestSyncWindows_Matches)
 
 
