@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:  # the unit lane pays for none of it
     from .testbed.argocd import ArgoCD
@@ -23,8 +23,10 @@ VERSIONS = ("3.2", "3.6")
 SIZE = os.environ.get("ARGO_RESCUE_TEST_SIZE", "sample")
 """How much the property and fault tests try: `sample` (the same one every time) or `full`."""
 
-settings.register_profile("sample", max_examples=50, deadline=None, derandomize=True, database=None)
-settings.register_profile("full", max_examples=2000, deadline=None)
+# How fast this machine is says nothing about what is tested.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("sample", unhurried, max_examples=50, derandomize=True, database=None)
+settings.register_profile("full", unhurried, max_examples=2000)
 settings.load_profile(SIZE)
 
 

@@ -32,13 +32,13 @@ def dead(argocd: ArgoCD, part: str) -> Iterator[None]:
     kind, name = _WORKLOADS[part]
     argocd.stop(part)
     argocd.api.patch(kind, name, argocd.namespace, {"spec": {"replicas": 0}})
-    argocd.until(lambda: not argocd.get(kind, name)["status"].get("readyReplicas"), 30, f"{name} is down")
+    argocd.until(lambda: not argocd.get(kind, name)["status"].get("readyReplicas"), 120, f"{name} is down")
     try:
         yield
     finally:
         argocd.api.patch(kind, name, argocd.namespace, {"spec": {"replicas": 1}})
         argocd.start(part)
-        argocd.until(lambda: argocd.get(kind, name)["status"].get("readyReplicas"), 30, f"{name} is up")
+        argocd.until(lambda: argocd.get(kind, name)["status"].get("readyReplicas"), 120, f"{name} is up")
 
 
 _WORKLOADS = {
@@ -91,6 +91,22 @@ def edits(control_plane: ControlPlane, since: int, user: str = "admin") -> list[
     ]
 
 
+def edited(control_plane: ControlPlane, since: int, user: str = "admin") -> list[str]:
+    """Name the objects that a user edited, in order.
+
+    What the server turned down is none: an operation is locked by the resourceVersion, so that it is
+    tried again where Argo CD wrote its status in between.
+    """
+    return [
+        e.uri.partition("?")[0].rpartition("/")[2] for e in edits(control_plane, since, user) if e.code < 300
+    ]
+
+
+def without_repeats(names: Sequence[str]) -> list[str]:
+    """Leave out each that is the same as the one before."""
+    return [name for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+
+
 def _is_refresh(body: JSON) -> bool:
     """Whether a JSON Patch does nothing but set or remove the refresh annotation."""
     changes = [op for op in body or () if isinstance(op, dict) and op.get("op") != "test"]
@@ -110,6 +126,7 @@ class Watch:
         context = ssl.create_default_context(cafile=str(control_plane.authority.certificate))
         context.load_cert_chain(pki / "user-admin.crt", pki / "user-admin.key")
         path = path or f"/apis/apps/v1/namespaces/{namespace}/deployments"
+        self._control_plane, self._path = control_plane, path
         now = control_plane.api.request("GET", path)
         self.states += now["items"]
         query = {"watch": "1", "resourceVersion": now["metadata"]["resourceVersion"], "timeoutSeconds": "600"}
@@ -127,8 +144,19 @@ class Watch:
             for line in self._response:
                 self.states.append(json.loads(line)["object"])
 
+    def catch_up(self) -> None:
+        """Wait until it has told all that is there now."""
+
+        def is_told() -> bool:
+            told = {state["metadata"]["resourceVersion"] for state in list(self.states)}
+            now = self._control_plane.api.request("GET", self._path)["items"]
+            return all(obj["metadata"]["resourceVersion"] in told for obj in now)
+
+        self._control_plane.until(is_told, 60, "the watch has told all")
+
     def close(self) -> None:
-        """End it."""
+        """End it once it has told all that is there now."""
+        self.catch_up()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
@@ -183,7 +211,7 @@ def settle(argocd: ArgoCD, *apps: str) -> None:
     for app in apps:
         looked_again(argocd, app)
     for app in apps:
-        argocd.until(lambda app=app: _is_at_rest(argocd.app(app)), 60, f"{app} is at rest")  # type: ignore[misc]
+        argocd.until(lambda app=app: _is_at_rest(argocd.app(app)), 120, f"{app} is at rest")  # type: ignore[misc]
 
 
 def _is_at_rest(app: JSON) -> bool:
@@ -207,7 +235,7 @@ def looked_again(argocd: ArgoCD, app: str, namespace: str = "") -> JSON:
             argocd.api.patch("application", app, where, body)
         return None
 
-    return argocd.until(looked, 60, f"{app} was compared anew")
+    return argocd.until(looked, 120, f"{app} was compared anew")
 
 
 @dataclass
@@ -310,7 +338,7 @@ class Scene:
         self.argocd.apply(self.project_object())
         self.argocd.apply(self.root_object(**(root or {})))
         if wait:
-            self.argocd.until(lambda: self.is_serving(str(self.version)), 60, f"{self.version} serves")
+            self.argocd.until(lambda: self.is_serving(str(self.version)), 120, f"{self.version} serves")
             for app in (self.root, self.app):
                 self.argocd.until_idle(app)
         return self
@@ -319,7 +347,7 @@ class Scene:
         """Bring another version by git and wait until it is deployed."""
         self.commit(version=version)
         self.argocd.follow_git(self.root)
-        self.argocd.until(lambda: self.chart_version() == version, 60, f"{version} is deployed")
+        self.argocd.until(lambda: self.chart_version() == version, 120, f"{version} is deployed")
         for app in (self.root, self.app):
             self.argocd.until_idle(app)
         return self
@@ -329,7 +357,7 @@ class Scene:
         self.commit(windows=windows or (deny(self.app),))
         self.argocd.follow_git(self.root)
         self.argocd.until(
-            lambda: self.live_windows() == list(self.windows), 30, "the project has its windows"
+            lambda: self.live_windows() == list(self.windows), 120, "the project has its windows"
         )
         self.argocd.until_idle(self.root)
         return self

@@ -42,7 +42,7 @@ def test_git_fixed_to_another_version_serves(argocd: ArgoCD) -> None:
     incident.day0()
     incident.upgrade()
     incident.upgrade(FIXED)
-    argocd.until(lambda: incident.is_serving(FIXED), 60, f"{FIXED} serves")
+    argocd.until(lambda: incident.is_serving(FIXED), 120, f"{FIXED} serves")
     argocd.until_synced(APP)
 
 
@@ -89,7 +89,7 @@ def test_settings_reach_the_controllers(argo_version: str) -> None:
         argocd.git(("page/page.yaml", manifest(page)))
         source = {"repoURL": argocd.repository.url, "path": "page", "targetRevision": "main"}
         argocd.apply(application("page", source, namespace="team-a", project="team"))
-        live = argocd.until(lambda: argocd.api.find("configmap", "page", "default"), 60, "the page is there")
+        live = argocd.until(lambda: argocd.api.find("configmap", "page", "default"), 120, "the page is there")
     assert live["metadata"]["labels"]["app.kubernetes.io/instance"] == "team-a_page"
 
 
@@ -174,14 +174,14 @@ def test_two_at_once_do_not_disturb_each_other_and_kill_9_leaves_nothing(argo_ve
         assert len(pids) == len(other_pids) == 10
 
         first.kill()
-        until(lambda: not _running(pids), 15, "all of the killed one's programs ended")
-        until(lambda: not Path(folder).exists(), 15, "its folder is gone")
+        until(lambda: not _running(pids), 60, "all of the killed one's programs ended")
+        until(lambda: not Path(folder).exists(), 60, "its folder is gone")
         assert _running(other_pids) == other_pids
 
         assert second.stdin
         second.stdin.close()
-        until(lambda: not _running(other_pids), 15, "all of the other one's programs ended")
-        until(lambda: not Path(other_folder).exists(), 15, "its folder is gone as well")
+        until(lambda: not _running(other_pids), 60, "all of the other one's programs ended")
+        until(lambda: not Path(other_folder).exists(), 60, "its folder is gone as well")
 
 
 def _running(pids: list[str]) -> list[str]:

@@ -122,7 +122,7 @@ class RealStage:
             state = self.bed.app(self.names.app)["status"].get("operationState") or {}
             return "blocked by sync window" in state.get("message", "")
 
-        self.bed.until(is_held, 30, "the window holds the operation")
+        self.bed.until(is_held, 60, "the window holds the operation")
 
     # -- the play
 
@@ -158,6 +158,8 @@ class RealStage:
                 looked_again(self.bed, app)
         if not self.scenario.stuck_at or not self._is_held():
             settle(self.bed, *owners, self.names.app)
+        for watch in self._watches:
+            watch.catch_up()
         return {self.names.put_into(check.text): check.judge(self) for check in self.scenario.checks}
 
     def _is_held(self) -> bool:

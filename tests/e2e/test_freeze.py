@@ -54,7 +54,7 @@ def test_a_freeze_is_one_command_and_one_undo(argocd: ArgoCD, plugin: Plugin) ->
     incident = Incident(argocd)
     incident.day0()
     argocd.apply(_set(argocd))
-    argocd.until(lambda: {"fleet-a", "fleet-b"} <= set(_apps(argocd)), 30, "the set has generated its apps")
+    argocd.until(lambda: {"fleet-a", "fleet-b"} <= set(_apps(argocd)), 120, "the set has generated its apps")
     for name in ("fleet-a", "fleet-b"):
         argocd.until_synced(name)
     before = {name: a["spec"] for name, a in _apps(argocd).items()}
@@ -78,7 +78,7 @@ def test_a_freeze_is_one_command_and_one_undo(argocd: ArgoCD, plugin: Plugin) ->
     argocd.follow_git(ROOT)
     for name in ("fleet-a", "fleet-b"):
         argocd.api.patch("application", name, argocd.namespace, {"metadata": {"labels": {"touched": "yes"}}})
-        argocd.until(partial(_is_clean, argocd, name), 30, f"the set has written {name} again")
+        argocd.until(partial(_is_clean, argocd, name), 120, f"the set has written {name} again")
     assert not [name for name, a in _apps(argocd).items() if is_auto_sync_on(a)]
     assert incident.revision() == GOOD
 
@@ -92,7 +92,7 @@ def test_a_freeze_is_one_command_and_one_undo(argocd: ArgoCD, plugin: Plugin) ->
     assert thawed.returncode == 0, thawed.stderr
     argocd.until(
         lambda: {name: a["spec"] for name, a in _apps(argocd).items()} == before,
-        30,
+        120,
         "every spec is as it was",
     )
     assert "ignoreApplicationDifferences" not in argocd.get("applicationset", SET)["spec"]

@@ -29,7 +29,7 @@ from tests.testbed.incident import BROKEN, FIXED, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import manifest
 
-from .scene import JOURNAL, Scene, dead, deny, edits, is_auto_sync_on, looked_again, text_of, writes
+from .scene import JOURNAL, Scene, dead, deny, edited, edits, is_auto_sync_on, looked_again, text_of, writes
 
 SRE = (
     {"apiGroups": ["argoproj.io"], "resources": ["*"], "verbs": ["get", "list", "watch", "patch"]},
@@ -44,7 +44,7 @@ def _rescue(plugin: Plugin, scene: Scene, version: str = GOOD, *, user: str = "a
     """Pause the root and pin: the app is at `version` when this returns."""
     plugin("pause", scene.root, user=user, check=True)
     plugin("pin", scene.app, version, user=user, check=True)
-    scene.argocd.until(lambda: scene.is_serving(version), 30, f"{version} serves")
+    scene.argocd.until(lambda: scene.is_serving(version), 60, f"{version} serves")
     scene.argocd.until_idle(scene.app)
 
 
@@ -63,16 +63,16 @@ def test_git_agrees_and_nothing_moves(argocd: ArgoCD, plugin: Plugin, scene: Sce
         print(f"Argo CD {argocd.version}: git agrees, undo {time.monotonic() - start:.1f} s")
     original["app"]["source"]["targetRevision"] = GOOD
     assert text_of(scene.specs()) == text_of(original)
-    assert scene.live_root()["status"]["sync"]["status"] == "Synced"
+    argocd.until_idle(scene.root)
     result = json.loads(undone.stdout)
     assert result["status"] == "done" and result["data"]["owed"] == []
     assert plugin("log", "--open", "-o", "name").stdout == ""
     # git leads again: what comes next is deployed.
     scene.commit(version=FIXED, windows=())
     argocd.follow_git(scene.root)
-    argocd.until(lambda: not scene.live_windows() and scene.revision() == FIXED, 30, "git is applied")
+    argocd.until(lambda: not scene.live_windows() and scene.revision() == FIXED, 60, "git is applied")
     looked_again(argocd, scene.app)  # Argo CD does not notice by itself that a window opened
-    argocd.until(lambda: scene.is_serving(FIXED), 30, f"{FIXED} serves")
+    argocd.until(lambda: scene.is_serving(FIXED), 60, f"{FIXED} serves")
 
 
 def test_git_unmoved_is_refused_before_any_write(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
@@ -94,7 +94,7 @@ def test_git_unmoved_is_refused_before_any_write(argocd: ArgoCD, plugin: Plugin,
     # The outage again, because somebody asks for it.
     with scene.watched() as seen:
         plugin("undo", "--redeploy", check=True)
-        argocd.until(lambda: scene.chart_version() == BROKEN, 30, "the original is deployed")
+        argocd.until(lambda: scene.chart_version() == BROKEN, 60, "the original is deployed")
         scene.settle()
     assert seen.versions == [GOOD, BROKEN]
     assert is_auto_sync_on(scene.live_root())
@@ -146,7 +146,7 @@ def test_git_fixed_to_a_third_version(argocd: ArgoCD, plugin: Plugin, scene: Sce
     assert refused.returncode == 5
     with scene.watched() as seen:
         plugin("undo", "--redeploy", check=True)
-        argocd.until(lambda: scene.is_serving(FIXED), 30, f"{FIXED} serves")
+        argocd.until(lambda: scene.is_serving(FIXED), 60, f"{FIXED} serves")
         scene.settle()
     assert seen.versions == [GOOD, FIXED], "no detour over what broke"
     assert is_auto_sync_on(scene.live_root())
@@ -161,13 +161,13 @@ def test_when_safe_waits_for_git(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
     assert late.returncode == 6, late.stderr
     assert not edits(argocd.control_plane, mark)
     with scene.unmoved():
-        waiting = plugin.start("undo", "--when-safe", "--timeout", "90s")
+        waiting = plugin.start("undo", "--when-safe", "--timeout", "110s")
         assert waiting.stderr is not None
         for line in waiting.stderr:
             if "waiting for git" in line:
                 break
         scene.commit(version=GOOD)
-        _, rest = waiting.communicate(timeout=60)
+        _, rest = waiting.communicate(timeout=120)
         assert waiting.returncode == 0, rest
     assert is_auto_sync_on(scene.live_root())
 
@@ -178,7 +178,7 @@ def test_several_pins_are_folded(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
     plugin("pin", scene.app, GOOD, "--wait", check=True)
     with scene.watched() as seen:
         plugin("undo", "--redeploy", check=True)
-        argocd.until(lambda: scene.chart_version() == BROKEN, 30, "the original is deployed")
+        argocd.until(lambda: scene.chart_version() == BROKEN, 60, "the original is deployed")
         scene.settle()
     assert seen.versions == [GOOD, BROKEN], "2.4.0 was between, and is not deployed again"
     assert plugin("log", "--open", "-o", "name").stdout == ""
@@ -231,7 +231,7 @@ def test_ignored_differences_are_no_evidence(argocd: ArgoCD, plugin: Plugin, sce
     argocd.api.patch(
         "application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": BROKEN}}}
     )
-    argocd.until(lambda: scene.chart_version() == BROKEN, 30, f"{BROKEN} is deployed")
+    argocd.until(lambda: scene.chart_version() == BROKEN, 60, f"{BROKEN} is deployed")
     argocd.until_idle(scene.app)
     plugin("pause", scene.root, check=True)
     plugin("pin", scene.app, GOOD, "--wait", check=True)
@@ -294,7 +294,7 @@ def test_a_colleague_undoes_from_the_cluster_alone(argocd: ArgoCD, plugin: Plugi
     scene.start().upgrade(BROKEN)
     plugin("pause", scene.root, "--reason", "INC-4711", user="alice", check=True)
     plugin("pin", scene.app, GOOD, user="alice", check=True)
-    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+    argocd.until(lambda: scene.is_serving(GOOD), 60, f"{GOOD} serves")
     scene.commit(version=GOOD)
 
     mark = argocd.control_plane.audit_mark()
@@ -329,10 +329,8 @@ def test_of_two_at_once_one_wins(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
         (told,) = (err for _, err, code in ends if code == 3)
         # While the first is at it, or after it was done but before the second had asked for it.
         assert "is being undone by admin" in told or "was undone just now" in told, ends
-    written = [
-        (e.uri.partition("?")[0].rpartition("/")[2], e.code) for e in edits(argocd.control_plane, mark)
-    ]
-    assert sorted(written) == sorted([(scene.project, 200), (scene.app, 200), (scene.root, 200)]), written
+    written = edited(argocd.control_plane, mark)
+    assert sorted(written) == sorted([scene.project, scene.app, scene.root]), written
     assert is_auto_sync_on(scene.live_root())
     assert plugin("log", "--open", "-o", "name").stdout == ""
 
@@ -365,7 +363,7 @@ def test_what_else_a_resumed_owner_would_do_is_asked(argocd: ArgoCD, plugin: Plu
         plugin("undo", "--yes", check=True)
     argocd.until(
         lambda: argocd.api.find("configmap", f"{scene.name}-left", argocd.namespace) is None,
-        30,
+        60,
         "it pruned, as was said",
     )
 
@@ -395,7 +393,7 @@ def test_a_field_that_somebody_else_changed(argocd: ArgoCD, plugin: Plugin, scen
     argocd.api.patch(
         "application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": FIXED}}}
     )
-    argocd.until(lambda: scene.is_serving(FIXED), 30, f"{FIXED} serves")
+    argocd.until(lambda: scene.is_serving(FIXED), 60, f"{FIXED} serves")
     undone = plugin("undo", f"--on-conflict={how}", "--redeploy")
     assert undone.returncode == {"stop": 3, "skip": 4, "overwrite": 0}[how], undone.stderr
     for version in (FIXED, "2.4.0", GOOD):

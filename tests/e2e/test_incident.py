@@ -46,7 +46,7 @@ def test_the_story(argocd: ArgoCD, plugin: Plugin) -> None:
 
     # A pin alone is put back by the controller.
     plugin("pin", APP, GOOD, "--only", check=True)
-    argocd.until(lambda: incident.revision() == BROKEN, 30, "root reverted the pin")
+    argocd.until(lambda: incident.revision() == BROKEN, 120, "root reverted the pin")
     argocd.until_idle(ROOT)
     mark = argocd.control_plane.audit_mark()
     plugin("undo", APP, check=True)

@@ -64,7 +64,7 @@ def test_without_configmaps_the_entry_is_kept_here(argocd: ArgoCD, plugin: Plugi
     pinned = plugin("pin", scene.app, GOOD, "--yes", user="lone", check=True)
     assert pinned.stderr.count("the journal in the cluster cannot be written") == 1
     assert not argocd.api.list("configmap", argocd.namespace, JOURNAL)
-    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+    argocd.until(lambda: scene.is_serving(GOOD), 60, f"{GOOD} serves")
     undone = plugin("undo", "--redeploy", user="lone")
     assert undone.returncode == 0, undone.stderr
     scene.settle()

@@ -20,7 +20,7 @@ from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import application, manifest, project
 
-from .scene import Scene, automated, deny, edits, is_auto_sync_on, looked_again, text_of
+from .scene import Scene, automated, deny, edited, edits, is_auto_sync_on, looked_again, text_of
 
 LOOKS = 3
 """Comparisons of an owner over which an edit must stand."""
@@ -52,15 +52,15 @@ def test_a_pin_that_would_be_reverted_needs_a_yes(argocd: ArgoCD, plugin: Plugin
 
     alone = plugin("pin", scene.app, GOOD, "--only", check=True)
     assert "would revert it within seconds" in alone.stderr
-    argocd.until(lambda: scene.revision() == BROKEN, 30, "the owner reverted it")
+    argocd.until(lambda: scene.revision() == BROKEN, 120, "the owner reverted it")
     argocd.until_idle(scene.root)
     argocd.until_idle(scene.app)
 
     mark = argocd.control_plane.audit_mark()
     plugin("pin", scene.app, GOOD, "--yes", check=True)
-    written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+    written = edited(argocd.control_plane, mark)
     assert written == [scene.root, scene.app], "the owner first"
-    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+    argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
     _holds(scene)
     assert scene.is_serving(GOOD)
     assert not is_auto_sync_on(scene.live_root())
@@ -78,12 +78,12 @@ def test_a_window_edit_that_would_be_reverted_needs_a_yes(
     assert not edits(argocd.control_plane, mark)
 
     plugin("unblock", scene.app, "--only", check=True)
-    argocd.until(lambda: scene.live_windows() == list(scene.windows), 30, "the owner put the windows back")
+    argocd.until(lambda: scene.live_windows() == list(scene.windows), 120, "the owner put the windows back")
     argocd.until_idle(scene.root)
 
     mark = argocd.control_plane.audit_mark()
     plugin("unblock", scene.app, "--yes", check=True)
-    written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+    written = edited(argocd.control_plane, mark)
     assert written == [scene.root, scene.project]
     assert scene.live_windows() == [deny("other")]
     _holds(scene)
@@ -98,7 +98,7 @@ def test_a_pause_with_the_version_known_is_no_drift(argocd: ArgoCD, plugin: Plug
     # It really is paused: a version that git brings lands in the spec, and stays there undeployed.
     scene.commit(version="2.6.0")
     argocd.follow_git(scene.root)
-    argocd.until(lambda: scene.revision() == "2.6.0", 30, "the root applied it")
+    argocd.until(lambda: scene.revision() == "2.6.0", 120, "the root applied it")
     scene.settle()
     assert scene.chart_version() == GOOD
     assert automated(scene.live())["enabled"] is False, "the root's own sync left the added key"
@@ -121,8 +121,9 @@ def test_the_whole_chain_is_paused_grandparents_first(argocd: ArgoCD, plugin: Pl
     )
     argocd.control_plane.namespace(scene.target)
     scene.commit()
+    argocd.apply(scene.project_object())  # an app that is seen before its project waits for the next resync
     argocd.follow_git(top)
-    argocd.until(lambda: scene.is_serving(GOOD), 60, f"{GOOD} serves")
+    argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
     argocd.until_idle(top)
     scene.upgrade(BROKEN)
     try:
@@ -131,9 +132,9 @@ def test_the_whole_chain_is_paused_grandparents_first(argocd: ArgoCD, plugin: Pl
         assert scene.root in refused.stderr and top in refused.stderr
         mark = argocd.control_plane.audit_mark()
         plugin("pin", scene.app, GOOD, "--yes", check=True)
-        written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+        written = edited(argocd.control_plane, mark)
         assert written == [top, scene.root, scene.app]
-        argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+        argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
         _holds(scene, top, scene.root)
 
         scene.commit(version=GOOD)
@@ -151,9 +152,9 @@ def test_an_app_that_manages_itself_is_paused_once(argocd: ArgoCD, plugin: Plugi
     scene.start((f"{scene.name}/root.yaml", own)).upgrade(BROKEN)
     mark = argocd.control_plane.audit_mark()
     plugin("pin", scene.app, GOOD, "--yes", check=True)
-    written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+    written = edited(argocd.control_plane, mark)
     assert written == [scene.root, scene.app]
-    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+    argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
     _holds(scene)
     scene.commit((f"{scene.name}/root.yaml", own), version=GOOD)
     with scene.unmoved():
@@ -169,7 +170,7 @@ def test_an_owner_that_does_not_exist_is_said_and_no_obstacle(
     argocd.api.delete("application", scene.root, argocd.namespace)  # without a finalizer the app stays
     done = plugin("pin", scene.app, GOOD, check=True)
     assert scene.root in done.stderr and "does not exist" in done.stderr
-    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+    argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
 
 
 def test_a_missing_project_is_said(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
@@ -192,7 +193,7 @@ def _until_invalid(argocd: ArgoCD, app: str) -> None:
         found = argocd.app(app)["status"].get("conditions", [])
         return any(c["type"] == "InvalidSpecError" for c in found)
 
-    argocd.until(is_invalid, 30, "Argo CD says that the project is missing")
+    argocd.until(is_invalid, 120, "Argo CD says that the project is missing")
 
 
 @pytest.mark.parametrize("tracking", ["label", "annotation+label"])
@@ -213,7 +214,7 @@ def test_owners_are_found_by_every_tracking_method(
         )
         assert plugin("pin", scene.app, GOOD).returncode == 5
         plugin("pin", scene.app, GOOD, "--yes", check=True)
-        argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+        argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
         assert automated(scene.live_root()) is None, "the version is not known: the block goes"
         _holds(scene)
         scene.commit(version=GOOD)
@@ -254,10 +255,10 @@ def _team(argocd: ArgoCD, plugin: Plugin) -> None:
         labels = live["spec"]["template"]["metadata"]["labels"]
         return bool(labels["chart-version"] == version and live["status"].get("availableReplicas") == 2)
 
-    argocd.until(lambda: serving(GOOD), 60, "the shop serves")
+    argocd.until(lambda: serving(GOOD), 120, "the shop serves")
     argocd.until(
         lambda: argocd.get("application", "shop-root", team)["status"]["sync"]["status"] == "Synced",
-        30,
+        120,
         "its root is synced",
     )
     assert plugin("pin", "shop", "2.4.0").returncode == 1, "it is not in Argo CD's namespace"
@@ -268,4 +269,4 @@ def _team(argocd: ArgoCD, plugin: Plugin) -> None:
     looked_again(argocd, "shop-root", team)
     assert argocd.get("application", "shop", team)["spec"]["source"]["targetRevision"] == "2.4.0"
     plugin("undo", "--redeploy", check=True)
-    argocd.until(lambda: serving(GOOD), 30, "the original serves")
+    argocd.until(lambda: serving(GOOD), 120, "the original serves")

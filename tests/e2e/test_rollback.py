@@ -16,7 +16,7 @@ from tests.testbed.argocd import ArgoCD
 from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
 
-from .scene import Scene, edits, is_auto_sync_on, looked_again, text_of
+from .scene import Scene, edited, edits, is_auto_sync_on, looked_again, settle, text_of, without_repeats
 
 NEWER = "2.6.0"
 
@@ -33,19 +33,23 @@ def _stays(scene: Scene, version: str) -> None:
 
 def test_it_stays_with_auto_sync_on(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(NEWER).upgrade(BROKEN)
-    assert [h["id"] for h in scene.live()["status"]["history"]] == [0, 1, 2]
+    past = scene.live()["status"]["history"]
+    # Argo CD may sync the same twice where its own cache lags behind.
+    assert without_repeats([h["revision"] for h in past]) == [GOOD, NEWER, BROKEN]
+    ids = {h["revision"]: h["id"] for h in past}
     before = text_of(scene.specs())
 
     # What history has not is named with what it has.
     unknown = plugin("rollback", scene.app, "--to", "9.9.9")
-    assert unknown.returncode == 1 and "1 (2.6.0)" in unknown.stderr and "0 (2.4.1)" in unknown.stderr
+    assert unknown.returncode == 1
+    assert all(f"{ids[version]} ({version})" in unknown.stderr for version in (NEWER, GOOD))
 
     mark = argocd.control_plane.audit_mark()
     done = plugin("rollback", scene.app, "--wait", check=True)
     assert f"rolled back to {NEWER} and healthy" in done.stdout
     assert "a rollback leaves the spec as it is" in done.stdout
     assert scene.is_serving(NEWER), "it ended before the truth"
-    written = [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
+    written = edited(argocd.control_plane, mark)
     assert written == [scene.app, scene.app], "the pause is an added key: the root need not be paused"
     assert scene.revision() == BROKEN and not is_auto_sync_on(scene.live())
     _stays(scene, NEWER)
@@ -55,7 +59,7 @@ def test_it_stays_with_auto_sync_on(argocd: ArgoCD, plugin: Plugin, scene: Scene
     # By version and by id, with auto-sync off already.
     plugin("rollback", scene.app, "--to", GOOD, "--wait", check=True)
     assert scene.is_serving(GOOD)
-    plugin("rollback", scene.app, "--to", "1", check=True)
+    plugin("rollback", scene.app, "--to", ids[NEWER], check=True)
     plugin("watch", scene.app, check=True)
     assert scene.is_serving(NEWER)
     last = scene.live()["status"]["history"][-1]
@@ -63,7 +67,8 @@ def test_it_stays_with_auto_sync_on(argocd: ArgoCD, plugin: Plugin, scene: Scene
 
     # Another operation after it: the watch is about the spec again.
     plugin("sync", scene.app, check=True)
-    argocd.until(lambda: scene.chart_version() == BROKEN, 30, "the sync moved it forward")
+    argocd.until(lambda: scene.chart_version() == BROKEN, 120, "the sync moved it forward")
+    settle(argocd, scene.app)
     assert plugin("watch", scene.app, "--timeout", "2s").returncode == 6
     plugin("rollback", scene.app, "--to", GOOD, "--wait", check=True)
 
@@ -72,7 +77,7 @@ def test_it_stays_with_auto_sync_on(argocd: ArgoCD, plugin: Plugin, scene: Scene
     assert refused.returncode == 5 and "change Deployment traefik" in refused.stderr
     scene.commit(version=GOOD)
     argocd.follow_git(scene.root)
-    argocd.until(lambda: scene.revision() == GOOD, 30, "the root brought it")
+    argocd.until(lambda: scene.revision() == GOOD, 120, "the root brought it")
     looked_again(argocd, scene.app)
     with scene.unmoved():
         plugin("undo", check=True)
@@ -97,7 +102,7 @@ def test_several_sources_go_back_together(argocd: ArgoCD, plugin: Plugin, scene:
     good = scene.live()["status"]["history"][-1]["revisions"]
     scene.commit((f"{folder}/values.yaml", "arguments: [new]\n"), source=sources(BROKEN))
     argocd.follow_git(scene.root)
-    argocd.until(lambda: scene.chart_version() == BROKEN, 60, f"{BROKEN} is deployed")
+    argocd.until(lambda: scene.chart_version() == BROKEN, 120, f"{BROKEN} is deployed")
     argocd.until_idle(scene.app)
 
     def arguments() -> list[str]:
@@ -125,7 +130,7 @@ def test_what_could_not_run_is_refused(argocd: ArgoCD, plugin: Plugin, scene: Sc
     # One that waits in the window is in the way as well.
     argocd.api.patch("application", scene.app, argocd.namespace, {"operation": {"sync": {}}})
     argocd.until(
-        lambda: "blocked" in scene.live()["status"]["operationState"]["message"], 30, "the window holds it"
+        lambda: "blocked" in scene.live()["status"]["operationState"]["message"], 120, "the window holds it"
     )
     refused = plugin("rollback", scene.app)
     assert refused.returncode == 5 and f"terminate {scene.app}" in refused.stderr

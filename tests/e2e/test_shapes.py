@@ -18,13 +18,9 @@ from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import application, manifest, project
 
-from .scene import Scene, edits, is_auto_sync_on, looked_again, text_of, writes
+from .scene import Scene, edited, edits, is_auto_sync_on, looked_again, text_of, writes
 
 SKIP = "argocd.argoproj.io/skip-reconcile"
-
-
-def _written(argocd: ArgoCD, mark: int) -> list[str]:
-    return [e.uri.partition("?")[0].rpartition("/")[2] for e in edits(argocd.control_plane, mark)]
 
 
 def test_several_sources(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
@@ -62,7 +58,7 @@ def test_several_sources(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     assert refused.returncode == 5
     scene.commit(source=sources(GOOD))
     plugin("undo", "--redeploy", "--yes", check=True)
-    argocd.until(lambda: scene.live()["spec"]["sources"] == sources(GOOD), 30, "git's sources are back")
+    argocd.until(lambda: scene.live()["spec"]["sources"] == sources(GOOD), 60, "git's sources are back")
     argocd.until_idle(scene.app)
 
     # Without a version all of them go to what they were when it was good.
@@ -80,7 +76,7 @@ def test_several_sources(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.commit(source=sources(GOOD, with_second=True))
     plugin("undo", "--redeploy", "--yes", check=True)
     argocd.until(
-        lambda: len(scene.live()["status"]["history"][-1]["sources"]) == 3, 30, "there are two charts now"
+        lambda: len(scene.live()["status"]["history"][-1]["sources"]) == 3, 60, "there are two charts now"
     )
     argocd.until_idle(scene.app)
 
@@ -109,13 +105,13 @@ def test_a_branch_is_pinned_to_its_commit(argocd: ArgoCD, plugin: Plugin, scene:
 
     def shown(page: str) -> None:
         argocd.until(
-            lambda: argocd.get("configmap", "page", scene.target)["data"]["page"] == page, 30, f"page {page}"
+            lambda: argocd.get("configmap", "page", scene.target)["data"]["page"] == page, 60, f"page {page}"
         )
         argocd.until_idle(scene.app)
 
     shown("good")
     argocd.git((f"{folder}/page.yaml", "page: good", "page: broken"))
-    argocd.refresh(scene.app)
+    argocd.follow_git(scene.app)
     shown("broken")
     plugin("rescue", scene.app, "--yes", check=True)
     shown("good")
@@ -128,7 +124,7 @@ def test_a_branch_is_pinned_to_its_commit(argocd: ArgoCD, plugin: Plugin, scene:
     plugin("undo", check=True)  # without an owner what was asked for simply goes back
     shown("fixed")
     assert scene.revision() == "main"
-    assert scene.live()["status"]["sync"]["revision"] == head
+    argocd.until(lambda: scene.live()["status"]["sync"]["revision"] == head, 60, "it compared with main")
 
 
 def test_without_a_project_and_of_a_missing_one(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
@@ -141,12 +137,13 @@ def test_without_a_project_and_of_a_missing_one(argocd: ArgoCD, plugin: Plugin, 
     plugin("pin", scene.app, "2.4.0", "--wait", check=True)
     assert "already free" in plugin("unblock", scene.app, check=True).stdout
     plugin("undo", check=True)
-    argocd.until(lambda: scene.is_serving(GOOD), 30, f"{GOOD} serves")
+    argocd.until(lambda: scene.is_serving(GOOD), 60, f"{GOOD} serves")
     argocd.until_idle(scene.app)
 
     argocd.api.patch("application", scene.app, argocd.namespace, {"spec": {"project": "there-is-none"}})
     looked_again(argocd, scene.app)
-    timed_out = plugin("rescue", scene.app, "2.4.0", "--yes", "--timeout", "3s")
+    # Sooner than a refused spec is believed to be one, which would be another end.
+    timed_out = plugin("rescue", scene.app, "2.4.0", "--yes", "--timeout", "1s")
     assert timed_out.returncode == 6
     assert "AppProject argocd/there-is-none does not exist" in timed_out.stderr
     assert scene.is_serving(GOOD)
@@ -160,7 +157,7 @@ def test_a_root_that_manages_itself(argocd: ArgoCD, plugin: Plugin, scene: Scene
     before = scene.specs()
     mark = argocd.control_plane.audit_mark()
     plugin("rescue", scene.app, "--yes", check=True)
-    assert _written(argocd, mark)[:3] == [scene.root, scene.app, scene.project]
+    assert edited(argocd.control_plane, mark)[:3] == [scene.root, scene.app, scene.project]
     for _ in range(3):
         looked_again(argocd, scene.root)
     assert scene.is_serving(GOOD)
@@ -178,7 +175,7 @@ def test_skip_reconcile_is_said(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
     argocd.api.patch("application", scene.root, argocd.namespace, annotate)
     mark = argocd.control_plane.audit_mark()
     plugin("pin", scene.app, GOOD, "--wait", check=True)
-    assert _written(argocd, mark) == [scene.app]
+    assert edited(argocd.control_plane, mark) == [scene.app]
     assert scene.is_serving(GOOD)
     # On the app itself nothing will act, which is said and waited for in vain.
     argocd.api.patch("application", scene.app, argocd.namespace, annotate)
@@ -207,11 +204,11 @@ def test_a_source_hydrator_is_recognised(argocd: ArgoCD, plugin: Plugin, scene: 
     def shown(page: str) -> bool:
         return bool(argocd.get("configmap", "page", scene.target)["data"]["page"] == page)
 
-    argocd.until(lambda: shown("good"), 30, "it is synced")
+    argocd.until(lambda: shown("good"), 60, "it is synced")
     argocd.until_idle(scene.app)
     argocd.git((f"{wet}/page.yaml", "page: good", "page: broken"))
-    argocd.refresh(scene.app)
-    argocd.until(lambda: shown("broken"), 30, "the broken one is synced")
+    argocd.follow_git(scene.app)
+    argocd.until(lambda: shown("broken"), 60, "the broken one is synced")
     argocd.until_idle(scene.app)
 
     mark = argocd.control_plane.audit_mark()
@@ -229,7 +226,7 @@ def test_a_source_hydrator_is_recognised(argocd: ArgoCD, plugin: Plugin, scene: 
     body = {"spec": {"sourceHydrator": {"hydrateTo": {"targetBranch": "staging"}}}}
     argocd.api.patch("application", scene.app, argocd.namespace, body)
     plugin("undo", "--yes", check=True)
-    argocd.until(lambda: shown("broken"), 30, "auto-sync moved it forward")
+    argocd.until(lambda: shown("broken"), 60, "auto-sync moved it forward")
     argocd.until_idle(scene.app)
     good = scene.live()["status"]["history"][0]["revision"]
     plugin("rescue", scene.app, good, "--yes", check=True)
@@ -251,7 +248,7 @@ def test_tracking_and_other_namespaces(
             assert annotations["argocd.argoproj.io/installation-id"] == "east"
         mark = argocd.control_plane.audit_mark()
         plugin("rescue", scene.app, "--yes", check=True)
-        assert _written(argocd, mark)[:3] == [scene.root, scene.app, scene.project]
+        assert edited(argocd.control_plane, mark)[:3] == [scene.root, scene.app, scene.project]
         for _ in range(3):
             looked_again(argocd, scene.root)
         assert scene.is_serving(GOOD)
@@ -281,14 +278,15 @@ def _in_another_namespace(argocd: ArgoCD, plugin: Plugin) -> None:
             live = argocd.get("deployment", "traefik", team)
             history = argocd.get("application", "shop", team)["status"]["history"]
             found = live["spec"]["template"]["metadata"]["labels"]["chart-version"]
-            return bool(found == version and history[-1]["revision"] == version)
+            is_idle = "operation" not in argocd.get("application", "shop", team)
+            return bool(found == version and history[-1]["revision"] == version and is_idle)
 
         argocd.until(deployed, 60, f"the shop has {version}")
     elsewhere = plugin("rescue", "shop", "--yes")
     assert elsewhere.returncode == 1 and "-n team-a" in elsewhere.stderr
     mark = argocd.control_plane.audit_mark()
     plugin("rescue", "team-a/shop", "--yes", check=True)
-    assert _written(argocd, mark)[:2] == ["shop-root", "shop"]
+    assert edited(argocd.control_plane, mark)[:2] == ["shop-root", "shop"]
     for _ in range(2):
         looked_again(argocd, "shop-root", team)
     live = argocd.get("deployment", "traefik", team)

@@ -19,6 +19,13 @@ PARTS = ("application-controller", "repo-server", "redis", "applicationset-contr
 def incident(argocd: ArgoCD) -> Incident:
     incident = Incident(argocd)
     incident.happen()
+    for part in PARTS:
+        kind = "statefulset" if part == CONTROLLER else "deployment"
+        argocd.until(
+            lambda kind=kind, part=part: argocd.get(kind, f"argocd-{part}")["status"].get("readyReplicas"),  # type: ignore[misc]
+            60,
+            f"{part} has a ready pod",
+        )
     return incident
 
 
@@ -95,7 +102,7 @@ def scale(argocd: ArgoCD, name: str, replicas: int) -> None:
     argocd.api.patch("deployment", name, argocd.namespace, {"spec": {"replicas": replicas}})
     argocd.until(
         lambda: argocd.get("deployment", name).get("status", {}).get("readyReplicas", 0) == replicas,
-        30,
+        60,
         f"{name} has {replicas} ready pods",
     )
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.testbed.api import JSON
-from tests.testbed.argocd import CHARTS, REFRESH, REPO_SERVER, ArgoCD
+from tests.testbed.argocd import CHARTS, REDIS, REFRESH, REPO_SERVER, ArgoCD
 from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import manifest
@@ -57,7 +57,12 @@ def _errors(app: JSON) -> list[str]:
 
 
 def _until_unfetchable(scene: Scene) -> None:
-    """Have the app compared without caches until Argo CD says that it cannot."""
+    """Have the app compared without caches until Argo CD says that it cannot, and goes on saying so.
+
+    A later comparison would find the manifests of before in redis, and all would look well again.
+    """
+    scene.argocd.stop(REDIS)
+    scene.argocd.start(REDIS)
     asked = 0.0
 
     def says_so() -> bool:
@@ -142,7 +147,7 @@ def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: S
     # git is fixed.
     scene.commit(version=GOOD)
     argocd.follow_git(scene.root)
-    argocd.until(lambda: scene.revision() == GOOD, 30, "the root brought it")
+    argocd.until(lambda: scene.revision() == GOOD, 60, "the root brought it")
     with _no_pod_moves(scene):
         undone = plugin("undo")
         assert undone.returncode == 0, undone.stdout + undone.stderr
@@ -177,7 +182,7 @@ def test_redeploy_hands_back_whatever_rolls(argocd: ArgoCD, plugin: Plugin, scen
     plugin("rescue", scene.app, "--workloads", "--yes", check=True)
     assert scene.is_serving(GOOD)
     plugin("undo", "--redeploy", "--yes", check=True)
-    argocd.until(lambda: scene.chart_version() == BROKEN, 30, "Argo CD rolled it forward")
+    argocd.until(lambda: scene.chart_version() == BROKEN, 60, "Argo CD rolled it forward")
 
 
 @contextmanager
@@ -190,7 +195,8 @@ def _no_pod_moves(scene: Scene) -> Iterator[None]:
 
     def pods() -> list[str]:
         found = scene.argocd.api.list("pod", scene.target)
-        return sorted(f"{o['metadata']['name']} {o['metadata']['uid']}" for o in found)
+        kept = [o["metadata"] for o in found if "deletionTimestamp" not in o["metadata"]]
+        return sorted(f"{meta['name']} {meta['uid']}" for meta in kept)
 
     def sets() -> object:
         return footprint(scene.argocd, scene.target)["replicaset"]
@@ -259,8 +265,8 @@ def test_every_kind_of_workload(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
         argocd.follow_git(scene.app)
         want = {**dict.fromkeys(KINDS, version), "other": other}
         argocd.until(lambda: _versions(scene) == want, 60, f"{version} is deployed")
-        argocd.until_synced(scene.app)
         argocd.until_idle(scene.app)
+        argocd.until_synced(scene.app)
 
     _commit(scene, "1", other="0")
     scene.start(wait=False)
@@ -291,7 +297,7 @@ def test_every_kind_of_workload(argocd: ArgoCD, plugin: Plugin, scene: Scene) ->
             updated = status.get("updatedNumberScheduled", status.get("updatedReplicas"))
             assert updated == status.get("numberAvailable", status.get("availableReplicas")) > 0
 
-    looked_again(argocd, scene.app)
+    _until_fetchable(scene)
     assert _versions(scene) == {**dict.fromkeys(KINDS, "1"), "other": "1"}
     refused = plugin("undo")
     assert refused.returncode == 5, refused.stderr

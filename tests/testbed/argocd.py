@@ -252,7 +252,7 @@ class ArgoCD:
             annotations = {REFRESH: "hard" if hard else "normal"}
             self.api.patch("application", app, self.namespace, {"metadata": {"annotations": annotations}})
 
-    def follow_git(self, app: str, timeout: float = 60) -> None:
+    def follow_git(self, app: str, timeout: float = 120) -> None:
         """Refresh an app of the repository and wait until it compared with the branch's head."""
         head = self.repository.head()
         asked = 0.0
@@ -273,10 +273,10 @@ class ArgoCD:
 
     def until(self, condition: Callable[[], T | None], timeout: float, what: str) -> T:
         """Wait for a true value; a timeout shows the controllers' logs."""
-        logs = [self.process_name(part) for part in (CONTROLLER, REPO_SERVER)]
+        logs = [self.process_name(part) for part in (CONTROLLER, REPO_SERVER, APPLICATIONSETS)]
         return self.control_plane.until(condition, timeout, what, logs=logs)
 
-    def until_synced(self, app: str, timeout: float = 60) -> JSON:
+    def until_synced(self, app: str, timeout: float = 120) -> JSON:
         """Wait until an app is Synced and Healthy, and return it."""
 
         def settled() -> JSON | None:
@@ -287,13 +287,19 @@ class ArgoCD:
 
         return self.until(settled, timeout, f"{app} is Synced and Healthy")
 
-    def until_idle(self, app: str, timeout: float = 60) -> JSON:
-        """Wait until an app is Synced and no operation of it is ordered or runs, and return it."""
+    def until_idle(self, app: str, timeout: float = 120) -> JSON:
+        """Wait until an app is Synced as its spec is now, with no operation ordered or running; return it."""
 
         def idle() -> JSON | None:
             live = self.app(app)
-            done = live["status"].get("operationState", {}).get("phase") in ("Succeeded", None)
-            ok = live["status"]["sync"]["status"] == "Synced" and done and "operation" not in live
+            status, sync = live["status"], live["status"]["sync"]
+            state = status.get("operationState", {})
+            done = state.get("phase") in ("Succeeded", None) and "operation" not in live
+            # The status may still be of the comparison before the last change of the spec, or of one
+            # before the operation: that begins before the comparison which ordered it is written.
+            is_new = _places(live["spec"]) in ([], _places(sync["comparedTo"]))
+            is_new = is_new and status.get("reconciledAt", "") >= state.get("finishedAt", "")
+            ok = sync["status"] == "Synced" and is_new and done
             return live if ok else None
 
         return self.until(idle, timeout, f"{app} is Synced and idle")
@@ -305,6 +311,12 @@ class ArgoCD:
     def kubeconfig(self, user: str = "admin", groups: Sequence[str] = ()) -> Path:
         """Return the kubeconfig of a user."""
         return self.control_plane.kubeconfig(user, groups)
+
+
+def _places(holder: JSON) -> list[list[str]]:
+    """Return what each source of a spec, or of what was compared, names; nothing for a hydrated one."""
+    sources = holder.get("sources") or ([holder["source"]] if "source" in holder else [])
+    return [[s.get(n, "") for n in ("repoURL", "chart", "path", "targetRevision")] for s in sources]
 
 
 @contextlib.contextmanager

@@ -252,7 +252,7 @@ class ControlPlane:
     def _wait_for_apiserver(self) -> None:
         self.until(
             lambda: self.api.request("GET", "/readyz") == "ok",
-            60,
+            180,
             "the API server is ready",
             logs=("kube-apiserver", "etcd"),
         )
@@ -303,13 +303,15 @@ class ControlPlane:
         return path
 
     def allow(self, subject: str, rules: Sequence[JSON], *, namespace: str = "", group: bool = False) -> None:
-        """Grant RBAC rules to a user or group, in one namespace or cluster-wide."""
-        name = f"testbed:{subject}:{uuid.uuid4().hex[:6]}"
+        """Grant RBAC rules to a user or group, in one namespace or cluster-wide, and wait until they count."""
+        grant = uuid.uuid4().hex[:6]
+        name = f"testbed:{subject}:{grant}"
         scope = "Role" if namespace else "ClusterRole"
         meta = {"name": name, **({"namespace": namespace} if namespace else {})}
         api = "rbac.authorization.k8s.io"
+        mark = {"apiGroups": ["testbed"], "resources": [grant], "verbs": ["get"]}
         self.api.apply(
-            {"apiVersion": f"{api}/v1", "kind": scope, "metadata": meta, "rules": list(rules)},
+            {"apiVersion": f"{api}/v1", "kind": scope, "metadata": meta, "rules": [*rules, mark]},
             {
                 "apiVersion": f"{api}/v1",
                 "kind": f"{scope}Binding",
@@ -317,6 +319,21 @@ class ControlPlane:
                 "roleRef": {"apiGroup": api, "kind": scope, "name": name},
                 "subjects": [{"kind": "Group" if group else "User", "apiGroup": api, "name": subject}],
             },
+        )
+        # The server's authorizer learns of it from a watch; nobody else was granted this resource.
+        question: JSON = {
+            **({"groups": [subject], "user": "somebody"} if group else {"user": subject}),
+            "resourceAttributes": {
+                "group": "testbed",
+                "resource": grant,
+                "verb": "get",
+                "namespace": namespace,
+            },
+        }
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": question}
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        self.until(
+            lambda: self.api.request("POST", path, review)["status"]["allowed"], 60, f"{name} is in force"
         )
 
     # -- objects
@@ -355,7 +372,7 @@ class ControlPlane:
         crds = [yaml.safe_load(file.read_text()) for file in programs.files(programs.ARGO[version], "crds")]
         self.apply(*crds)
         kinds = [crd["spec"]["names"]["kind"] for crd in crds]
-        self.until(lambda: all(self.api.list(kind) is not None for kind in kinds), 30, f"{kinds} are served")
+        self.until(lambda: all(self.api.list(kind) is not None for kind in kinds), 120, f"{kinds} are served")
 
     # -- what happened
 
@@ -374,7 +391,7 @@ class ControlPlane:
         self._flush_audit()
         with open(self.audit_log, "rb") as log:
             log.seek(since)
-            lines = log.read().splitlines()
+            lines = log.read().split(b"\n")[:-1]  # the last one may be half written
         entries = [json.loads(line) for line in lines]
         return [
             AuditEntry(
@@ -393,7 +410,7 @@ class ControlPlane:
         # A line is written just after its answer left, so a request of our own marks the end.
         mark = uuid.uuid4().hex
         self.api.request("GET", "/version", query={"mark": mark})
-        self.until(lambda: mark.encode() in self.audit_log.read_bytes(), 10, "the audit log is written")
+        self.until(lambda: mark.encode() in self.audit_log.read_bytes(), 60, "the audit log is written")
 
     def logs(self, *names: str) -> str:
         """Return the end of these logs (all, if none is named) for a failure's message."""

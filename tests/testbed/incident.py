@@ -52,7 +52,7 @@ class Incident:
             message="traefik 2.4.1",
         )
         self.argocd.apply(self.root())
-        self.argocd.until(lambda: self.is_serving(GOOD), 90, f"traefik {GOOD} serves")
+        self.argocd.until(lambda: self.is_serving(GOOD), 180, f"traefik {GOOD} serves")
         for app in (ROOT, APP, OTHER):
             self.argocd.until_synced(app)
             self.argocd.until_idle(app)
@@ -60,7 +60,13 @@ class Incident:
     def upgrade(self, version: str = BROKEN) -> None:
         """Bring another version by git and wait until its pods are there."""
         self.set_version(version)
-        self.argocd.until(lambda: self.chart_version() == version, 60, f"traefik {version} is deployed")
+        self.argocd.until(lambda: self.chart_version() == version, 120, f"traefik {version} is deployed")
+        replicas = self.deployment()["spec"]["replicas"]
+        self.argocd.until(
+            lambda: {v: n for v, n in self.pods().items() if n} == {version: replicas},
+            120,
+            f"all pods are of {version}",
+        )
         for app in (ROOT, APP):  # its history has the version then
             self.argocd.until_idle(app)
 
@@ -70,7 +76,7 @@ class Incident:
         self.argocd.follow_git(ROOT)
         self.argocd.until(
             lambda: self.argocd.get("appproject", PROJECT)["spec"].get("syncWindows", []) == list(windows),
-            60,
+            120,
             "the project has git's sync windows",
         )
         self.argocd.until_idle(ROOT)
