@@ -149,7 +149,10 @@ def _fail(error: RescueError, argv: Sequence[str]) -> NoReturn:
 
         verb = next((a for a in argv if a in VERBS), "")
         printer.result(
-            Result(verb, status=STATUS_WORDS[error.exit_status], warnings=(str(error),), data={"error": error.message, "hint": error.hint})
+            Result(
+                verb, status=STATUS_WORDS[error.exit_status], warnings=(str(error),),
+                data={"error": error.message, "hint": error.hint, **error.data},
+            )
         )  # fmt: skip
     lines = plain(error.message) + (f"; {plain(error.hint)}" if error.hint else "")
     printer.say(f"{printer.paint('error:', 'red')} {lines}")

@@ -32,7 +32,7 @@ from .model import (
     Rollout,
     ref_of,
 )
-from .records import Entry, Outcome, Reopened, Settled
+from .records import Entry, Outcome, Reopened, Settled, side
 
 Live = Mapping[Key, JSON]
 
@@ -409,14 +409,10 @@ def is_worth_a_look(entry: Entry) -> bool:
 # -- JSON
 
 
-def _side(name: str, value: JSON) -> dict[str, JSON]:
-    return {} if value is ABSENT else {name: value}
-
-
 def _change_json(change: Change) -> dict[str, JSON]:
     path = patches.show_path(change.path)
     if isinstance(change, FieldChange):
-        return {"path": path, **_side("before", change.before), **_side("after", change.after)}
+        return {"path": path, **side("before", change.before), **side("after", change.after)}
     return {"path": f"{path}/{change.index}", "item": change.item, "present": change.present}
 
 

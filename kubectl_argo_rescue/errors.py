@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class ExitStatus(IntEnum):
@@ -28,6 +29,8 @@ class RescueError(Exception):
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+        self.data: dict[str, Any] = {}
+        """What a program is told beside the words, in `data` of the envelope."""
 
     def __str__(self) -> str:
         """Join the two."""

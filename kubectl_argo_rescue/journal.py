@@ -348,17 +348,22 @@ class ClusterHome:
             parts[:] = sorted(dict(parts).items(), key=lambda p: (len(p[0]), p[0]))
         return found
 
-    def claim(self, entry: str, who: str, now: datetime) -> None:
-        """Take the entry for an undo. Raises ConflictError where somebody else is undoing it."""
-        name = f"{PREFIX}{entry}"
-        mine = json.dumps({"who": who, "at": now.isoformat(timespec="seconds"), "by": _own_process()})
-        there = self.cluster.get(CONFIGMAP, self.namespace, name)
-        old = (there.get("data") or {}).get(CLAIM)
+    def left_claim(self, entry: str, now: datetime) -> str | None:
+        """Return a claim that was left behind. Raises ConflictError where somebody is undoing the entry."""
+        there = self.cluster.get(CONFIGMAP, self.namespace, f"{PREFIX}{entry}")
+        old: str | None = (there.get("data") or {}).get(CLAIM)
         if old is not None and not _is_stale(old, now):
             raise ConflictError(
                 f"entry {entry} is being undone by {_claimed_by(old)}",
                 f"wait for it, then look: kubectl argo-rescue show {entry}",
             )
+        return old
+
+    def claim(self, entry: str, who: str, now: datetime) -> None:
+        """Take the entry for an undo. Raises ConflictError where somebody else is undoing it."""
+        name = f"{PREFIX}{entry}"
+        mine = json.dumps({"who": who, "at": now.isoformat(timespec="seconds"), "by": _own_process()})
+        old = self.left_claim(entry, now)
         ops = [
             {"op": "test", "path": f"/data/{CLAIM}", "value": old},
             {"op": "add", "path": f"/data/{CLAIM}", "value": mine},

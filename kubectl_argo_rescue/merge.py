@@ -90,6 +90,15 @@ def _altered(items: JSON, ours: JSON) -> tuple[int, JSON] | None:
     return None
 
 
+def was_taken_away(change: Change, live: JSON) -> bool:
+    """Whether an original that was absent stands only because all that it was in is gone as well."""
+    return (
+        isinstance(change, FieldChange)
+        and change.before is ABSENT
+        and patches.equal(_read(change.path[:-1], live), ABSENT)
+    )
+
+
 def _read(path: Path, obj: JSON) -> JSON:
     try:
         return patches.read(path, obj)
@@ -125,7 +134,7 @@ def conflict(change: Change, live: JSON) -> Conflict:
             ours=now,
             theirs=gone if change.present else there,
         )
-    what = "was changed" if _reachable(change, live) else ": the source it was in was removed"
+    what = "was changed" if _reachable(change, live) else ": the source it was in was removed or made another"
     return Conflict(change.path, base=change.after, ours=now, theirs=change.before, what=what)
 
 

@@ -39,6 +39,7 @@ HOW = {
     "already": "was restored already",
     "git": "left to git, which agrees",
     "kept": "kept",
+    "gone": "closed, as it is gone",
     "handed-back": "handed back to Argo CD",
 }
 """How a change was settled, in words (records.Settled)."""

@@ -45,17 +45,27 @@ def _is_for(entry: Entry, apps: Sequence[Key]) -> bool:
     return bool(named) and named.issubset(apps)
 
 
+def owes(entry: Entry, app: Key) -> bool:
+    """Whether something of an entry is still to be taken back that is about this Application."""
+    return bool(pieces_of([entry], [app])) or any(r.app == app for _, r in entry.unsettled_rollouts())
+
+
 def is_about(entry: Entry, app: Key) -> bool:
     """Whether an entry touched the Application or a window for it, or was made for it, undone or not."""
-    names = {app.name} if _may_mean(entry, app) else set()
     words = {str(app).partition(" ")[2]} | (
         {app.name} if app.namespace == entry.begin.argocd_namespace else set()
     )
+    # The words of an undo are the ids of entries as well.
+    return touches(entry, app) or (not entry.begin.undoes and not words.isdisjoint(entry.begin.argv))
+
+
+def touches(entry: Entry, app: Key) -> bool:
+    """Whether an entry changed the Application, its workloads, or its place in a window, undone or not."""
+    names = {app.name} if _may_mean(entry, app) else set()
     return (
         any(step.ref.key == app for step in entry.intents.values())
         or any(rollout.app == app for _, rollout in entry.rollouts())
         or any(e.role is Role.WINDOW and _names_item(c, names) for _, e in entry.edits() for c in e.changes)
-        or not words.isdisjoint(entry.begin.argv)
     )
 
 

@@ -184,7 +184,8 @@ def _step(step: str | Match) -> JSON:
     }
 
 
-def _value(name: str, value: JSON) -> dict[str, JSON]:
+def side(name: str, value: JSON) -> dict[str, JSON]:
+    """Write a value that may be absent: a key that is not there then."""
     return {} if value is ABSENT else {name: value}
 
 
@@ -192,7 +193,7 @@ def change_json(change: Change) -> JSON:
     """Write a change; an ABSENT side is a key that is not there."""
     path = [_step(s) for s in change.path]
     if isinstance(change, FieldChange):
-        return {"path": path, **_value("before", change.before), **_value("after", change.after)}
+        return {"path": path, **side("before", change.before), **side("after", change.after)}
     out = {"path": path, "item": change.item, "index": change.index, "present": change.present}
     return {**out, "sole": True} if change.sole else out
 

@@ -69,7 +69,9 @@ def health_lines(argocd: ArgoCD, health: Health, *, way_in: bool = True) -> Iter
         yield from _wrapped(text, 2, colour="yellow", mark="! ")
     spans: list[Span] = [("  ", "")]
     for i, part in enumerate(p for p in health.parts if p.life is not Life.DEAD):
-        count = "not found" if part.life is Life.UNKNOWN else f"{part.ready}/{part.wanted}"
+        count = f"{part.ready}/{part.wanted}"
+        if part.life is Life.UNKNOWN:
+            count = part.means or "not found"
         spans += [(", " if i else "", ""), (f"{part.name} {count}", _LIFE[part.life])]
     yield from _broken_at(spans)
     if way_in:

@@ -393,11 +393,7 @@ class Session(AbstractContextManager["Session"]):
 
     def _check_permissions(self, steps: Sequence[PlanStep], cluster: Cluster) -> None:
         wanted = list(dict.fromkeys(("patch", s.ref.kind, s.ref.namespace, s.ref.name) for s in steps))
-        places = list(dict.fromkeys((verb, kind, ns) for verb, kind, ns, _ in wanted))
-        answers = self._may([(verb, kind, ns, "") for verb, kind, ns in places], cluster)
-        open_questions = [w for w in wanted if not answers[(*w[:3], "")]]
-        named = self._may(open_questions, cluster)
-        denied = [w for w in open_questions if not named[w]]
+        denied = self._denied(wanted, cluster)
         if denied:
             assert self.reading is not None
             who = f" as {self.reading.actor}" if self.reading.actor else ""
@@ -408,6 +404,20 @@ class Session(AbstractContextManager["Session"]):
                 status=403,
                 reason="Forbidden",
             )
+
+    def hidden(self, keys: Iterable[Key]) -> list[Key]:
+        """Return those of some objects that the user may not read or watch."""
+        wanted = [(verb, k.kind, k.namespace, k.name) for k in keys for verb in ("get", "watch")]
+        return list(dict.fromkeys(Key(*place) for _, *place in self._denied(wanted, self.cluster)))
+
+    def _denied(
+        self, wanted: Sequence[tuple[str, str, str, str]], cluster: Cluster
+    ) -> list[tuple[str, str, str, str]]:
+        places = list(dict.fromkeys((verb, kind, ns) for verb, kind, ns, _ in wanted))
+        answers = self._may([(verb, kind, ns, "") for verb, kind, ns in places], cluster)
+        open_questions = [w for w in wanted if not answers[(*w[:3], "")]]
+        named = self._may(open_questions, cluster)
+        return [w for w in open_questions if not named[w]]
 
     def _may(
         self, questions: Sequence[tuple[str, str, str, str]], cluster: Cluster

@@ -88,6 +88,8 @@ class Reader:
         """Where Argo CD was when this machine's journal was written, for the uid of a cluster."""
         self.access: dict[tuple[str, str, str, str], bool] = {}
         """What the server said the user may: (verb, kind, namespace, name) to yes or no."""
+        self.hidden_parts = ""
+        """Why workloads in Argo CD's namespace may not be listed, empty where they may."""
         self.expiring: list[JSON] = []
         """The journal's ConfigMaps with a deadline, which every command reminds of."""
         self.warnings: list[str] = []
@@ -257,6 +259,10 @@ class Reader:
             elif not isinstance(outcome.error, NotFound):
                 raise outcome.error
         workloads = [o for outcome in got[2:4] if isinstance(outcome, Done) for o in outcome.value]
+        denied = [
+            o.error.message for o in got[2:4] if isinstance(o, Failed) and isinstance(o.error, Forbidden)
+        ]
+        self.hidden_parts = "; ".join(denied)
         self.expiring = got[4].value if isinstance(got[4], Done) else []
         for o in workloads:
             self.objects[ref_of(o).key] = o

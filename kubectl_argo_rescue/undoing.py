@@ -16,7 +16,7 @@ from . import applications, handback, merge, outlook, owners, patches, probing
 from .durations import ago, human
 from .engine import Run
 from .entries import lost, one_line, same_place, settlements
-from .errors import ConflictError, ExitStatus, NotFound, RescueError
+from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
 from .flags import Writing
 from .handback import Evidence, Handback
 from .looking import look
@@ -41,7 +41,7 @@ from .patches import shown
 from .pieces import Piece, left_over, pieces_of, relied_on
 from .plans import Plan
 from .procedure import Procedure
-from .records import LEFT, Content, Entry, Record, Reopened, Settled, Witness, neighbours
+from .records import LEFT, Content, Entry, Record, Reopened, Settled, Witness, neighbours, side
 from .session import Session
 from .version_undo import Versions
 from .workload_undo import RolledBack
@@ -138,6 +138,12 @@ class Undo(Procedure):
         self._is_asked_again = False
         self.overwritten: list[tuple[Piece, Conflict]] = []
         """What somebody else wrote and the saved original will take the place of."""
+        self.out_of_reach: set[Tag] = set()
+        """Conflicts of which not even the place is there any more."""
+        self._folded: dict[Key, JSON] = {}
+        """The objects as they were judged: one that was not read again is not judged again."""
+        self.late: list[tuple[Piece, Conflict]] = []
+        """What somebody else wrote while we did."""
         self.hiding: set[Key] = set()
         """Owners of which our own edits may hide what git wants."""
         self.resumed_already: set[Key] = set()
@@ -157,15 +163,13 @@ class Undo(Procedure):
         self._read_objects()
         self._fold()
         self._prove_what_stands()
+        self._say_what_was_taken_away()
         self._judge_conflicts()
         try:
-            self.versions.first_look()
-            self.rolled.first_look()
-        except KeyboardInterrupt:
-            self.printer.say(f"interrupted: nothing was changed; {self._how_to_go_on()}")
+            self._look_and_ask()
+        except (RefusedError, ConflictError):
+            self._refuse_what_others_undo()
             raise
-        self._check_permissions()
-        self._confirm()
         if self.writing.dry_run != "none":
             return self._dry_run()
         claimed = self._claim()
@@ -181,6 +185,33 @@ class Undo(Procedure):
         return self._result()
 
     # -- finding out
+
+    def _look_and_ask(self) -> None:
+        """Find out what git says, and get the yes that is needed. Raises RefusedError, ConflictError."""
+        try:
+            self.versions.first_look()
+            self.rolled.first_look()
+            self._refuse_what_was_met()
+        except KeyboardInterrupt:
+            self.printer.say(f"interrupted: nothing was changed; {self._how_to_go_on()}")
+            raise
+        self._check_permissions()
+        self._confirm()
+
+    def _refuse_what_others_undo(self) -> None:
+        """Raise ConflictError where somebody else undoes the same: what we saw was their undo, halfway."""
+        home = self.session.journal.in_cluster
+        ids = [e.id for e in self.work.entries if "cluster" in e.homes]
+        if home is None or not ids:
+            return
+        try:
+            for id in ids:
+                home.left_claim(id, self.session.now())
+            self._refuse_what_moved(home.read(ids))
+        except ConflictError:
+            raise
+        except RescueError:
+            return  # the refusal stands, whatever the journal says
 
     def _take_what_was_left(self, others: Sequence[Entry]) -> None:
         pieces = left_over(others, self.work.entries)
@@ -272,6 +303,7 @@ class Undo(Procedure):
                 overwrite=self.options.on_conflict == "overwrite",
             )
             self.work.folds[key, role] = fold
+            self._folded[key] = self._live(key)
             by_tag = {p.tag: p for p in pieces}
             self.work.conflicts += [(by_tag[tag], conflict) for tag, conflict in fold.conflicts]
             if self.options.on_conflict == "overwrite":
@@ -322,22 +354,69 @@ class Undo(Procedure):
     def _say_what_is_overwritten(self) -> None:
         """Name what somebody else wrote and --on-conflict=overwrite will take away, with all three values."""
         for piece, c in self.overwritten:
-            if piece.role is not Role.VERSION or self.versions.will_go_back(piece.ref.key):
+            if self._will_be_overwritten(piece):
                 self.printer.warn(_three_values(piece, c, " and is overwritten"))
 
+    def _will_be_overwritten(self, piece: Piece) -> bool:
+        return piece.role is not Role.VERSION or self.versions.will_go_back(piece.ref.key)
+
     def _judge_conflicts(self) -> None:
+        self.out_of_reach = self._out_of_reach()
         for piece, c in self.work.conflicts:
             self.printer.say(f"{self.printer.paint('conflict:', 'red')} {_three_values(piece, c)}")
             if self.options.on_conflict == "overwrite":
                 self.leave(
                     f"{piece.ref} {patches.show_path(c.path)} cannot be overwritten, what it was in is gone: "
-                    "put it back by hand"
+                    "put that back by hand and undo again, or close it as it is with --on-conflict=skip"
                 )
         if self.work.conflicts and self.options.on_conflict == "stop":
+            closes = ", which closes what has no place any more" if self.out_of_reach else ""
             raise ConflictError(
                 f"{len(self.work.conflicts)} field(s) were changed by somebody else since; nothing was written",
-                "say --on-conflict=skip to leave them as they are, or --on-conflict=overwrite",
+                f"say --on-conflict=skip to leave them as they are{closes}, or --on-conflict=overwrite",
             )
+
+    def _out_of_reach(self) -> set[Tag]:
+        """Return the conflicts that nothing can be put back for: the list item that they were in is gone."""
+        found: set[Tag] = set()
+        for key, role in dict.fromkeys((p.ref.key, p.role) for p, _ in self.work.conflicts):
+            pieces = [p for p in self.work.pieces if p.ref.key == key and p.role is role]
+            overwritten = merge.fold(
+                self._live(key),
+                [(p.tag, p.change) for p in pieces if self.work.settled.get(p.tag) != "gone"],
+                neighbours=self._neighbours(pieces[0].ref),
+                overwrite=True,
+            )
+            found.update(tag for tag, _ in overwritten.conflicts)
+        return found
+
+    def _close_what_has_no_place(self) -> None:
+        """Close, where it is left as it is, what can never be put back: it would stay open for ever.
+
+        Not while an owner is kept from writing over it: the next undo must know of it.
+        """
+        for piece, c in self.work.conflicts:
+            held = self.versions.blocked.intersection(handback.ancestors(self.snapshot, [piece.ref.key]))
+            if piece.tag in self.out_of_reach and self.options.on_conflict == "skip" and not held:
+                self.work.settled[piece.tag] = "gone"
+                self.leave(
+                    f"{piece.ref} {patches.show_path(c.path)} is left as it is and closed: what it was in is gone"
+                )
+
+    def _say_what_was_taken_away(self) -> None:
+        """Name what looks restored only because somebody took away all that it was in."""
+        for piece in self.work.pieces:
+            live = self._live(piece.ref.key)
+            if self.work.settled.get(piece.tag) != "already" or not merge.was_taken_away(piece.change, live):
+                continue
+            text = (
+                f"{piece.ref} {patches.show_path(piece.change.path[:-1])} was taken away by somebody else since: "
+                "nothing of it is put back"
+            )
+            if piece.role is Role.PAUSE and piece.ref.kind == "Application":
+                text += ", and auto-sync stays off"
+            self.warnings.append(text)
+            self.printer.warn(text)
 
     def deadline(self) -> float | None:
         """Return until when `--when-safe` waits from now on; None is for ever."""
@@ -402,6 +481,19 @@ class Undo(Procedure):
             else:
                 objects[key] = app
         self.snapshot = replace(self.snapshot, objects=objects, now=self.session.now())
+
+    def compare_settled(self, keys: Sequence[Key]) -> None:
+        """Have owners compared once more, a little later.
+
+        Argo CD compares with what its own watch has told it: our last write may not be in it yet.
+        """
+        self.session.cluster.sleep(SETTLE_SECONDS)
+        self._is_asked_again = True
+        self.compare_anew(keys)
+
+    def has_written(self, key: Key) -> bool:
+        """Whether this undo has written to an object."""
+        return any(r.ref.key == key and r.status is Verdict.APPLIED for r in self.results)
 
     # -- checking and asking
 
@@ -538,10 +630,7 @@ class Undo(Procedure):
             for _ in range(MAX_LOOKS):
                 if not what or key in self.silent:
                     break
-                # Argo CD compares with what its own watch has told it: our last write may not be in it yet.
-                self.session.cluster.sleep(SETTLE_SECONDS)
-                self._is_asked_again = True
-                self.compare_anew([key])
+                self.compare_settled([key])
                 what = self._will_change(key, judged | self._drifting(key))
             if not what or self.writing.yes:
                 if what:
@@ -584,7 +673,9 @@ class Undo(Procedure):
         self.session.reading = (
             replace(self.session.reading, snapshot=self.snapshot) if self.session.reading else None
         )
-        _, result = self.session.carry_out(lambda s: plan, self.writing, actions=self.actions)
+        _, result = self.session.carry_out(
+            lambda s: plan, self.writing, data=self._data(), actions=self.actions
+        )
         return replace(result, warnings=(*result.warnings, *self.work.left))
 
     def _claim(self) -> list[str]:
@@ -682,6 +773,7 @@ class Undo(Procedure):
         versions = self.versions.going_back()
         self.versions.leave_the_rest()
         self.versions.hold_for_skipped()
+        self._close_what_has_no_place()
         if not self._restore(versions):
             return
         kept = {*self.versions.blocked, *self.rolled.second_look(), *self.rolled.held}
@@ -721,10 +813,42 @@ class Undo(Procedure):
 
     def _restore(self, edits: Sequence[Edit]) -> bool:
         """Write some edits as a part of this undo's entry; False where it went wrong and must stop."""
+        if met := self._meet(edits):
+            self.printer.say(f"{self.printer.paint('conflict:', 'red')} {_three_values(*met[0])}")
+            self.status = ExitStatus.CONFLICT
+            return False
         # One in the way of another are only an owner and what it owns.
         apart = not any(e.ref.key in self.owners for e in edits) and len(edits) > 1
         plan = Plan("undo", tuple(edits), independent_from=0 if apart else None)
         return self.carry_out(plan, replan=self._replan)
+
+    def _meet(self, edits: Sequence[Edit]) -> list[tuple[Piece, Conflict]]:
+        """Return what somebody wrote since it was judged: guards are made of what was read last."""
+        found: list[tuple[Piece, Conflict]] = []
+        pieces: dict[tuple[Key, Role], dict[Tag, Piece]] = {}
+        for piece in self.work.pieces:
+            if self.work.settled.get(piece.tag) != "gone":
+                pieces.setdefault((piece.ref.key, piece.role), {})[piece.tag] = piece
+        for edit in edits:
+            place = edit.ref.key, edit.role
+            if self._live(edit.ref.key) is self._folded[edit.ref.key]:
+                continue
+            by_tag = pieces[place]
+            known = {tag for tag, _ in self.work.folds[place].conflicts}
+            fold = merge.fold(
+                self._live(edit.ref.key),
+                [(tag, p.change) for tag, p in by_tag.items()],
+                neighbours=self._neighbours(edit.ref),
+                overwrite=self.options.on_conflict == "overwrite",
+            )
+            found += [(by_tag[tag], c) for tag, c in fold.conflicts if tag not in known]
+        self.late += found
+        return found
+
+    def _refuse_what_was_met(self) -> None:
+        """Raise ConflictError where somebody wrote a field while Argo CD was asked."""
+        if met := self._meet(self.edits(list(Role))):
+            raise ConflictError(_three_values(*met[0]), "nothing was changed; run it again")
 
     def note(self, plan: Plan, run: Run) -> None:
         """Settle what is restored, also where the part was interrupted after it."""
@@ -753,6 +877,8 @@ class Undo(Procedure):
             )
             if len(fold.conflicts) > len(old.conflicts):
                 c = fold.conflicts[0][1]
+                by_tag, known = {p.tag: p for p in pieces}, {tag for tag, _ in old.conflicts}
+                self.late += [(by_tag[tag], c) for tag, c in fold.conflicts if tag not in known]
                 raise ConflictError(
                     f"{patches.show_path(c.path)} was changed by somebody else just now: {shown(c.ours)}"
                 )
@@ -822,6 +948,32 @@ class Undo(Procedure):
     def _how_to_go_on(self) -> str:
         return f"go on with: {COMMAND} undo {' '.join(self.undoes)}"
 
+    def _data(self) -> dict[str, JSON]:
+        return {
+            "undoes": list(self.undoes),
+            "owed": self.work.owed,
+            "conflicts": self.conflicts_json(),
+        }
+
+    def conflicts_json(self) -> list[JSON]:
+        """Return the fields that somebody else wrote, as plain JSON; an absent value is a key that is not there."""
+        taken = [(p, c) for p, c in self.overwritten if self._will_be_overwritten(p)]
+        found = [(p, c, False) for p, c in (*self.work.conflicts, *self.late)]
+        return [
+            {
+                "kind": piece.ref.kind,
+                "namespace": piece.ref.namespace,
+                "name": piece.ref.name,
+                "path": patches.show_path(c.path),
+                "entry": piece.tag.entry,
+                **side("base", c.base),
+                **side("ours", c.ours),
+                **side("theirs", c.theirs),
+                "overwritten": is_overwritten,
+            }
+            for piece, c, is_overwritten in [*found, *((p, c, True) for p, c in taken)]
+        ]
+
     def _result(self) -> Result:
         status = self.status
         if status is ExitStatus.INTERRUPTED:
@@ -840,7 +992,7 @@ class Undo(Procedure):
             self.entry,
             tuple(self.results),
             (*self.warnings, *self.work.left),
-            {"undoes": list(self.undoes), "owed": self.work.owed},
+            self._data(),
             status,
             STATUS_WORDS[status],
         )

@@ -24,6 +24,10 @@ MAX_REFRESHED = 20
 """Applications that are compared anew before their auto-sync goes back on."""
 
 
+SECOND_THOUGHTS = 2
+"""How often git is asked again of an object that we have just written: Argo CD may not have seen that yet."""
+
+
 class Versions:
     """The version fields of one undo, and what git says of each."""
 
@@ -135,6 +139,13 @@ class Versions:
         self.compared.update(handback.ancestors(self.undo.snapshot, [*keys, *skipped]))
         self.undo.compare_anew(sorted(self.compared))
         self._judge(keys)
+        for _ in range(SECOND_THOUGHTS):
+            if not any(
+                self.undo.has_written(v.key) for v in self._unlike(Evidence.DISAGREES, Evidence.UNMOVED)
+            ):
+                break
+            self.undo.compare_settled(sorted(self.compared))
+            self._judge(keys)
         while self.undo.options.when_safe:
             waiting = [*self._unlike(Evidence.DISAGREES, Evidence.UNMOVED), *self._passing()]
             if not waiting or self.undo.is_over(deadline):
@@ -231,6 +242,23 @@ class Versions:
         rolls = "" if self._is_for_the_owner(verdict) else ", which rolls it out"
         return f"{name}: {'; '.join(parts)}{rolls}: {verdict.why}"
 
+    def _other_words(self, verdict: Handback) -> str:
+        """Say that git may ask for the pinned digest of an OCI artifact by a tag: for Argo CD a difference."""
+        live = self.undo.snapshot.objects.get(verdict.key)
+        if live is None or not self._is_for_the_owner(verdict):
+            return ""
+        tags = [
+            tag
+            for source in applications.sources(live)
+            for tag in applications.tags_of(live, source, source.revision)
+        ]
+        if not tags:
+            return ""
+        return (
+            f" (it was deployed as {', '.join(tags)}: if that is what git says and the tag was not moved, "
+            "--redeploy moves nothing)"
+        )
+
     def _is_for_the_owner(self, verdict: Handback) -> bool:
         """Whether git has moved and the owner will act: the saved original would only be a detour."""
         acts = verdict.owner is not None and (
@@ -296,7 +324,7 @@ class Versions:
         if not self.stuck:
             return
         for verdict in self.stuck:
-            undo.leave(f"{self._disagreement(verdict)}; its pin stays")
+            undo.leave(f"{self._disagreement(verdict)}; its pin stays{self._other_words(verdict)}")
             undo.owe(verdict)
         for edit in undo.owner_edits():
             if edit.ref.key in self.blocked:

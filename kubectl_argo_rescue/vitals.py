@@ -45,6 +45,10 @@ _MEANS: Final[Mapping[str, str]] = {
 _ALWAYS: Final = ("application-controller", "repo-server", "redis", "applicationset-controller", "server")
 
 
+HIDDEN: Final = "may not be looked at"
+"""What is said of a part whose workloads may not be listed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One part of Argo CD: alive or dead, and what follows from it."""
@@ -54,13 +58,16 @@ class Part:
     ready: int = 0
     wanted: int = 0
     means: str = ""
-    """What its death means; empty while it lives."""
+    """What its death means; empty while it lives. Of an unknown one why nothing is known, empty if not found."""
     label: str = ""
     """Its `app.kubernetes.io/name`, which the argocd CLI looks for."""
 
 
-def parts_of(workloads: Iterable[JSON], namespace: str) -> tuple[Part, ...]:
-    """Judge Argo CD's parts by their workloads. One that is not found is unknown, never dead."""
+def parts_of(workloads: Iterable[JSON], namespace: str, *, are_hidden: bool = False) -> tuple[Part, ...]:
+    """Judge Argo CD's parts by their workloads. One that is not found is unknown, never dead.
+
+    `are_hidden` says that some of the workloads may not be listed: one that is not found may be there.
+    """
     found: dict[str, list[JSON]] = {}
     for o in workloads:
         labels = o["metadata"].get("labels") or {}
@@ -68,12 +75,12 @@ def parts_of(workloads: Iterable[JSON], namespace: str) -> tuple[Part, ...]:
         if o["metadata"].get("namespace") == namespace and component in _MEANS:
             found.setdefault(component, []).append(o)
     names = [*_ALWAYS, *(n for n in _MEANS if n in found and n not in _ALWAYS)]
-    return tuple(_part(name, found.get(name, [])) for name in names)
+    return tuple(_part(name, found.get(name, []), are_hidden=are_hidden) for name in names)
 
 
-def _part(name: str, workloads: Sequence[JSON]) -> Part:
+def _part(name: str, workloads: Sequence[JSON], *, are_hidden: bool) -> Part:
     if not workloads:
-        return Part(name, Life.UNKNOWN)
+        return Part(name, Life.UNKNOWN, means=HIDDEN if are_hidden else "")
     # The dynamic distribution leaves an empty StatefulSet beside the controller's Deployment.
     used = [o for o in workloads if (o.get("spec") or {}).get("replicas", 1) != 0]
     ready = sum((o.get("status") or {}).get("readyReplicas") or 0 for o in used)
@@ -244,9 +251,12 @@ def _detour(argocd: ArgoCD, parts: Sequence[Part], around: Surroundings) -> Deto
     if server.life is Life.DEAD:
         return Detour("argocd-server is dead; the argocd CLI works without it", (core,))
     if server.life is Life.UNKNOWN and not around.service:
-        return Detour(
-            "no argocd-server was found, as in a core install; the argocd CLI works without it", (core,)
+        why = (
+            f"argocd-server {server.means}"
+            if server.means
+            else "no argocd-server was found, as in a core install"
         )
+        return Detour(f"{why}; the argocd CLI works without it", (core,))
     if around.endpoints == 0:
         return Detour(
             f"Service {around.service or 'argocd-server'} has no ready endpoint; the argocd CLI works without it",

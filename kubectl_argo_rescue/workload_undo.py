@@ -231,6 +231,9 @@ class RolledBack:
             self._refresh(sorted(self.doubtful))
         for key in sorted(self.doubtful):
             moving = self._moving_owners(key)
+            if moving and self.undo.has_written(key):
+                self.undo.compare_settled([key, *handback.ancestors(self.undo.snapshot, [key])])
+                moving = self._moving_owners(key)
             if moving:
                 names = ", ".join(map(self._name, moving))
                 why = f"{names} would bring what git asks for by now, and that is not what runs"

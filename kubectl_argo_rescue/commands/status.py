@@ -12,12 +12,12 @@ from .. import diagnosis, outlook, screens, survey, vitals
 from ..cluster import Done, Outcome
 from ..errors import Expired, Forbidden, NotFound, NotServed, UsageError
 from ..flags import Common, Verb, all_namespaces, common_options, everywhere_option, selector_option
-from ..model import APPLICATIONSET, APPPROJECT, DEPLOYMENT, JSON, Key, Result, Snapshot, ref_of
+from ..model import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
 from ..output import resource_name
 from ..overview import Collector, Overview
 from ..records import Entry
 from ..session import Session
-from ..situation import PART_OF, parse_target
+from ..situation import parse_target
 from ..verdicts import AppVerdict
 
 
@@ -63,18 +63,20 @@ def _settings(session: Session) -> dict[str, str]:
 
 
 def _around(session: Session) -> tuple[vitals.Surroundings, tuple[Entry, ...]]:
-    """Read what surrounds Argo CD, the journal, and whether its parts may be listed at all."""
+    """Read what surrounds Argo CD and the journal; say where its parts may not be listed."""
     assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     cluster = session.cluster
     got = cluster.gather_outcomes(
         lambda: survey.surroundings(cluster, argocd, _settings(session), session.common),
         session.journal.read,
-        lambda: _parts_may_be_listed(session),
         cluster.target,  # asked for early: the header needs it
     )
-    around, journal, rights, _ = map(_value, got)
-    texts = (*around.warnings, *journal.warnings, *filter(None, [rights]))
+    around, journal, _ = map(_value, got)
+    denied = session.reader.hidden_parts
+    texts = (*around.warnings, *journal.warnings)
+    if denied:
+        texts = (*texts, f"whether Argo CD's parts live is not known: {denied}")
     for text in texts:
         session.printer.warn(text)
     return replace(around, warnings=texts), journal.entries
@@ -86,26 +88,14 @@ def _value(outcome: Outcome) -> Any:
     raise outcome.error
 
 
-def _parts_may_be_listed(session: Session) -> str:
-    """Say that Argo CD's workloads may not be listed, where none was found."""
-    assert session.reading is not None
-    argocd = session.reading.snapshot.argocd
-    if any(
-        k.kind in ("Deployment", "StatefulSet") and k.namespace == argocd.namespace
-        for k in session.reader.objects
-    ):
-        return ""
-    try:
-        session.cluster.list(DEPLOYMENT, argocd.namespace, label_selector=PART_OF)
-    except Forbidden as e:
-        return f"whether Argo CD's parts live is not known: {e.message}"
-    return ""
-
-
 def _health(session: Session, traces: Sequence[vitals.Trace], around: vitals.Surroundings) -> vitals.Health:
     assert session.reading is not None
     argocd = session.reading.snapshot.argocd
-    parts = vitals.parts_of(session.reading.snapshot.objects.values(), argocd.namespace)
+    parts = vitals.parts_of(
+        session.reading.snapshot.objects.values(),
+        argocd.namespace,
+        are_hidden=bool(session.reader.hidden_parts),
+    )
     return vitals.health_of(argocd, parts, traces, around, session.now())
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import click
 
 from ..entries import elsewhere, find_entry, is_of, lost
-from ..errors import ExitStatus, NotFound, RescueError, UsageError
+from ..errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
 from ..flags import Common, Verb, Writing, common_options, timeout_option, writing_options
 from ..journal import Reading
 from ..model import Key, Result
 from ..outlook import COMMAND
 from ..output import STATUS_WORDS
-from ..pieces import pieces_of
+from ..pieces import is_about, owes, touches
 from ..records import Entry
 from ..session import Session
 from ..situation import parse_target
@@ -75,7 +75,7 @@ def command(
                     "see the warnings above for each",
                 )
             session.printer.say("nothing to undo")
-            return session.finish(Result("undo", data={"undoes": [], "owed": []}))
+            return session.finish(Result("undo", data={"undoes": [], "owed": [], "conflicts": []}))
         again = [e.id for e in chosen if e.begin.undoes]
         if again and len(again) < len(chosen):
             raise UsageError(
@@ -91,7 +91,11 @@ def command(
             writing,
             reading.entries,
         )
-        result = undo.run(others, keys)
+        try:
+            result = undo.run(others, keys)
+        except RescueError as e:
+            e.data["conflicts"] = undo.conflicts_json()
+            raise
         lacking = tuple(
             f"entry {e.id} has lost {lost(e)} of its {e.begin.total} steps, which are not undone; "
             f"what is known of it: {COMMAND} show {e.id}"
@@ -140,9 +144,9 @@ def choose(
         except UsageError:
             if not is_entry:
                 raise
-        is_app = key is not None and any(_is_about(e, key) for e in entries)
+        about = [] if key is None else [e for e in entries if is_about(e, key)]
         if is_entry:
-            if key is not None and is_app:
+            if key is not None and about:
                 raise UsageError(
                     f"{word!r} is an application and the beginning of an entry's id",
                     f"say {key.namespace}/{key.name} for the one, entry/{word} for the other",
@@ -150,14 +154,19 @@ def choose(
             entry = find_entry(entries, word)
             chosen[entry.id] = entry
             continue
-        if key is None or not is_app:
+        if key is None or not about:
             raise NotFound(
                 f"no entry is called {word!r} or is about it",
                 "see them all: kubectl argo-rescue log",
                 status=404,
             )
-        found = [e for e in entries if e.is_open and _is_about(e, key)]
+        found = [e for e in about if e.is_open and owes(e, key)]
         if not found:
+            if whole := [e.id for e in about if e.is_open and not touches(e, key)]:
+                raise RefusedError(
+                    f"what entry {', '.join(whole)} did is not about {key} alone",
+                    f"nothing was changed; undo all of it: {COMMAND} undo {' '.join(whole)}",
+                )
             session.printer.say(f"nothing of {key} is left to undo")
             continue
         keys.append(key)
@@ -171,14 +180,4 @@ def _names_entry(entries: tuple[Entry, ...], word: str) -> bool:
     """Whether a word is an entry's id, or enough of its beginning not to be a slip."""
     return word.startswith("entry/") or (
         len(word) >= SHORTEST and any(e.id.startswith(word.lower()) for e in entries)
-    )
-
-
-def _is_about(entry: Entry, key: Key) -> bool:
-    """Whether the entry touched the Application, or a window for it."""
-    return (
-        bool(pieces_of([entry], [key]))
-        or any(edit.ref.key == key for _, edit in entry.edits())
-        or any(order.ref.key == key for _, order in entry.orders())
-        or any(rollout.app == key for _, rollout in entry.rollouts())
     )

@@ -656,7 +656,7 @@ def test_the_context_manager_closes_the_transport() -> None:
 
 
 def test_gather_keeps_the_order_and_runs_side_by_side() -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def meet(value: int) -> Callable[[], int]:
         def thunk() -> int:

@@ -182,7 +182,7 @@ def test_workloads_that_may_not_be_read_are_left_out_of_a_watch(incident: Incide
     warnings: list[str] = []
     key = Key("Application", "argocd", "web")
     ending = watching.watch(
-        Cluster(incident.api), Expectation(key), timeout=20, show=lambda _: None, warn=warnings.append
+        Cluster(incident.api), Expectation(key), timeout=60, show=lambda _: None, warn=warnings.append
     )
     assert ending.status is ExitStatus.OK, ending
     assert [w for w in warnings if f"{workload} may not be read" in w]

@@ -39,7 +39,7 @@ def loaded(*argv: str, **environ: str) -> list[str]:
         capture_output=True,
         text=True,
         env={**os.environ, **environ},
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

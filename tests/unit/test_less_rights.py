@@ -74,6 +74,25 @@ def test_what_is_lost(row: str, run: Run) -> None:
         assert not api.writes()
 
 
+@pytest.mark.parametrize("verb", ["get", "watch"])
+def test_what_cannot_be_watched_is_said_in_the_plan(verb: str, run: Run) -> None:
+    api = played("incident", run).incident.api
+    before = run(api, "rescue", "traefik", "--dry-run", "-o", "json").json["warnings"]
+    assert not any("watch" in warning for warning in before)
+    api.deny(verb, "deployments")
+    text = (
+        "you may not get and watch Deployment kube-system/traefik: the verdict will be the Application's own "
+        "health alone"
+    )
+    ran = run(api, "rescue", "traefik", "--dry-run", "-o", "json")
+    assert sorted(ran.json["warnings"]) == sorted([*before, text])
+    assert text not in run(api, "rescue", "traefik", "--dry-run", "--no-wait").err
+    assert text not in run(api, "rescue", "traefik", "--dry-run", "--pause-only").err
+    ran = run(api, "rescue", "traefik")
+    assert (ran.code, api.writes()) == (5, []), "it waits for a yes"
+    assert ran.err.index(text) < ran.err.index("not done without a yes")
+
+
 @pytest.mark.parametrize("words", [("status",), ("pause", "--all")])
 def test_what_needs_a_list(words: tuple[str, ...], run: Run) -> None:
     api = played("incident", run).incident.api

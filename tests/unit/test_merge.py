@@ -188,7 +188,7 @@ def test_of_two_items_alike_the_one_with_our_value_is_ours() -> None:
     assert not got.changes and not got.already
     assert "another has what we wrote" in got.conflicts[0][1].what
     got = fold(app(sources=[{"repoURL": "x"}]), tagged([change]), overwrite=True)
-    assert [c.what for _, c in got.conflicts] == [": the source it was in was removed"]
+    assert [c.what for _, c in got.conflicts] == [": the source it was in was removed or made another"]
     assert not got.changes
     got = fold(sources("2.5.1", "2.4.1"), tagged([change]), overwrite=True)
     assert not got.conflicts and got.target == sources("2.5.1", "2.5.1")

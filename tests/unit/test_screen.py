@@ -40,7 +40,7 @@ def test_a_command_is_asked_on_its_own_terminal() -> None:
         "import sys; print(sys.stdout.isatty(), flush=True);"
         " print('Go on? [y/N] ', end='', flush=True, file=sys.stderr); sys.exit(input() == 'y' and 4)"
     )
-    code, screen = on_screen([sys.executable, "-c", program], os.environ, typed="y", timeout=30)
+    code, screen = on_screen([sys.executable, "-c", program], os.environ, typed="y")
     assert (code, screen) == (4, "True\nGo on? [y/N] y\n")
 
 

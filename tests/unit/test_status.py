@@ -246,7 +246,21 @@ def test_missing_rights_are_said_and_not_fatal(run: Run, incident: Incident) -> 
     named = run(incident.api, "status", "traefik")
     assert named.code == 0
     assert "AppProject argocd/cluster may not be read" in named.out
-    assert "application-controller not found" in named.out
+    assert "application-controller may not be looked at" in named.out
+    assert "not found" not in named.out
+    assert (
+        "argocd-server may not be looked at; the argocd CLI works without it"
+        in run(incident.api, "status").out
+    )
+
+
+def test_a_part_of_a_kind_that_may_not_be_listed(run: Run, incident: Incident) -> None:
+    incident.api.deny(resource="statefulsets")
+    ran = run(incident.api, "status")
+    assert ran.code == 0
+    assert "application-controller may not be looked at" in ran.out
+    assert "repo-server 1/1" in ran.out
+    assert ran.err.count("whether Argo CD's parts live is not known") == 1
 
 
 def test_a_hostile_name_moves_no_cursor(run: Run, incident: Incident) -> None:

@@ -121,14 +121,14 @@ def test_a_wait_ends_when_a_program_dies_and_shows_its_log() -> None:
     with Processes() as processes:
         processes.start("weak", "/bin/sh", "-c", "echo out of memory; exit 3")
         with pytest.raises(Died, match=r"weak ended with 3\n(.*\n)*out of memory"):
-            processes.until(lambda: False, 30, "never")
+            processes.until(lambda: False, 60, "never")
 
 
 def test_a_program_that_is_not_there_is_reported() -> None:
     with Processes() as processes:
         processes.start("ghost", "/nowhere/ghost")
         with pytest.raises(Died, match="ghost ended with 127"):
-            processes.until(lambda: False, 30, "never")
+            processes.until(lambda: False, 60, "never")
 
 
 def test_close_ends_grandchildren_and_removes_the_folder() -> None:
@@ -136,9 +136,9 @@ def test_close_ends_grandchildren_and_removes_the_folder() -> None:
         folder = processes.folder
         script = f"sleep 1000 & echo $! > {folder}/grandchild; wait"
         processes.start("parent", "/bin/sh", "-c", script)
-        pid = until(lambda: _read(folder / "grandchild"), 10, "the grandchild started")
+        pid = until(lambda: _read(folder / "grandchild"), 60, "the grandchild started")
     assert not folder.exists()
-    until(lambda: not _is_alive(int(pid)), 10, "the grandchild ended")
+    until(lambda: not _is_alive(int(pid)), 60, "the grandchild ended")
 
 
 _OWNER = """
@@ -171,8 +171,8 @@ def test_nothing_outlives_the_owner(then: str, kill: Callable[[subprocess.Popen[
         assert owner.stdout
         folder, pid = owner.stdout.readline().split()
         kill(owner)
-    until(lambda: not _is_alive(int(pid)), 10, "the program ended")
-    until(lambda: not Path(folder).exists(), 10, "the folder is gone")
+    until(lambda: not _is_alive(int(pid)), 60, "the program ended")
+    until(lambda: not Path(folder).exists(), 60, "the folder is gone")
 
 
 def test_two_beds_never_get_the_same_port() -> None:

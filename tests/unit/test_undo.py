@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import pytest
 
+from kubectl_argo_rescue import probing
+from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.model import (
     APPLICATION,
@@ -23,6 +25,7 @@ from kubectl_argo_rescue.model import (
     DEPLOYMENT,
     EVENT,
     JSON,
+    Key,
 )
 from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import (
@@ -154,6 +157,61 @@ def test_conflicts(run: Run, incident: Incident, how: str, code: int, prune: boo
     assert ran.code == code, ran.err
     assert "somebody else" in ran.err
     assert bool(automated(old, "root").get("prune")) is prune
+
+
+@pytest.mark.parametrize(("how", "code"), [("stop", 3), ("skip", 4), ("overwrite", 0)])
+@pytest.mark.parametrize("form", [[], ["--dry-run=client"]])
+def test_conflicts_are_data(run: Run, incident: Incident, how: str, code: int, form: list[str]) -> None:
+    entry = do(run, incident, "pause", "root", "web")
+    original = app(incident, "root")["spec"]["syncPolicy"]["automated"]
+
+    def somebody(obj: JSON) -> None:
+        obj["spec"]["syncPolicy"]["automated"]["enabled"] = True
+
+    incident.api.edit(APPLICATION, "argocd", "root", somebody)
+    ran = run(incident.api, "undo", f"--on-conflict={how}", "--yes", "-o", "json", *form)
+    assert ran.code == (code if how == "stop" or not form else 0), ran.err
+    assert "enabled" in original
+    assert ran.json["data"]["conflicts"] == [
+        {
+            "kind": "Application",
+            "namespace": "argocd",
+            "name": "root",
+            "path": "/spec/syncPolicy/automated/enabled",
+            "entry": entry,
+            "base": False,
+            "ours": True,
+            "overwritten": how == "overwrite",
+        }
+    ], "there is no `theirs`: the field was absent"
+
+
+@pytest.mark.parametrize("part", [b"refresh", b"/spec"])
+def test_a_conflict_in_the_middle_of_an_undo_is_data(run: Run, incident: Incident, part: bytes) -> None:
+    """Also where the field is written while Argo CD is asked to compare."""
+    entry = do(run, incident, "pause", "root", "web")
+
+    def meddle(request: Request) -> Response | None:
+        is_ours = request.path.endswith("/applications/web") and part in (request.body or b"")
+        if request.method == "PATCH" and is_ours and not met:
+            met.append(request)
+            incident.api.edit(APPLICATION, "argocd", "web", somebody)
+        return None
+
+    def somebody(obj: JSON) -> None:
+        obj["spec"]["syncPolicy"]["automated"]["enabled"] = True
+
+    met: list[Request] = []
+    incident.api.before.append(meddle)
+    ran = run(incident.api, "undo", "--yes", "-o", "json")
+    assert ran.code == 3, ran.err
+    [conflict] = ran.json["data"]["conflicts"]
+    assert (conflict["name"], conflict["entry"], conflict["ours"]) == ("web", entry, True)
+    assert automated(incident, "web")["enabled"] is True
+    if part == b"/spec":
+        assert ran.json["data"]["undoes"] == [entry]
+    else:
+        assert "nothing was changed; run it again" in ran.err
 
 
 def test_an_entry_of_somebody_else_needs_a_yes(run: Run, incident: Incident) -> None:
@@ -511,6 +569,36 @@ def test_what_a_rule_may_hide_is_no_agreement(
     assert ran.code == 5, ran.err
     assert "may hide the field" in ran.err
     assert "enabled" in automated(incident, "root"), "it stays paused"
+
+
+def test_a_window_that_names_no_application_is_undone_by_its_entry(run: Run, incident: Incident) -> None:
+    def manual(project: JSON) -> None:
+        project["spec"]["syncWindows"] = [
+            {"kind": "deny", "schedule": "* * * * *", "duration": "24h", "applications": ["trae*"]}
+        ]
+
+    do(run, incident, "pause", "root")
+    incident.api.edit(APPPROJECT, "argocd", "cluster", manual)
+    entry = do(run, incident, "unblock", "traefik", "--yes")
+    ran = run(incident.api, "undo", "traefik")
+    assert ran.code == 5, ran.err
+    assert f"what entry {entry} did is not about Application argocd/traefik alone" in ran.err
+    assert ran.err.endswith(f"undo all of it: kubectl argo-rescue undo {entry}\n")
+    assert run(incident.api, "undo", entry).code == 0
+    assert (
+        run(incident.api, "undo", "traefik").err
+        == "nothing of Application argocd/traefik is left to undo\nnothing to undo\n"
+    )
+    assert run(incident.api, "undo", entry).code == 0, (
+        "the words of an undo do not make its id an application"
+    )
+
+
+def test_an_application_that_was_undone_alone_has_nothing_left(run: Run, incident: Incident) -> None:
+    do(run, incident, "pause", "web", "traefik", "--yes")
+    do(run, incident, "undo", "web")
+    ran = run(incident.api, "undo", "web")
+    assert (ran.code, ran.err) == (0, "nothing of Application argocd/web is left to undo\nnothing to undo\n")
 
 
 def test_an_undo_and_an_entry_are_not_undone_in_one_call(run: Run, incident: Incident) -> None:
@@ -933,8 +1021,100 @@ def test_what_cannot_be_overwritten_is_not_said_to_be(run: Run, incident: Incide
     ran = run(incident.api, "undo", entry, "--on-conflict=overwrite")
     assert ran.code == 4, ran.err
     assert "is overwritten" not in ran.err
-    assert "cannot be overwritten, what it was in is gone: put it back by hand" in ran.err
+    assert "cannot be overwritten, what it was in is gone: put that back by hand and undo again" in ran.err
+    assert "or close it as it is with --on-conflict=skip" in ran.err
     assert entry in run(incident.api, "log", "--open", "-o", "name").out
+    assert run(incident.api, "undo", entry, "--on-conflict=skip").code == 4
+    assert entry not in run(incident.api, "log", "--open", "-o", "name").out
+
+
+def _two_sources(run: Run, incident: Incident, *, owned: bool = False) -> tuple[str, JSON]:
+    """Pin the second source of an Application, and have a colleague take that source away."""
+    sources = [
+        {"repoURL": CHARTS, "chart": "web", "targetRevision": "1.0.0"},
+        {"repoURL": CHARTS, "chart": "traefik", "targetRevision": BAD},
+    ]
+
+    def split(web: JSON) -> None:
+        web["spec"]["sources"] = sources
+        web["spec"].pop("source")
+        web["spec"].pop("syncPolicy")
+        if not owned:
+            web["metadata"].pop("annotations", None)
+
+    if not owned:
+        incident.api.remove(APPLICATION, "argocd", "root")
+    else:
+        do(run, incident, "pause", "root")
+    incident.api.edit(APPLICATION, "argocd", "web", split)
+    entry = do(run, incident, "pin", "web", GOOD, "--source=1", "--no-sync", "--yes")
+    pinned: JSON = app(incident, "web")["spec"]["sources"]
+    assert pinned[1]["targetRevision"] == GOOD
+    incident.api.edit(APPLICATION, "argocd", "web", lambda web: web["spec"].update(sources=pinned[:1]))
+    incident.clock.advance(1)
+    return entry, pinned
+
+
+def test_what_has_no_place_any_more_is_closed_where_it_is_skipped(run: Run, incident: Incident) -> None:
+    entry, _ = _two_sources(run, incident)
+    ran = run(incident.api, "undo", "--yes")
+    assert ran.code == 3
+    assert "the source it was in was removed or made another by somebody else" in ran.err
+    assert "--on-conflict=skip to leave them as they are, which closes what has no place any more" in ran.err
+    assert run(incident.api, "undo", "--yes", "--on-conflict=overwrite").code == 4
+    assert entry in run(incident.api, "log", "--open", "-o", "name").out
+    ran = run(incident.api, "undo", "--yes", "--on-conflict=skip", "-o", "json")
+    assert ran.code == 4, ran.err
+    assert any("is left as it is and closed: what it was in is gone" in w for w in ran.json["warnings"])
+    assert (ran.json["data"]["conflicts"][0]["base"], "ours" in ran.json["data"]["conflicts"][0]) == (
+        GOOD,
+        False,
+    )
+    assert run(incident.api, "undo").err.startswith("nothing to undo")
+    assert "closed, as it is gone" in run(incident.api, "show", entry).out
+
+
+def test_what_is_put_back_by_hand_is_undone(run: Run, incident: Incident) -> None:
+    entry, pinned = _two_sources(run, incident)
+    assert run(incident.api, "undo", "--yes", "--on-conflict=overwrite").code == 4
+    incident.api.edit(APPLICATION, "argocd", "web", lambda web: web["spec"].update(sources=pinned))
+    ran = run(incident.api, "undo", "--yes", "--redeploy")
+    assert ran.code == 0, ran.err
+    assert app(incident, "web")["spec"]["sources"][1]["targetRevision"] == BAD
+    assert entry not in run(incident.api, "log", "--open", "-o", "name").out
+
+
+def test_what_has_no_place_stays_open_while_its_owner_is_held(run: Run, incident: Incident) -> None:
+    entry, _ = _two_sources(run, incident, owned=True)
+    for _ in range(2):
+        ran = run(incident.api, "undo", "--yes", "--on-conflict=skip")
+        assert ran.code == 4, ran.err
+        assert "Application root stays as it is: it would write over what somebody set on web" in ran.err
+        incident.clock.advance(1)
+    assert entry in run(incident.api, "log", "--open", "-o", "name").out
+    assert len(app(incident, "web")["spec"]["sources"]) == 1
+
+
+@pytest.mark.parametrize("taken", ["syncPolicy", "automated"])
+def test_auto_sync_that_somebody_took_away_altogether_is_told(
+    run: Run, incident: Incident, taken: str
+) -> None:
+    entry = do(run, incident, "pause", "root")
+
+    def take(root: JSON) -> None:
+        (root["spec"] if taken == "syncPolicy" else root["spec"]["syncPolicy"]).pop(taken)
+
+    incident.api.edit(APPLICATION, "argocd", "root", take)
+    ran = run(incident.api, "undo", "-o", "json")
+    assert ran.code == 0, ran.err
+    text = (
+        "Application argocd/root /spec/syncPolicy/automated was taken away by somebody else since: nothing of it "
+        "is put back, and auto-sync stays off"
+    )
+    assert ran.json["warnings"] == [text]
+    assert ran.err.count(text) == 1
+    assert entry not in run(incident.api, "log", "--open", "-o", "name").out
+    assert not automated(incident, "root")
 
 
 def test_a_redo_says_what_it_does(run: Run, incident: Incident) -> None:
@@ -1085,3 +1265,33 @@ def test_nothing_is_said_to_be_kept_where_no_home_takes_it(run: Run, incident: I
     assert ran.code == 5, ran.err
     assert "cannot be saved anywhere" in ran.err
     assert "is kept" not in ran.err
+
+
+@pytest.mark.parametrize("lags", [1, 2])
+def test_a_comparison_that_lags_behind_our_own_write_is_no_refusal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, lags: int
+) -> None:
+    """With Argo CD 3.0 a pause takes the block away: until it is back the child differs from git."""
+    old = traefik_incident(version=(3, 0))
+    old.api.idle = lambda: old.argocd.tick(0.5)
+    do(run, old, "pause", "root", "traefik")
+    do(run, old, "pin", "traefik", GOOD)
+    old.push(GOOD)
+    old.argocd.run(5)
+    refresh, late = probing.refresh, [lags]
+
+    def refresh_late(cluster: Cluster, key: Key, *, timeout: float) -> JSON | None:
+        root = refresh(cluster, key, timeout=timeout)
+        if root is not None and key.name == "root" and automated(old, "traefik") and late[0]:
+            late[0] -= 1
+            for line in root["status"]["resources"]:
+                if line["name"] == "traefik":
+                    line["status"] = "OutOfSync"
+        return root
+
+    monkeypatch.setattr(probing, "refresh", refresh_late)
+    ran = run(old.api, "undo", "--yes")
+    assert (ran.code, late) == (0, [0]), ran.err
+    assert automated(old, "root") and automated(old, "traefik")
+    assert app(old, "traefik")["spec"]["source"]["targetRevision"] == GOOD
+    assert run(old.api, "log", "--open", "-o", "name").out == ""

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import records, rollouts, workload_rescue, workloads
+from kubectl_argo_rescue import probing, records, rollouts, workload_rescue, workloads
 from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.errors import RefusedError, TransportError
 from kubectl_argo_rescue.model import (
@@ -740,6 +740,37 @@ def test_where_a_pause_does_not_survive_the_root(run: Run) -> None:
     for name in ("root", "traefik"):
         live = old.api.get(APPLICATION, "argocd", name)
         assert live["spec"]["syncPolicy"]["automated"] == {"prune": True, "selfHeal": True}
+
+
+def test_a_comparison_that_lags_behind_our_own_write_blocks_no_owner(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the pause of the Application is back, its root sees it as OutOfSync."""
+    old = old_incident()
+    rescued(run, old)
+    old.argocd.repo_server_alive = True
+    old.push(GOOD)
+    old.api.edit(
+        APPLICATION, "argocd", "traefik", lambda app: app["spec"]["source"].update(targetRevision=GOOD)
+    )
+    old.argocd.run(200, every=5)
+    refresh, late = probing.refresh, [1]
+
+    def refresh_late(cluster: Cluster, key: Key, *, timeout: float) -> Any:
+        root = refresh(cluster, key, timeout=timeout)
+        is_back = old.api.get(APPLICATION, "argocd", "traefik")["spec"].get("syncPolicy", {}).get("automated")
+        if root is not None and key.name == "root" and is_back and late[0]:
+            late[0] -= 1
+            for line in root["status"]["resources"]:
+                if line["name"] == "traefik":
+                    line["status"] = "OutOfSync"
+        return root
+
+    monkeypatch.setattr(probing, "refresh", refresh_late)
+    ran = run(old.api, "undo", "--yes")
+    assert (ran.code, late) == (0, [0]), ran.err
+    assert old.api.get(APPLICATION, "argocd", "root")["spec"]["syncPolicy"]["automated"]
+    assert image(old) == f"traefik:{GOOD}"
 
 
 def test_the_paused_root_brings_something_else(run: Run, incident: Incident) -> None:
