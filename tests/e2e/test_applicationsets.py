@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -104,14 +105,27 @@ class Fleet:
         """Have the set's controller write its apps, several times: a label that it takes away again."""
         for _ in range(3):
             for app in (self.a, self.b):
-                stray = {"metadata": {"labels": {"stray": "yes"}}}
-                self.argocd.api.patch("application", app, self.argocd.namespace, stray)
+                self._stir(app)
             for app in (self.a, self.b):
-                self.argocd.until(
-                    lambda app=app: "stray" not in self.argocd.app(app)["metadata"].get("labels", {}),  # type: ignore[misc]
-                    60,
-                    f"the set has written {app}",
-                )
+                self._until_written(app)
+
+    def _stir(self, app: str) -> None:
+        label = {"metadata": {"labels": {"stray": f"s{next(_numbers)}"}}}
+        self.argocd.api.patch("application", app, self.argocd.namespace, label)
+
+    def _until_written(self, app: str) -> None:
+        asked = time.monotonic()
+
+        def is_clean() -> bool:
+            nonlocal asked
+            if "stray" not in self.argocd.app(app)["metadata"].get("labels", {}):
+                return True
+            if time.monotonic() - asked > 15:  # a change that came and went while it listed is lost to it
+                asked = time.monotonic()
+                self._stir(app)
+            return False
+
+        self.argocd.until(is_clean, 60, f"the set has written {app}")
 
     def remove(self) -> None:
         """Take it away with its apps."""
