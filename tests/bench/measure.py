@@ -7,6 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,20 +49,26 @@ class Case:
 
 def _run(case: Case, looking: bool = False) -> tuple[float, Peak]:
     began = time.perf_counter()
-    with subprocess.Popen(
-        case.words,
-        env=case.environment,
-        stdin=subprocess.PIPE if case.stdin else subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
+    # A pipe that nobody reads while it is looked at would stop a command with much to say.
+    with (
+        tempfile.TemporaryFile() as words,
+        subprocess.Popen(
+            case.words,
+            env=case.environment,
+            stdin=subprocess.PIPE if case.stdin else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=words,
+        ) as process,
+    ):
         own = together = 0.0
         while looking and process.poll() is None:
             held = [_held(pid) for pid in (process.pid, *_children(process.pid))]
             own, together = max(own, held[0]), max(together, sum(held))
             time.sleep(0.002)
-        _, said = process.communicate(case.stdin.encode() if case.stdin else None)
+        process.communicate(case.stdin.encode() if case.stdin else None)
         seconds = time.perf_counter() - began
+        words.seek(0)
+        said = words.read()
     if process.returncode:
         text = said.decode("utf-8", "replace").strip()
         raise CommandFailed(f"{' '.join(case.words)} ended with {process.returncode}: {text[-2000:]}")
