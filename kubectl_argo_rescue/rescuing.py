@@ -40,7 +40,7 @@ class Rescuing(Procedure):
         """Plan, ask, write and watch; stops where stopping is safest and says how to go on."""
         rescue = self.planner(self.snapshot)
         if wait and rescue.plan.steps and rescue.version != "paused only":
-            said = (*rescue.plan.warnings, *self._what_is_hidden())
+            said = (*rescue.plan.warnings, *self._what_is_hidden(rescue.plan))
             rescue = replace(rescue, plan=replace(rescue.plan, warnings=said))
         self.printer.plan_talk(rescue.plan.warnings, rescue.plan.notes)
         if self.writing.dry_run != "none":
@@ -79,9 +79,9 @@ class Rescuing(Procedure):
             left = self._close_windows(rescue, GRACE_SECONDS if is_over else PARTING_SECONDS)
         return replace(result, edits=tuple(self.results), warnings=(*result.warnings, *left))
 
-    def _what_is_hidden(self) -> list[str]:
+    def _what_is_hidden(self, plan: Plan) -> list[str]:
         """Say before anything is written which workloads cannot be watched afterwards."""
-        hidden = self.session.hidden(workload_keys(self.snapshot.objects[self.key]))
+        hidden = self.session.hidden(workload_keys(self.snapshot.objects[self.key]), plan)
         if not hidden:
             return []
         more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""

@@ -43,6 +43,9 @@ from .records import Begin, Content
 from .situation import Reader, Reading
 from .transports import Connection
 
+Right = tuple[str, str, str, str]
+"""What a review asks for: verb, kind, namespace, and name; no name is all of the namespace."""
+
 
 class Session(AbstractContextManager["Session"]):
     """Everything a command needs, opened when it is first needed and closed at the end."""
@@ -392,8 +395,7 @@ class Session(AbstractContextManager["Session"]):
             self._check_permissions(plan.steps, self.cluster)
 
     def _check_permissions(self, steps: Sequence[PlanStep], cluster: Cluster) -> None:
-        wanted = list(dict.fromkeys(("patch", s.ref.kind, s.ref.namespace, s.ref.name) for s in steps))
-        denied = self._denied(wanted, cluster)
+        denied = self._denied(_rights_to_patch(steps), cluster)
         if denied:
             assert self.reading is not None
             who = f" as {self.reading.actor}" if self.reading.actor else ""
@@ -405,30 +407,30 @@ class Session(AbstractContextManager["Session"]):
                 reason="Forbidden",
             )
 
-    def hidden(self, keys: Iterable[Key]) -> list[Key]:
-        """Return those of some objects that the user may not read or watch."""
+    def hidden(self, keys: Iterable[Key], plan: Plan) -> list[Key]:
+        """Return those of some objects that the user may not read or watch.
+
+        What `check_permissions` will ask for a plan is asked in the same round.
+        """
         wanted = [(verb, k.kind, k.namespace, k.name) for k in keys for verb in ("get", "watch")]
+        if self.destination is self.cluster:
+            self._may(_whole_places([*wanted, *_rights_to_patch(plan.steps)]), self.cluster)
         return list(dict.fromkeys(Key(*place) for _, *place in self._denied(wanted, self.cluster)))
 
-    def _denied(
-        self, wanted: Sequence[tuple[str, str, str, str]], cluster: Cluster
-    ) -> list[tuple[str, str, str, str]]:
-        places = list(dict.fromkeys((verb, kind, ns) for verb, kind, ns, _ in wanted))
-        answers = self._may([(verb, kind, ns, "") for verb, kind, ns in places], cluster)
+    def _denied(self, wanted: Sequence[Right], cluster: Cluster) -> list[Right]:
+        answers = self._may(_whole_places(wanted), cluster)
         open_questions = [w for w in wanted if not answers[(*w[:3], "")]]
         named = self._may(open_questions, cluster)
         return [w for w in open_questions if not named[w]]
 
-    def _may(
-        self, questions: Sequence[tuple[str, str, str, str]], cluster: Cluster
-    ) -> dict[tuple[str, str, str, str], bool]:
+    def _may(self, questions: Sequence[Right], cluster: Cluster) -> dict[Right, bool]:
         known = self.reader.access if cluster is self.cluster else {}
         answers = {q: known[q] for q in questions if q in known}
         questions = [q for q in questions if q not in answers]
         thunks = [lambda q=q: cluster.review_access(q[0], BY_KIND[q[1]], q[2], q[3]) for q in questions]
         for question, got in zip(questions, cluster.gather_outcomes(*thunks), strict=True):
             # A server that does not answer the question decides at the write itself.
-            answers[question] = True if isinstance(got, Failed) else bool(got.value)
+            answers[question] = known[question] = True if isinstance(got, Failed) else bool(got.value)
         return answers
 
     def confirm(self, plan: Plan, writing: Writing, always_ask: str = "") -> None:
@@ -456,6 +458,15 @@ class Session(AbstractContextManager["Session"]):
         """Print the envelope where one was asked for, and return the exit code."""
         self.printer.result(result)
         return result.exit_status
+
+
+def _rights_to_patch(steps: Iterable[PlanStep]) -> list[Right]:
+    return list(dict.fromkeys(("patch", s.ref.kind, s.ref.namespace, s.ref.name) for s in steps))
+
+
+def _whole_places(rights: Iterable[Right]) -> list[Right]:
+    """Return the same rights for whole namespaces, which most users have: few questions for many objects."""
+    return list(dict.fromkeys((verb, kind, namespace, "") for verb, kind, namespace, _ in rights))
 
 
 def _has_edits(plan: Plan) -> bool:

@@ -77,3 +77,24 @@ def test_nothing_is_read_twice_with_an_open_entry(run: Run, line: str) -> None:
     before = len(api.requests)
     assert run(api, *line.split()).code == 0
     assert _read_twice(api.requests[before:]) == []
+
+
+def test_all_rights_of_a_rescue_are_asked_before_anything_else_is(run: Run) -> None:
+    incident = traefik_incident()
+    incident.push("2.5.1")
+    incident.argocd.run(60, every=5)
+    api = incident.api
+    api.idle = lambda: incident.argocd.tick(0.5)
+    before = len(api.requests)
+    ran = run(api, "rescue", "traefik", "2.4.1", "--yes")
+    assert ran.code == 0, ran.err
+    asked = [a for a in api.requests[before:] if not a.path.endswith("/selfsubjectreviews")]
+    places = [i for i, a in enumerate(asked) if _kind(a) == "review"]
+    rights = [json.loads(asked[i].body or b"")["spec"]["resourceAttributes"] for i in places]
+    verbs = Counter(f"{r['verb']} {r['resource']}" for r in rights)
+    assert verbs == Counter(
+        ["patch applications", "patch appprojects", "get deployments", "watch deployments"]
+    )
+    # The right to patch Applications is asked with the first reads, which say what else to ask.
+    after_reads = places[1:]
+    assert after_reads == list(range(after_reads[0], after_reads[0] + len(after_reads)))
