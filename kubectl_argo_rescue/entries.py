@@ -118,8 +118,11 @@ def time_json(at: datetime | None) -> JSON:
 
 
 def lost(entry: Entry) -> int:
-    """Count the intents that the entry began with and that were read from neither home."""
-    return max(entry.begin.total - len(entry.intents), 0)
+    """Count the intents that the entry began with and that were read from neither home.
+
+    One that was never written whole is none: nothing is done before it is recorded.
+    """
+    return 0 if entry.is_cut_off else max(entry.begin.total - len(entry.intents), 0)
 
 
 def is_of(entry: Entry, argocd_namespace: str) -> bool:

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -100,6 +100,8 @@ class LocalHome:
         """Read from all `folders`, write to the first; a cluster may be known by two uids."""
         self.folders = tuple(folders)
         self.dropped: list[Dropped] = []
+        self.cut_off: set[str] = set()
+        """Entries of which the last write did not come to its end."""
 
     def append(self, entry: str, lines: Sequence[str]) -> None:
         """Append records to the entry's file and make them durable. Raises OSError."""
@@ -132,6 +134,7 @@ class LocalHome:
         """Read every entry; malformed lines are left out and counted in `self.dropped`."""
         found: dict[str, list[Record]] = {}
         self.dropped = []
+        self.cut_off = set()
         for folder in self.folders:
             try:
                 paths = sorted(folder.glob("*.jsonl"))
@@ -148,6 +151,8 @@ class LocalHome:
             self.dropped.append(Dropped(path.stem, path.name, "", str(e.strerror or e)))
             return
         lines = text.split("\n")
+        if lines[-1]:
+            self.cut_off.add(path.stem)
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -515,12 +520,14 @@ class Journal:
         merged: dict[str, list[Record]] = {}
         homes: dict[str, set[str]] = {}
         dropped: list[Dropped] = []
+        were_read = self.in_cluster is not None
         for home in (self.local, self.in_cluster):
             if home is None:
                 continue
             try:
                 found = home.read()
             except RescueError as e:
+                were_read = False
                 warnings.append(
                     f"the journal in the cluster cannot be read, only this machine's is shown: {e.message}"
                 )
@@ -536,11 +543,14 @@ class Journal:
         ]
         entries: list[Entry] = []
         headless = {d.entry: {d.where} for d in dropped if d.place and records.ENTRY_ID.fullmatch(d.entry)}
+        # Of one that the other home has, or may have, more can have been written than is here.
+        cut_off = self.local.cut_off - {d.entry for d in dropped} if were_read else set()
         for id, lines in merged.items():
             folded = records.fold(lines, homes[id])
             headless.pop(id, None)
             if folded is not None:
-                entries.append(folded)
+                is_here_alone = homes[id] == {self.local.name}
+                entries.append(replace(folded, is_cut_off=is_here_alone and id in cut_off))
             else:
                 headless[id] = self._where(id, homes[id])
         headless = {id: where for id, where in headless.items() if id not in newer}

@@ -562,6 +562,8 @@ class Entry:
     records: tuple[Record, ...] = field(default=(), compare=False)
     left: frozenset[tuple[int, int]] = frozenset()
     """Changes that were wanted back, but that another entry still needed."""
+    is_cut_off: bool = False
+    """Its command died while it wrote down what it was going to do: what is not there was never done."""
 
     def edits(self) -> list[tuple[int, Edit]]:
         """The edits with their numbers, in the order of applying."""

@@ -74,6 +74,11 @@ def command(
                     f"nothing was undone, and what {', '.join(unknown)} did is not known",
                     "see the warnings above for each",
                 )
+            for entry in reading.entries:
+                if entry.is_cut_off and entry.begin.total > len(entry.intents):
+                    session.printer.note(
+                        f"entry {entry.id} died before all of it was written down, and did none of it"
+                    )
             session.printer.say("nothing to undo")
             return session.finish(Result("undo", data={"undoes": [], "owed": [], "conflicts": []}))
         again = [e.id for e in chosen if e.begin.undoes]

@@ -27,6 +27,7 @@ import pytest
 from kubectl_argo_rescue import journal as module
 from kubectl_argo_rescue import records
 from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.entries import lost
 from kubectl_argo_rescue.errors import ConflictError, NotFound, Overloaded, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome, state_home
 from kubectl_argo_rescue.model import CONFIGMAP, Edit, FieldChange, Ref, Role
@@ -613,11 +614,11 @@ def test_only_one_undoes_at_a_time(bed: Bed) -> None:
     writer = bed.journal().begin([begin(), intent()])
     alice, bob = ClusterHome(bed.cluster(), "argocd"), ClusterHome(bed.cluster(), "argocd")
     alice.claim(writer.entry, "alice on a", NOW)
-    with pytest.raises(ConflictError) as lost:
+    with pytest.raises(ConflictError) as refused:
         bob.claim(writer.entry, "bob on b", NOW + timedelta(minutes=1))
     assert (
         "is being undone by alice on a since 2026-11-27T17:00:00+00:00, a claim that lapses at 17:15:00 UTC"
-        in lost.value.message
+        in refused.value.message
     )
     assert only(bed.journal()).id == writer.entry, "a claim is no record"
     alice.release(writer.entry)
@@ -758,3 +759,25 @@ def test_who_claimed_is_said_also_of_nonsense() -> None:
     assert module._claimed_by("x") == "somebody"
     assert module._claimed_by("{}") == "somebody"
     assert module._claimed_by('{"who":"a\\nb","at":"2026-11-27T17:05:00Z"}').startswith("a b since ")
+
+
+def test_what_was_never_written_whole_was_never_done(bed: Bed) -> None:
+    writer = bed.journal().begin([begin(total=1), intent()])
+    path = bed.file(writer.entry)
+    text = path.read_text()
+    end = text.index("\n") + 20
+    (obj,) = bed.maps()
+    bed.api.delete(CONFIGMAP, "argocd", obj["metadata"]["name"])
+
+    path.write_text(text[:end])
+    cut_off = only(bed.journal())
+    assert cut_off.is_cut_off and lost(cut_off) == 0
+    path.write_text(text[: text.index("\n") + 1])  # whole lines alone: the disk lost the end
+    assert lost(only(bed.journal())) == 1
+    path.write_text("{}\n" + text[:end])
+    assert lost(bed.journal().read().entries[0]) == 1, "a line that is not ours"
+    path.write_text(text[:end])
+    alone = Journal(LocalHome([path.parent]), None)
+    assert lost(only(alone)) == 1, "the other home was not read"
+    bed.api.deny("list", "configmaps")
+    assert lost(bed.journal().read().entries[0]) == 1, "the other home cannot be read"
