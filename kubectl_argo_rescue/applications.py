@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -477,26 +477,26 @@ def ever_deployed(app: JSON, source: Source, version: str) -> Deployment | None:
 def deployed_digests(app: JSON, source: Source, version: str) -> tuple[str, ...]:
     """Return what a tag of an OCI artifact, or the start of a digest, meant in history; newest first."""
     found = [
-        revision
-        for deployment in reversed(history(app))
-        for body, revision in zip(deployment.sources, deployment.revisions, strict=False)
-        if body.get("repoURL") == source.body.get("repoURL") and _DIGEST.fullmatch(revision)
-        if version == body.get("targetRevision")
-        or (is_digest_prefix(version) and revision.startswith(version))
+        digest
+        for asked, digest in _past_of(app, source)
+        if _DIGEST.fullmatch(digest)
+        if version == asked or (is_digest_prefix(version) and digest.startswith(version))
     ]
     return tuple(dict.fromkeys(found))
 
 
 def tags_of(app: JSON, source: Source, digest: str) -> tuple[str, ...]:
     """Return the tags by which history knows a digest of an OCI artifact; newest first."""
-    found = [
-        str(body["targetRevision"])
-        for deployment in reversed(history(app))
-        for body, revision in zip(deployment.sources, deployment.revisions, strict=False)
-        if body.get("repoURL") == source.body.get("repoURL") and revision == digest
-        if _OCI_TAG.fullmatch(str(body.get("targetRevision") or ""))
-    ]
+    found = [asked for asked, there in _past_of(app, source) if there == digest and _OCI_TAG.fullmatch(asked)]
     return tuple(dict.fromkeys(found))
+
+
+def _past_of(app: JSON, source: Source) -> Iterator[tuple[str, str]]:
+    """Yield what was asked for of a source's repository and which revision it was; newest first."""
+    for deployment in reversed(history(app)):
+        for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
+            if body.get("repoURL") == source.body.get("repoURL"):
+                yield str(body.get("targetRevision") or ""), revision
 
 
 # -- revisions

@@ -28,7 +28,6 @@ from .model import (
     Edit,
     EditResult,
     Key,
-    Ref,
     Result,
     Role,
     Snapshot,
@@ -296,22 +295,13 @@ class Undo(Procedure):
             else:
                 groups.setdefault((piece.ref.key, piece.role), []).append(piece)
         for (key, role), pieces in groups.items():
-            fold = merge.fold(
-                self._live(key),
-                [(p.tag, p.change) for p in pieces],
-                neighbours=self._neighbours(pieces[0].ref),
-                overwrite=self.options.on_conflict == "overwrite",
-            )
+            fold = self._merged(pieces, overwrite=self._overwrites)
             self.work.folds[key, role] = fold
             self._folded[key] = self._live(key)
             by_tag = {p.tag: p for p in pieces}
             self.work.conflicts += [(by_tag[tag], conflict) for tag, conflict in fold.conflicts]
-            if self.options.on_conflict == "overwrite":
-                foreign = merge.fold(
-                    self._live(key),
-                    [(p.tag, p.change) for p in pieces],
-                    neighbours=self._neighbours(pieces[0].ref),
-                ).conflicts
+            if self._overwrites:
+                foreign = self._merged(pieces, overwrite=False).conflicts
                 self.overwritten += [(by_tag[tag], c) for tag, c in foreign if tag in fold.restored]
             for tag in fold.already:
                 self.work.settled[tag] = "already"
@@ -348,8 +338,24 @@ class Undo(Procedure):
             "nothing was changed; run it again",
         )
 
-    def _neighbours(self, ref: Ref) -> list[merge.Neighbour]:
-        return neighbours(self.known, ref, [e.id for e in self.work.entries])
+    @property
+    def _overwrites(self) -> bool:
+        return self.options.on_conflict == "overwrite"
+
+    def _merged(self, pieces: Sequence[Piece], *, overwrite: bool) -> merge.Fold:
+        """Fold pieces of one role over their object as it was read last."""
+        live = self._live(pieces[0].ref.key)
+        assert live is not None
+        around = neighbours(self.known, ref_of(live), [e.id for e in self.work.entries])
+        return merge.fold(live, [(p.tag, p.change) for p in pieces], neighbours=around, overwrite=overwrite)
+
+    @staticmethod
+    def _new_in(
+        fold: merge.Fold, before: merge.Fold, pieces: Sequence[Piece]
+    ) -> list[tuple[Piece, Conflict]]:
+        """Return the conflicts of a fold that an earlier one of the same pieces did not have."""
+        by_tag, known = {p.tag: p for p in pieces}, {tag for tag, _ in before.conflicts}
+        return [(by_tag[tag], c) for tag, c in fold.conflicts if tag not in known]
 
     def _say_what_is_overwritten(self) -> None:
         """Name what somebody else wrote and --on-conflict=overwrite will take away, with all three values."""
@@ -380,14 +386,12 @@ class Undo(Procedure):
         """Return the conflicts that nothing can be put back for: the list item that they were in is gone."""
         found: set[Tag] = set()
         for key, role in dict.fromkeys((p.ref.key, p.role) for p, _ in self.work.conflicts):
-            pieces = [p for p in self.work.pieces if p.ref.key == key and p.role is role]
-            overwritten = merge.fold(
-                self._live(key),
-                [(p.tag, p.change) for p in pieces if self.work.settled.get(p.tag) != "gone"],
-                neighbours=self._neighbours(pieces[0].ref),
-                overwrite=True,
-            )
-            found.update(tag for tag, _ in overwritten.conflicts)
+            pieces = [
+                p
+                for p in self.work.pieces
+                if p.ref.key == key and p.role is role and self.work.settled.get(p.tag) != "gone"
+            ]
+            found.update(tag for tag, _ in self._merged(pieces, overwrite=True).conflicts)
         return found
 
     def _close_what_has_no_place(self) -> None:
@@ -825,23 +829,16 @@ class Undo(Procedure):
     def _meet(self, edits: Sequence[Edit]) -> list[tuple[Piece, Conflict]]:
         """Return what somebody wrote since it was judged: guards are made of what was read last."""
         found: list[tuple[Piece, Conflict]] = []
-        pieces: dict[tuple[Key, Role], dict[Tag, Piece]] = {}
+        pieces: dict[tuple[Key, Role], list[Piece]] = {}
         for piece in self.work.pieces:
             if self.work.settled.get(piece.tag) != "gone":
-                pieces.setdefault((piece.ref.key, piece.role), {})[piece.tag] = piece
+                pieces.setdefault((piece.ref.key, piece.role), []).append(piece)
         for edit in edits:
             place = edit.ref.key, edit.role
             if self._live(edit.ref.key) is self._folded[edit.ref.key]:
                 continue
-            by_tag = pieces[place]
-            known = {tag for tag, _ in self.work.folds[place].conflicts}
-            fold = merge.fold(
-                self._live(edit.ref.key),
-                [(tag, p.change) for tag, p in by_tag.items()],
-                neighbours=self._neighbours(edit.ref),
-                overwrite=self.options.on_conflict == "overwrite",
-            )
-            found += [(by_tag[tag], c) for tag, c in fold.conflicts if tag not in known]
+            fold = self._merged(pieces[place], overwrite=self._overwrites)
+            found += self._new_in(fold, self.work.folds[place], pieces[place])
         self.late += found
         return found
 
@@ -869,16 +866,10 @@ class Undo(Procedure):
             if live is None:
                 continue
             pieces = [p for p in self.work.pieces if p.ref.key == key and p.role is role]
-            fold = merge.fold(
-                live,
-                [(p.tag, p.change) for p in pieces],
-                neighbours=self._neighbours(ref_of(live)),
-                overwrite=self.options.on_conflict == "overwrite",
-            )
+            fold = self._merged(pieces, overwrite=self._overwrites)
             if len(fold.conflicts) > len(old.conflicts):
                 c = fold.conflicts[0][1]
-                by_tag, known = {p.tag: p for p in pieces}, {tag for tag, _ in old.conflicts}
-                self.late += [(by_tag[tag], c) for tag, c in fold.conflicts if tag not in known]
+                self.late += self._new_in(fold, old, pieces)
                 raise ConflictError(
                     f"{patches.show_path(c.path)} was changed by somebody else just now: {shown(c.ours)}"
                 )

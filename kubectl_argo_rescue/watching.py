@@ -148,8 +148,8 @@ def watch(
         while True:
             now = clock()
             # What has come already counts, however late it is looked at.
-            is_in_time = settled is not None and (deadline is None or settled <= deadline)
-            if is_in_time and settled is not None and now >= settled and feed.events.empty():
+            is_due = settled is not None and settled <= (now if deadline is None else min(now, deadline))
+            if is_due and feed.events.empty():
                 return Ending(replace(last, state=State.FAILED), ExitStatus.ERROR, last.reason)
             if deadline is not None and now >= deadline:
                 return _last_look(cluster, expectation, workloads, last, hint)

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kubectl_argo_rescue import cli
+from kubectl_argo_rescue import cli, probing
 from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
-from kubectl_argo_rescue.model import NAMESPACE
+from kubectl_argo_rescue.model import NAMESPACE, Key
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.transports import Connection
@@ -168,3 +168,20 @@ class Run:
         uid = api.get(NAMESPACE, "", "kube-system")["metadata"]["uid"]
         folder = self.state_home(laptop) / "kubectl-argo-rescue" / uid
         return Journal(LocalHome([folder]), ClusterHome(Cluster(api), namespace))
+
+
+def lag(monkeypatch: pytest.MonkeyPatch, has_written: Callable[[], bool], times: int) -> list[int]:
+    """Have Argo CD's cache not know our last write of traefik for some comparisons of root; what is left of them."""
+    refresh, late = probing.refresh, [times]
+
+    def refresh_late(cluster: Cluster, key: Key, *, timeout: float) -> Any:
+        root = refresh(cluster, key, timeout=timeout)
+        if root is not None and key.name == "root" and has_written() and late[0]:
+            late[0] -= 1
+            for line in root["status"]["resources"]:
+                if line["name"] == "traefik":
+                    line["status"] = "OutOfSync"
+        return root
+
+    monkeypatch.setattr(probing, "refresh", refresh_late)
+    return late

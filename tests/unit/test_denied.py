@@ -23,13 +23,6 @@ from kubectl_argo_rescue.transports import Response
 from .harness import Run
 
 
-@pytest.fixture
-def incident() -> Incident:
-    made = traefik_incident()
-    made.api.idle = lambda: made.argocd.tick(0.5)
-    return made
-
-
 @pytest.mark.parametrize("verb", ["status", "pause", "unblock", "windows", "watch", "terminate"])
 def test_an_application_that_may_not_be_read_is_not_missing(run: Run, incident: Incident, verb: str) -> None:
     incident.api.deny("*", "applications")

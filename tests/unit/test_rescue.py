@@ -14,17 +14,10 @@ import pytest
 
 from kubectl_argo_rescue import rescuing, watching
 from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, JSON
-from kubectl_argo_rescue.simulation.incident import CHARTS, Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import CHARTS, Incident
 from kubectl_argo_rescue.watching import Ending
 
 from .harness import Run
-
-
-@pytest.fixture
-def incident() -> Incident:
-    made = traefik_incident()
-    made.api.idle = lambda: made.argocd.tick(0.5)
-    return made
 
 
 def revision(incident: Incident) -> str:

@@ -14,8 +14,6 @@ from collections.abc import Callable
 
 import pytest
 
-from kubectl_argo_rescue import probing
-from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.model import (
     APPLICATION,
@@ -25,7 +23,6 @@ from kubectl_argo_rescue.model import (
     DEPLOYMENT,
     EVENT,
     JSON,
-    Key,
 )
 from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import (
@@ -39,14 +36,7 @@ from kubectl_argo_rescue.simulation.incident import (
 )
 from kubectl_argo_rescue.transports import Response
 
-from .harness import Ran, Run
-
-
-@pytest.fixture
-def incident() -> Incident:
-    made = traefik_incident()
-    made.api.idle = lambda: made.argocd.tick(0.5)
-    return made
+from .harness import Ran, Run, lag
 
 
 def app(incident: Incident, name: str) -> JSON:
@@ -572,14 +562,7 @@ def test_what_a_rule_may_hide_is_no_agreement(
 
 
 def test_a_window_that_names_no_application_is_undone_by_its_entry(run: Run, incident: Incident) -> None:
-    def manual(project: JSON) -> None:
-        project["spec"]["syncWindows"] = [
-            {"kind": "deny", "schedule": "* * * * *", "duration": "24h", "applications": ["trae*"]}
-        ]
-
-    do(run, incident, "pause", "root")
-    incident.api.edit(APPPROJECT, "argocd", "cluster", manual)
-    entry = do(run, incident, "unblock", "traefik", "--yes")
+    entry = _unblocked_by_a_pattern(run, incident)
     ran = run(incident.api, "undo", "traefik")
     assert ran.code == 5, ran.err
     assert f"what entry {entry} did is not about Application argocd/traefik alone" in ran.err
@@ -1003,7 +986,9 @@ def test_a_window_that_somebody_edited_takes_its_member_back(run: Run, incident:
     assert entry not in run(incident.api, "log", "--open", "-o", "name").out
 
 
-def test_what_cannot_be_overwritten_is_not_said_to_be(run: Run, incident: Incident) -> None:
+def _unblocked_by_a_pattern(run: Run, incident: Incident) -> str:
+    """Free traefik from a window that names no application; return the entry."""
+
     def manual(project: JSON) -> None:
         project["spec"]["syncWindows"] = [
             {"kind": "deny", "schedule": "* * * * *", "duration": "24h", "applications": ["trae*"]}
@@ -1011,7 +996,11 @@ def test_what_cannot_be_overwritten_is_not_said_to_be(run: Run, incident: Incide
 
     do(run, incident, "pause", "root")
     incident.api.edit(APPPROJECT, "argocd", "cluster", manual)
-    entry = do(run, incident, "unblock", "traefik", "--yes")
+    return do(run, incident, "unblock", "traefik", "--yes")
+
+
+def test_what_cannot_be_overwritten_is_not_said_to_be(run: Run, incident: Incident) -> None:
+    entry = _unblocked_by_a_pattern(run, incident)
     assert windows(incident)[0]["manualSync"] is True
 
     def remove(project: JSON) -> None:
@@ -1278,18 +1267,7 @@ def test_a_comparison_that_lags_behind_our_own_write_is_no_refusal(
     do(run, old, "pin", "traefik", GOOD)
     old.push(GOOD)
     old.argocd.run(5)
-    refresh, late = probing.refresh, [lags]
-
-    def refresh_late(cluster: Cluster, key: Key, *, timeout: float) -> JSON | None:
-        root = refresh(cluster, key, timeout=timeout)
-        if root is not None and key.name == "root" and automated(old, "traefik") and late[0]:
-            late[0] -= 1
-            for line in root["status"]["resources"]:
-                if line["name"] == "traefik":
-                    line["status"] = "OutOfSync"
-        return root
-
-    monkeypatch.setattr(probing, "refresh", refresh_late)
+    late = lag(monkeypatch, lambda: bool(automated(old, "traefik")), lags)
     ran = run(old.api, "undo", "--yes")
     assert (ran.code, late) == (0, [0]), ran.err
     assert automated(old, "root") and automated(old, "traefik")

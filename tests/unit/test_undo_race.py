@@ -13,16 +13,9 @@ from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.journal import CLAIM_SECONDS, ClusterHome
 from kubectl_argo_rescue.model import CONFIGMAP
 from kubectl_argo_rescue.simulation.api import Request
-from kubectl_argo_rescue.simulation.incident import GOOD, Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import GOOD, Incident
 
 from .harness import Ran, Run
-
-
-@pytest.fixture
-def incident() -> Incident:
-    made = traefik_incident()
-    made.api.idle = lambda: made.argocd.tick(0.5)
-    return made
 
 
 def _pinned(run: Run, incident: Incident) -> str:

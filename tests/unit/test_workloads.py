@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import probing, records, rollouts, workload_rescue, workloads
+from kubectl_argo_rescue import records, rollouts, workload_rescue, workloads
 from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.errors import RefusedError, TransportError
 from kubectl_argo_rescue.model import (
@@ -48,7 +48,7 @@ from kubectl_argo_rescue.simulation.status import StatusError
 from kubectl_argo_rescue.transports import Response, Target
 from kubectl_argo_rescue.workloads import NUMBER, History, Revision, Way, decide
 
-from .harness import Ran, Run
+from .harness import Ran, Run, lag
 
 T0 = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
 APP = Key("Application", "argocd", "traefik")
@@ -754,19 +754,12 @@ def test_a_comparison_that_lags_behind_our_own_write_blocks_no_owner(
         APPLICATION, "argocd", "traefik", lambda app: app["spec"]["source"].update(targetRevision=GOOD)
     )
     old.argocd.run(200, every=5)
-    refresh, late = probing.refresh, [1]
 
-    def refresh_late(cluster: Cluster, key: Key, *, timeout: float) -> Any:
-        root = refresh(cluster, key, timeout=timeout)
-        is_back = old.api.get(APPLICATION, "argocd", "traefik")["spec"].get("syncPolicy", {}).get("automated")
-        if root is not None and key.name == "root" and is_back and late[0]:
-            late[0] -= 1
-            for line in root["status"]["resources"]:
-                if line["name"] == "traefik":
-                    line["status"] = "OutOfSync"
-        return root
+    def is_back() -> bool:
+        spec = old.api.get(APPLICATION, "argocd", "traefik")["spec"]
+        return bool(spec.get("syncPolicy", {}).get("automated"))
 
-    monkeypatch.setattr(probing, "refresh", refresh_late)
+    late = lag(monkeypatch, is_back, 1)
     ran = run(old.api, "undo", "--yes")
     assert (ran.code, late) == (0, [0]), ran.err
     assert old.api.get(APPLICATION, "argocd", "root")["spec"]["syncPolicy"]["automated"]
