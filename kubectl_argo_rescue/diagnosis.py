@@ -11,11 +11,12 @@ from datetime import datetime
 from enum import Enum
 
 from . import applications, applicationsets, merge, outlook, owners
-from .applications import Deployment, Operation
+from .applications import Deployment
 from .durations import ago, human
 from .entries import Now, change_now, known_of, newest_first, one_line
 from .entries import who as who_wrote
 from .model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Role, Snapshot, ref_of
+from .operation import Operation, operation
 from .records import Entry
 from .verdicts import AppVerdict, judge_apps
 from .vitals import PICK_UP, written_at
@@ -174,7 +175,7 @@ def _app_owner(
     notes: list[str] = []
     if is_on and frozen is not None:
         notes.append(f"its own auto-sync is stopped by sync windows ({frozen})")
-    running = applications.operation(owner)
+    running = operation(owner)
     if running.present:
         notes.append(f"its operation: {running.describe()}")
     pause = pause_of(owner, view.ours, snapshot.now, rolling=view.rolling)
@@ -362,8 +363,8 @@ def diagnose(
         _owners(view, key, _edits_of(snapshot, app), frozenset()),
         _owners(view, project, _window_edits(snapshot, project), frozenset()),
     )
-    operation = applications.operation(app)
-    findings, is_stuck = _findings(snapshot, app, operation, verdict)
+    running = operation(app)
+    findings, is_stuck = _findings(snapshot, app, running, verdict)
     about = {key, project, *_keys(own), *_keys(project_owners)}
     open_entries = [e for e in newest_first(list(entries)) if e.is_open and about & _objects(e)]
     return AppDiagnosis(
@@ -371,7 +372,7 @@ def diagnose(
         name=outlook.display_name(key, snapshot.argocd),
         app=app,
         findings=findings,
-        operation=operation,
+        operation=running,
         is_stuck=is_stuck,
         pause=pause_of(app, view.ours, snapshot.now, rolling=view.rolling),
         owners=own,

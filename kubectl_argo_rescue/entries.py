@@ -25,13 +25,13 @@ from .model import (
     Match,
     MemberChange,
     Order,
-    OrderKind,
     PlanStep,
     Ref,
     Role,
     Rollout,
     ref_of,
 )
+from .operation import STARTING, has_landed, operation, own_id
 from .records import Entry, Outcome, Reopened, Settled, side
 
 Live = Mapping[Key, JSON]
@@ -289,16 +289,7 @@ def _order_now(order: Order, live: Live) -> Now:
     state = _object_now(order.ref, live)
     if state is not None:
         return state
-    app = live[order.ref.key]
-    running = (app.get("status") or {}).get("operationState") or {}
-    if order.kind in _STARTING:
-        ids = (applications.own_id(app.get("operation")), applications.own_id(running.get("operation")))
-        return Now.STANDS if order.id in ids else Now.RESTORED
-    is_over = running.get("phase") == "Terminating" or not applications.operation(app).in_progress
-    return Now.STANDS if is_over else Now.RESTORED
-
-
-_STARTING = (OrderKind.START, OrderKind.ROLLBACK)
+    return Now.STANDS if has_landed(order, live[order.ref.key]) else Now.RESTORED
 
 
 def order_fate(order: Order, live: Live) -> str:
@@ -307,13 +298,13 @@ def order_fate(order: Order, live: Live) -> str:
     if state is not None:
         return state.value
     app = live[order.ref.key]
-    found = applications.operation(app)
-    if order.kind not in _STARTING:
+    found = operation(app)
+    if order.kind not in STARTING:
         return found.describe() if found.in_progress else "no operation is in progress"
-    if applications.own_id(app.get("operation")) == order.id:
+    if own_id(app.get("operation")) == order.id:
         return found.describe()
     running = (app.get("status") or {}).get("operationState") or {}
-    if applications.own_id(running.get("operation")) == order.id:
+    if own_id(running.get("operation")) == order.id:
         message = one_line(str(running.get("message") or ""))
         at = applications.parse_time(running.get("finishedAt"))
         text = str(running.get("phase") or "no phase")

@@ -13,6 +13,7 @@ from .model import (
     Key,
     Snapshot,
 )
+from .operation import operation
 
 COMMAND = "kubectl argo-rescue"
 
@@ -142,7 +143,7 @@ def will_act(snapshot: Snapshot, app: JSON, *, auto_sync: bool) -> Act:
     key = applications.key_of(app)
     name = display_name(key, snapshot.argocd)
     obstacles = list(obstacles_of(snapshot, app))
-    running = applications.operation(app)
+    running = operation(app)
     if running.in_progress:
         if running.is_orphaned or running.is_blocked_by_window or running.waits_for_retry:
             what = f"an operation is in the way ({running.describe()})"

@@ -15,6 +15,7 @@ from .diagnosis import Ours, Pause, our_pauses, pause_of, set_errors, stuck_text
 from .durations import human
 from .entries import newest_first, one_line
 from .model import JSON, ArgoCD, Key, ref_of
+from .operation import operation
 from .records import Entry
 from .verdicts import AppVerdict, judge_apps
 from .vitals import Trace, stale_after, trace_of
@@ -163,13 +164,13 @@ def _frozen(newest: dict[str, Trace], limit: timedelta | None, now: datetime) ->
 
 def _rank(app: JSON, verdict: AppVerdict, pause: Pause | None, now: datetime) -> tuple[int, str]:
     """Say how bad it is, and the worst thing in one phrase."""
-    operation = applications.operation(app)
+    running = operation(app)
     status = app.get("status") or {}
     if not verdict.is_served:
         return BROKEN, "this Argo CD does not serve its namespace"
     if verdict.is_project_missing:
         return BROKEN, f"AppProject {verdict.project} does not exist"
-    if stuck := stuck_text(app, operation, now):
+    if stuck := stuck_text(app, running, now):
         return STUCK, f"operation {stuck}"
     if app["metadata"].get("deletionTimestamp"):
         return BROKEN, "it is being deleted"
@@ -187,14 +188,14 @@ def _rank(app: JSON, verdict: AppVerdict, pause: Pause | None, now: datetime) ->
         windows += f" ({verdict.blocking[0].project} #{verdict.blocking[0].index})"
     if health == "Degraded":
         return BROKEN, ", ".join(filter(None, (f"Degraded{age}", windows)))
-    if operation.phase in ("Failed", "Error") and not operation.in_progress:
-        return BROKEN, f"last operation {operation.phase}: {one_line(operation.message)[:160]}"
+    if running.phase in ("Failed", "Error") and not running.in_progress:
+        return BROKEN, f"last operation {running.phase}: {one_line(running.message)[:160]}"
     if health == "Missing":
         return MISSING, ", ".join(filter(None, (f"Missing{age}", windows)))
     if health == "Progressing":
         return ROLLING, ", ".join(filter(None, (f"Progressing{age}", windows)))
-    if operation.in_progress:
-        return ROLLING, operation.describe()
+    if running.in_progress:
+        return ROLLING, running.describe()
     if windows and sync != "Synced":
         return BLOCKED, f"{sync}, {windows}"
     if sync != "Synced":

@@ -27,6 +27,7 @@ from .model import (
     Verdict,
     ref_of,
 )
+from .operation import operation, sync_operation
 from .outlook import (
     COMMAND,
     app_windows,
@@ -83,7 +84,7 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
             unchanged.append(EditResult(ref_of(app), Verdict.UNCHANGED, "paused", detail="already paused"))
             continue
         total += protect(snapshot, app, (change,), only=only, whole_sets=whole)
-        running = applications.operation(app)
+        running = operation(app)
         if running.present and running.is_automated:
             warnings.append(
                 f"{name} has an operation in progress ({running.describe()}) which a pause does not stop; "
@@ -321,8 +322,8 @@ def plan_pin(
         act = will_act(snapshot, pinned, auto_sync=stays_on)
         warnings += act.warnings
         if act.needs_order:
-            operation = applications.sync_operation(app, id=order_id, actor=actor, reason=reason)
-            steps.append(Order(ref_of(app), order_id, operation, act.why))
+            ordered = sync_operation(app, id=order_id, actor=actor, reason=reason)
+            steps.append(Order(ref_of(app), order_id, ordered, act.why))
     name = display_name(key, snapshot.argocd)
     return joined(
         "pin", total, steps, unchanged=unchanged, warnings=warnings, notes=wanted.notes,
@@ -341,7 +342,7 @@ def plan_sync(
     """Order a manual sync to what the spec says. Raises RefusedError where it could not run."""
     app = living_application(snapshot, key)
     name = display_name(key, snapshot.argocd)
-    running = applications.operation(app)
+    running = operation(app)
     if running.in_progress:
         raise RefusedError(
             f"{key} has an operation in progress: {running.describe()}",
@@ -350,11 +351,11 @@ def plan_sync(
     verdict = judge(snapshot, app, manual=True)
     if not verdict.can_sync:
         raise RefusedError(blocked_text(snapshot, app, verdict))
-    operation = applications.sync_operation(app, id=order_id, actor=actor, reason=reason, prune=prune)
+    ordered = sync_operation(app, id=order_id, actor=actor, reason=reason, prune=prune)
     return joined(
         "sync",
         Protection(),
-        [Order(ref_of(app), order_id, operation, "manual sync")],
+        [Order(ref_of(app), order_id, ordered, "manual sync")],
         warnings=obstacles_of(snapshot, app),
         next_commands=[f"{COMMAND} watch {name}"],
     )

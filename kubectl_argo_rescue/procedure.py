@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from . import applications, rescue_planning
+from . import rescue_planning
 from .cluster import Cluster
-from .engine import ACTIONS, Engine, Run
+from .engine import Engine
 from .errors import ExitStatus
 from .flags import Writing
 from .journal import Writer
 from .model import APPLICATION, JSON, Change, Edit, EditResult, Key, Role, Snapshot
+from .operation import operation
 from .outlook import display_name
 from .plans import Plan
 from .records import Content, Intent, Settled
+from .send import ACTIONS, Run
 from .session import Session, new_order_id
 
 GRACE_SECONDS = 15.0
@@ -154,10 +156,10 @@ class Procedure:
         that came meanwhile: such a one is given again, within the same `timeout` in seconds.
         Argo CD: controller/appcontroller.go processRequestedAppOperation.
         """
-        started = applications.operation(self.snapshot.objects[key]).started
+        started = operation(self.snapshot.objects[key]).started
 
         def was_overwritten(app: JSON) -> bool:
-            running = applications.operation(app)
+            running = operation(app)
             return running.phase == "Running" and running.started == started
 
         clock = self.session.cluster.clock
@@ -187,7 +189,7 @@ class Procedure:
 
 def is_idle(app: JSON) -> bool:
     """Whether no operation is in progress."""
-    return not applications.operation(app).in_progress
+    return not operation(app).in_progress
 
 
 def follow(

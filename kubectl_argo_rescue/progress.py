@@ -14,6 +14,7 @@ from enum import Enum
 
 from . import applications, merge
 from .model import JSON, Change, Key
+from .operation import Operation, operation
 from .patches import show_path, shown
 
 WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
@@ -143,24 +144,24 @@ def assess(
                 f"{show_path(c.path)} is {shown(c.ours)} again, no more {shown(c.base)}: somebody put it back"
             )
             return Assessment(State.REVERTED, (("edit", reason, False),), reason)
-    operation = applications.operation(app)
-    if expectation.rollback and operation.own_id != expectation.order_id:
+    running = operation(app)
+    if expectation.rollback and running.own_id != expectation.order_id:
         # The order took the state of before away, so what is there now came after it.
-        reason = f"another operation came after the rollback: {operation.describe()}"
+        reason = f"another operation came after the rollback: {running.describe()}"
         return Assessment(State.REVERTED, (("operation", reason, False),), reason)
     failed, failing = "", ""
-    done, text = _operation(operation, expectation, app)
+    done, text = _operation(running, expectation, app)
     if done is None:
         failed = text
     lines.append(("operation", text, bool(done)))
     compared = applications.is_compared(app)
     status = applications.sync_status(app)
-    if expectation.order_id and operation.own_id == expectation.order_id:
+    if expectation.order_id and running.own_id == expectation.order_id:
         stuck_hint = ""  # it was ordered and has run: its comparison is only not there yet
-    synced, what = _sync(app, compared=compared, status=status, operation=operation, stuck_hint=stuck_hint)
+    synced, what = _sync(app, compared=compared, status=status, operation=running, stuck_hint=stuck_hint)
     if expectation.rollback:
         compared, synced, what = True, True, f"{status}: a rollback leaves the spec as it is"
-    elif status == "Unknown" and not operation.in_progress:
+    elif status == "Unknown" and not running.in_progress:
         failed = failed or (_what_is_missing(app) if compared else "")
         # Not at once: the comparison with the spec of now may not have taken it away yet.
         failing = _invalid_spec(app)
@@ -184,7 +185,7 @@ def assess(
         return Assessment(State.FAILED if failed else State.FAILING, tuple(lines), failed or failing)
     if done and compared and synced and healthy and all_done:
         if expectation.rollback:
-            verb, revisions = "rolled back", operation.revision
+            verb, revisions = "rolled back", running.revision
         else:
             verb, revisions = "synced", ", ".join(applications.synced_revisions(app))
         reason = f"{verb} to {revisions or 'its revision'} and {health.lower()}"
@@ -193,9 +194,7 @@ def assess(
     return Assessment(State.WAITING, tuple(lines), waiting)
 
 
-def _operation(
-    operation: applications.Operation, expectation: Expectation, app: JSON
-) -> tuple[bool | None, str]:
+def _operation(operation: Operation, expectation: Expectation, app: JSON) -> tuple[bool | None, str]:
     """Say whether operations are done with: True, False while one runs, None where it failed for good."""
     ours = expectation.order_id
     if ours and operation.own_id != ours and operation.in_progress:
@@ -224,7 +223,7 @@ def _is_about_spec(app: JSON) -> bool:
 
 
 def _sync(
-    app: JSON, *, compared: bool, status: str, operation: applications.Operation, stuck_hint: str
+    app: JSON, *, compared: bool, status: str, operation: Operation, stuck_hint: str
 ) -> tuple[bool, str]:
     if not compared:
         return False, f"{status}, but Argo CD has not compared with the new source yet"

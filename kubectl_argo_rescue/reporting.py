@@ -46,6 +46,7 @@ from .model import (
     Snapshot,
 )
 from .narration import change_text, outcome_text
+from .operation import operation, own_id
 from .outlook import COMMAND
 from .output import change_lines
 from .records import Entry, Witness
@@ -292,7 +293,7 @@ def _synced_at(app: JSON, versions: Sequence[str], since: datetime) -> datetime 
         known = {*d.revisions, *(str(s.get("targetRevision") or "") for s in d.sources)}
         if d.deployed and d.deployed >= since and known.intersection(versions):
             return d.deployed
-    last = applications.operation(app)
+    last = operation(app)
     if last.phase == "Succeeded" and last.finished and last.finished >= since:
         return last.finished if any(v in last.revision for v in versions) else None
     newest = applications.history(app)[-1:]
@@ -304,7 +305,7 @@ def _synced_at(app: JSON, versions: Sequence[str], since: datetime) -> datetime 
 
 def _done_at(app: JSON, order: Order) -> datetime | None:
     state = (app.get("status") or {}).get("operationState") or {}
-    if applications.own_id(state.get("operation")) != order.id or state.get("phase") != "Succeeded":
+    if own_id(state.get("operation")) != order.id or state.get("phase") != "Succeeded":
         return None
     return applications.parse_time(state.get("finishedAt"))
 

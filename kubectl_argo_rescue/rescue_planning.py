@@ -25,6 +25,7 @@ from .model import (
     Verdict,
     ref_of,
 )
+from .operation import INFO_NAME, operation, sync_operation
 from .outlook import (
     COMMAND,
     application,
@@ -111,7 +112,7 @@ def rollback_operation(
         sync["sources"], sync["revisions"] = list(deployment.sources), list(deployment.revisions)
     else:
         sync["source"], sync["revision"] = deployment.sources[0], deployment.revisions[0]
-    info = [{"name": applications.INFO_NAME, "value": id}]
+    info = [{"name": INFO_NAME, "value": id}]
     if reason:
         info.append({"name": "reason", "value": reason})
     return {
@@ -137,7 +138,7 @@ def plan_rollback(
     app = living_application(snapshot, key)
     name = display_name(key, snapshot.argocd)
     deployment = choose_deployment(app, to, known)
-    running = applications.operation(app)
+    running = operation(app)
     if running.in_progress:
         raise RefusedError(
             f"{key} has an operation in progress: {running.describe()}",
@@ -155,10 +156,10 @@ def plan_rollback(
         steps.append(Edit(ref_of(app), (pause,), "auto-sync would move it forward again at once", Role.PAUSE))
     else:
         total += _stop_rolling_sync(snapshot, app, only=only)
-    operation = rollback_operation(app, deployment, id=order_id, actor=actor, reason=reason, prune=prune)
+    ordered = rollback_operation(app, deployment, id=order_id, actor=actor, reason=reason, prune=prune)
     steps.append(
         Order(
-            ref_of(app), order_id, operation, f"to {describe_deployment(deployment)}", kind=OrderKind.ROLLBACK
+            ref_of(app), order_id, ordered, f"to {describe_deployment(deployment)}", kind=OrderKind.ROLLBACK
         )
     )
     return joined("rollback", total, steps, warnings=warnings, next_commands=[f"{COMMAND} watch {name}"])
@@ -183,7 +184,7 @@ def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool =
     """
     app = application(snapshot, key)
     name = display_name(key, snapshot.argocd)
-    running = applications.operation(app)
+    running = operation(app)
     if not running.in_progress:
         return Plan(
             "terminate",
@@ -300,7 +301,7 @@ def plan_rescue(
     after = dict(snapshot.objects)
     for edit in opened:
         after[edit.ref.key] = patches.applied(after[edit.ref.key], edit.changes)
-    running = applications.operation(app)
+    running = operation(app)
     idle = {k: v for k, v in pinned.items() if k != "operation"}
     if running.in_progress:
         idle = {**idle, "status": {**(idle.get("status") or {}), "operationState": None}}
@@ -323,8 +324,8 @@ def plan_rescue(
         )
     order = None
     if act.needs_order:
-        operation = applications.sync_operation(app, id=order_id, actor=actor, reason=reason)
-        order = Order(ref_of(app), order_id, operation, act.why)
+        ordered = sync_operation(app, id=order_id, actor=actor, reason=reason)
+        order = Order(ref_of(app), order_id, ordered, act.why)
     if running.in_progress:
         notes.append(f"an operation of {name} is in the way and is ended first: {running.describe()}")
     steps: list[Edit | Order] = [*pin, *opened, *([order] if order else [])]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from . import applications, outlook, patches, planning, probing, rescue_planning, watching
+from . import outlook, patches, planning, probing, rescue_planning, watching
 from .errors import ExitStatus, RescueError
 from .flags import Writing
 from .model import Edit, FieldChange, Key, Result, Role, Snapshot, Verdict
+from .operation import operation
 from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .plans import Plan
@@ -143,7 +144,7 @@ class Rescuing(Procedure):
             return True
         again = self.planner(self.snapshot)
         order = again.order or rescue.order
-        if order is None or applications.operation(self.snapshot.objects[self.key]).in_progress:
+        if order is None or operation(self.snapshot.objects[self.key]).in_progress:
             return True
         return self.carry_out(Plan("rescue", (order,)))
 
@@ -271,7 +272,7 @@ class Terminating(Procedure):
         )
 
     def _message(self) -> str:
-        running = applications.operation(self.snapshot.objects[self.key])
+        running = operation(self.snapshot.objects[self.key])
         return f"{running.phase}: {running.message}" if running.phase else "it was never picked up"
 
     def _windows(self) -> Plan:
@@ -279,9 +280,7 @@ class Terminating(Procedure):
         live = self.snapshot.objects[self.key]
         if (
             not are_terminations_held(self.snapshot.argocd.version)
-            or outlook.judge(
-                self.snapshot, live, manual=not applications.operation(live).is_automated
-            ).can_sync
+            or outlook.judge(self.snapshot, live, manual=not operation(live).is_automated).can_sync
         ):
             return Plan("terminate")
         try:

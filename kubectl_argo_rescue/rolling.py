@@ -21,6 +21,7 @@ from .model import (
     Verdict,
     ref_of,
 )
+from .operation import operation
 from .outlook import COMMAND, application, display_name
 from .planning import plan_pause
 from .protection import AUTOMATED
@@ -163,7 +164,7 @@ def plan_workloads(
         block = applications.automated(app)
         relies = (*relies, Reliance(key, FieldChange(AUTOMATED, ABSENT, block)))
     questions = (*pause.questions, *((found.question,) if found.question and rollouts else ()))
-    running = applications.operation(app)
+    running = operation(app)
     notes = [*pause.notes]
     if running.in_progress:
         notes.append(f"an operation of {name} would apply it again and is ended first: {running.describe()}")

@@ -11,10 +11,10 @@ from datetime import timedelta
 from functools import partial
 from types import TracebackType
 
-from . import offline, patches, planning, rollouts, workloads
+from . import offline, patches, planning, workload_writes, workloads
 from .cluster import Cluster, Done, Failed
 from .durations import human
-from .engine import ACTIONS, Engine, Run, action_of, ops_of
+from .engine import Engine
 from .entries import is_of, one_line
 from .errors import ExitStatus, Forbidden, Overloaded, RefusedError, RescueError, TransportError
 from .flags import Common, Writing
@@ -40,6 +40,7 @@ from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer, standard_streams
 from .plans import Plan
 from .records import Begin, Content
+from .send import ACTIONS, Run, action_of, ops_of
 from .situation import Reader, Reading
 from .transports import Connection
 
@@ -355,7 +356,7 @@ class Session(AbstractContextManager["Session"]):
             if isinstance(step, Rollout):
                 result = EditResult(step.ref, Verdict.PLANNED, workloads.ACTION, reason=step.reason)
                 if how == "server":
-                    result = rollouts.roll_back(self.destination, step, dry_run=True)
+                    result = workload_writes.roll_back(self.destination, step, dry_run=True)
                     if result.status not in (Verdict.PLANNED, Verdict.UNCHANGED):
                         status = ExitStatus.ERROR
                 results.append(result)

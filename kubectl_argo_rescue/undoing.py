@@ -14,7 +14,6 @@ from functools import partial
 
 from . import applications, handback, merge, outlook, owners, patches, probing
 from .durations import ago, human
-from .engine import Run
 from .entries import lost, one_line, same_place, settlements
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
 from .flags import Writing
@@ -41,6 +40,7 @@ from .pieces import Piece, left_over, pieces_of, relied_on
 from .plans import Plan
 from .procedure import Procedure
 from .records import LEFT, Content, Entry, Record, Reopened, Settled, Witness, neighbours, side
+from .send import Run
 from .session import Session
 from .version_undo import Versions
 from .workload_undo import RolledBack

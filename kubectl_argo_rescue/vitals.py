@@ -12,6 +12,7 @@ from . import applications, outlook
 from .durations import DurationError, human, parse_span
 from .entries import one_line
 from .model import JSON, ArgoCD
+from .operation import operation
 
 REFRESH: Final = "argocd.argoproj.io/refresh"
 PICK_UP: Final = timedelta(seconds=60)
@@ -166,8 +167,8 @@ def trace_of(app: JSON, argocd: ArgoCD, now: datetime) -> Trace:
     if not outlook.served(app, argocd) or applications.is_skipping_reconcile(app):
         return Trace(name, None)
     unanswered = ""
-    operation = applications.operation(app)
-    if operation.present and not operation.phase:
+    running = operation(app)
+    if running.present and not running.phase:
         at = written_at(app, "operation")
         if at is not None and now - at > PICK_UP:
             unanswered = f"the operation of {name} has not been picked up for {human(now - at)}"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from . import rollouts, workloads
+from . import workload_writes, workloads
 from .cluster import Cluster
 from .errors import ExitStatus, RefusedError, RescueError
 from .flags import Writing
@@ -56,7 +56,7 @@ def read_workloads(session: Session, key: Key, context: str) -> Workloads:
     if context:
         session.open_destination(context)
         question = destination_doubt(app, context, session.destination.target().server)
-    found = rollouts.read_histories(session.destination, workloads.keys_of(app))
+    found = workload_writes.read_histories(session.destination, workloads.keys_of(app))
     return Workloads(found, destination, question)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..flags import Common, Verb, Writing, common_options, only_option, writing_options
+from ..operation import operation
 
 if TYPE_CHECKING:
     from ..model import Snapshot
@@ -31,7 +32,7 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
       kubectl argo-rescue unblock traefik
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import applications, planning, probing
+    from .. import planning, probing
     from ..entries import is_pinned
     from ..outlook import COMMAND
     from ..session import Session
@@ -43,7 +44,7 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
 
         def plan(snapshot: Snapshot) -> Plan:
             made = planning.plan_unblock(snapshot, key, only=only)
-            waiting = applications.operation(snapshot.objects[key])
+            waiting = operation(snapshot.objects[key])
             if not made.steps or not waiting.is_blocked_by_window or waiting.phase == "Terminating":
                 return made
             question = (

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import click
 
-from .. import applications
 from ..flags import Common, Verb, common_options, timeout_option
 from ..model import Key, OrderKind, Result, Role
+from ..operation import operation
 from ..output import STATUS_WORDS
 from ..progress import Expectation
 from ..records import Entry
@@ -35,7 +35,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
         key = session.read([app]).targets[0]
         session.header()
         expectation = expected(key, session.journal.read().entries)
-        last = applications.operation(session.reader.objects[key]).own_id
+        last = operation(session.reader.objects[key]).own_id
         if expectation.rollback and last != expectation.order_id:
             # Something came after it already: what the spec asks for is what counts again.
             expectation = replace(expectation, order_id="", rollback=False)

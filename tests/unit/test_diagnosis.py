@@ -28,6 +28,7 @@ from kubectl_argo_rescue.model import (
     Version,
     ref_of,
 )
+from kubectl_argo_rescue.operation import operation
 from kubectl_argo_rescue.records import Begin, Entry
 from kubectl_argo_rescue.vitals import Health, Life, Part, Surroundings, Trace
 
@@ -401,7 +402,7 @@ def running(phase: str, message: str = "", *, present: bool = True, **state: JSO
     ],
 )  # fmt: skip
 def test_why_an_operation_stands(live: JSON, text: str) -> None:
-    assert diagnosis.stuck_text(live, applications.operation(live), NOW) == text
+    assert diagnosis.stuck_text(live, operation(live), NOW) == text
 
 
 # -- last good

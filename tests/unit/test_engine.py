@@ -21,7 +21,7 @@ import pytest
 
 from kubectl_argo_rescue import applications, planning
 from kubectl_argo_rescue.cluster import Cluster
-from kubectl_argo_rescue.engine import MAX_ORDER_TRIES, MAX_REPLANS, Engine, Run, action_of
+from kubectl_argo_rescue.engine import Engine
 from kubectl_argo_rescue.errors import ConflictError, ExitStatus, NotFound, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
 from kubectl_argo_rescue.model import (
@@ -40,8 +40,10 @@ from kubectl_argo_rescue.model import (
     parse_version,
     ref_of,
 )
+from kubectl_argo_rescue.operation import own_id, sync_operation
 from kubectl_argo_rescue.plans import Plan
 from kubectl_argo_rescue.records import Begin, Entry, Intent
+from kubectl_argo_rescue.send import MAX_ORDER_TRIES, MAX_REPLANS, Run, action_of
 from kubectl_argo_rescue.simulation import schemas
 from kubectl_argo_rescue.simulation.api import InMemoryApi, Request, broken, failure, overloaded
 from kubectl_argo_rescue.simulation.clock import SteppedClock
@@ -109,7 +111,7 @@ class Bed:
     def order(self) -> Callable[[Snapshot], Plan]:
         def plan(snapshot: Snapshot) -> Plan:
             app = snapshot.objects[TRAEFIK]
-            operation = applications.sync_operation(app, id="ours", actor="alice")
+            operation = sync_operation(app, id="ours", actor="alice")
             return Plan("sync", (Order(ref_of(app), "ours", operation, "manual sync"),))
 
         return plan
@@ -655,7 +657,7 @@ def test_an_order_is_written_under_the_resource_version(bed: Bed) -> None:
     assert run.results[0].status is Verdict.APPLIED and run.results[0].action == "sync ordered"
     assert len(bed.patches()) == 4
     live = bed.live()
-    assert applications.own_id(live["operation"]) == "ours"
+    assert own_id(live["operation"]) == "ours"
     assert "operationState" not in live["status"], "the controller would resume what it says"
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue import applications, outlook, patches, planning, rescue_planning
-from kubectl_argo_rescue.engine import order_ops
 from kubectl_argo_rescue.errors import NotFound, RefusedError, RescueError, UsageError
 from kubectl_argo_rescue.model import (
     ABSENT,
@@ -33,6 +32,7 @@ from kubectl_argo_rescue.model import (
     parse_version,
     ref_of,
 )
+from kubectl_argo_rescue.operation import order_ops
 from kubectl_argo_rescue.output import step_lines
 from kubectl_argo_rescue.plans import Plan
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import records, rollouts, workload_rescue, workloads
+from kubectl_argo_rescue import records, workload_rescue, workload_writes, workloads
 from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.errors import RefusedError, TransportError
 from kubectl_argo_rescue.model import (
@@ -393,7 +393,7 @@ class Bed:
         self.incident = traefik_incident()
         self.api = self.incident.api
         self.cluster = Cluster(self.api, sleep=lambda s: None, jitter=lambda: 0.0)
-        self.past = rollouts.read_history(self.cluster, TRAEFIK)
+        self.past = workload_writes.read_history(self.cluster, TRAEFIK)
         decision = decide(self.past)
         assert decision.current and decision.target
         self.step = Rollout(
@@ -404,7 +404,7 @@ class Bed:
 
     def go(self, **options: Any) -> Any:
         """Take it back."""
-        return rollouts.roll_back(self.cluster, self.step, in_doubt=self._doubt, **options)
+        return workload_writes.roll_back(self.cluster, self.step, in_doubt=self._doubt, **options)
 
     def _doubt(self) -> None:
         self.doubts += 1
@@ -511,7 +511,7 @@ def test_lost_again_and_again_stays_in_doubt(bed: Bed) -> None:
 
     bed.on_patch(lose)
     assert bed.go().status is Verdict.FAILED
-    assert bed.doubts == rollouts.MAX_LOST
+    assert bed.doubts == workload_writes.MAX_LOST
 
 
 def test_lost_and_unreadable_is_unknown(bed: Bed) -> None:
@@ -928,12 +928,12 @@ def test_stateful_and_daemon_sets(resource: Any) -> None:
         )
     assert len(api.objects(CONTROLLERREVISION)) == 2
     cluster = Cluster(api)
-    decision = decide(rollouts.read_history(cluster, Key(resource.kind, "ns", "x")))
+    decision = decide(workload_writes.read_history(cluster, Key(resource.kind, "ns", "x")))
     assert decision.current and decision.target
     step = Rollout(
         ref_of(live), APP, decision.current.number, decision.target.number, decision.target.name, "back"
     )
-    assert rollouts.roll_back(cluster, step).status is Verdict.APPLIED
+    assert workload_writes.roll_back(cluster, step).status is Verdict.APPLIED
     assert workloads.same(api.get(resource, "ns", "x")["spec"]["template"], template("x:1"))
 
 

@@ -6,18 +6,9 @@ from collections.abc import Callable, Sequence
 
 from . import workloads
 from .cluster import Cluster
-from .errors import (
-    ApiError,
-    Forbidden,
-    GuardFailed,
-    Invalid,
-    NotFound,
-    Overloaded,
-    RescueError,
-    StaleWrite,
-    TransportError,
-)
+from .errors import ApiError, GuardFailed, NotFound, RescueError
 from .model import BY_KIND, JSON, EditResult, Key, Rollout, Verdict
+from .send import Sender
 from .workloads import History
 
 MAX_TRIES = 8
@@ -90,59 +81,73 @@ def roll_back(
     The workload and its history are read right before. `in_doubt` is called where an answer got
     lost, so that nobody takes the step for not done.
     """
-    lost: RescueError | None = None
-    losses = tries = 0
-    while True:
-        tries += 1
+    return _WorkloadSender(cluster, step, in_doubt, dry_run=dry_run).send()
+
+
+class _WorkloadSender(Sender):
+    """Sends a workload's template; reads and judges anew before each try."""
+
+    def __init__(
+        self, cluster: Cluster, step: Rollout, in_doubt: Callable[[], None], *, dry_run: bool
+    ) -> None:
+        super().__init__(cluster, dry_run=dry_run)
+        self._step = step
+        self._in_doubt = in_doubt
+        self._tested: JSON = {}
+        """The metadata that the guards test."""
+        self._lost: RescueError | None = None
+        self._losses = 0
+
+    @property
+    def step(self) -> Rollout:
+        return self._step
+
+    def doubt(self) -> None:
+        self._in_doubt()
+
+    def result(self, status: Verdict, detail: str = "", *, ops: Sequence[JSON] = ()) -> EditResult:
+        return _result(self._step, status, ops, detail)
+
+    def prepare(self) -> EditResult | None:
+        lost = self._lost
         try:
-            past = read_history(cluster, step.ref.key)
+            past = read_history(self.cluster, self._step.ref.key)
         except NotFound:
-            return _result(step, Verdict.CONFLICT, detail=f"{step.ref} was deleted meanwhile")
+            return self.result(Verdict.CONFLICT, f"{self._step.ref} was deleted meanwhile")
         except RescueError as e:
             if lost is None:
-                return _result(step, Verdict.FAILED, detail=e.message)
+                return self.result(Verdict.FAILED, e.message)
             text = f"the answer got lost ({lost.message}) and the object cannot be read ({e.message})"
-            return _result(step, Verdict.UNKNOWN, detail=text)
-        template, settled = _judge(step, past)
+            return self.result(Verdict.UNKNOWN, text)
+        template, settled = _judge(self._step, past)
         if settled is not None:
             if lost is not None and settled.status is Verdict.UNCHANGED:
-                return _result(step, Verdict.APPLIED)
+                return self.result(Verdict.APPLIED)
             return settled
-        if lost is not None and losses >= MAX_LOST:
-            return _result(step, Verdict.FAILED, detail=lost.message)
-        ops = workloads.ops_back(past.workload, template)
-        resource, ref = BY_KIND[step.ref.kind], step.ref
-        try:
-            cluster.patch(resource, ref.namespace, ref.name, ops, dry_run=dry_run)
-        except (GuardFailed, StaleWrite) as e:
-            again = _moved(cluster, step, past, e)
-            if again is not None:
-                return again
-            if tries >= MAX_TRIES:
-                text = "somebody else keeps changing its spec"
-                return _result(step, Verdict.CONFLICT, ops, text)
-        except (TransportError, Overloaded) as e:
-            lost, losses = e, losses + 1
-            if not (isinstance(e, TransportError) and not e.sent) and getattr(e, "status", 0) != 429:
-                in_doubt()
-        except Forbidden as e:
-            return _result(step, Verdict.DENIED, ops, e.message)
-        except (NotFound, Invalid) as e:
-            return _result(step, Verdict.FAILED, ops, e.message)
-        else:
-            return _result(step, Verdict.PLANNED if dry_run else Verdict.APPLIED, ops)
-
-
-def _moved(cluster: Cluster, step: Rollout, past: History, error: ApiError) -> EditResult | None:
-    """Tell whether what the guards test moved; else it was something else that said no."""
-    if isinstance(error, StaleWrite):
+        if lost is not None and self._losses >= MAX_LOST:
+            return self.result(Verdict.FAILED, lost.message)
+        self._tested = past.workload["metadata"]
+        self.ops = workloads.ops_back(past.workload, template)
         return None
-    ref = step.ref
-    try:
-        fresh = cluster.get(BY_KIND[ref.kind], ref.namespace, ref.name)
-    except RescueError:
-        return None  # the next look says what it is
-    tested = ("uid", "generation")
-    if all(fresh["metadata"].get(n) == past.workload["metadata"].get(n) for n in tested):
-        return _result(step, Verdict.FAILED, detail=error.message)
-    return None
+
+    def answered(self, answer: JSON) -> EditResult:
+        return self.result(Verdict.PLANNED if self.dry_run else Verdict.APPLIED, ops=self.ops)
+
+    def guard_failed(self, error: ApiError) -> EditResult | None:
+        if isinstance(error, GuardFailed) and self._is_as_tested():
+            # It was something else that said no.
+            return self.result(Verdict.FAILED, error.message)
+        if self.tries >= MAX_TRIES:
+            return self.result(Verdict.CONFLICT, "somebody else keeps changing its spec", ops=self.ops)
+        return None
+
+    def answer_lost(self, error: RescueError) -> None:
+        self._lost, self._losses = error, self._losses + 1  # the next look says what came of it
+
+    def _is_as_tested(self) -> bool:
+        ref = self._step.ref
+        try:
+            fresh = self.cluster.get(BY_KIND[ref.kind], ref.namespace, ref.name)
+        except RescueError:
+            return False  # the next look says what it is
+        return all(fresh["metadata"].get(n) == self._tested.get(n) for n in ("uid", "generation"))
