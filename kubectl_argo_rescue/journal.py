@@ -32,6 +32,7 @@ from .errors import (
     may_have_landed,
 )
 from .model import CONFIGMAP, JSON, Resource
+from .patches import first_missing
 from .records import Content, Entry, Record
 
 LABEL: Final = "app.kubernetes.io/managed-by"
@@ -286,7 +287,7 @@ class ClusterHome:
         if any(EXPIRES_MARK in line for _, line in chunk):
             obj["metadata"]["labels"][EXPIRES_LABEL] = "true"
         try:
-            self.cluster.create(CONFIGMAP, self.namespace, obj)
+            _check_kept(obj, self.cluster.create(CONFIGMAP, self.namespace, obj))
         except (TransportError, Overloaded, AlreadyExists) as e:
             if not (may_have_landed(e) or isinstance(e, AlreadyExists)):
                 raise
@@ -294,7 +295,7 @@ class ClusterHome:
             try:
                 there = self.cluster.get(CONFIGMAP, self.namespace, name)
             except NotFound:
-                self.cluster.create(CONFIGMAP, self.namespace, obj)
+                _check_kept(obj, self.cluster.create(CONFIGMAP, self.namespace, obj))
                 return
             if any((there.get("data") or {}).get(key) != value for key, value in chunk):
                 raise
@@ -306,8 +307,9 @@ class ClusterHome:
                 {"op": "test", "path": f"/data/{key}", "value": None},
                 {"op": "add", "path": f"/data/{key}", "value": line},
             ]
+        wanted = {"data": dict(chunk)}
         try:
-            self.cluster.patch(CONFIGMAP, self.namespace, name, ops)
+            _check_kept(wanted, self.cluster.patch(CONFIGMAP, self.namespace, name, ops))
         except (TransportError, Overloaded, GuardFailed) as e:
             if not (may_have_landed(e) or isinstance(e, GuardFailed)):
                 raise
@@ -317,7 +319,7 @@ class ClusterHome:
                 raise
             if missing:
                 ops = [{"op": "add", "path": f"/data/{key}", "value": line} for key, line in missing]
-                self.cluster.patch(CONFIGMAP, self.namespace, name, ops)
+                _check_kept(wanted, self.cluster.patch(CONFIGMAP, self.namespace, name, ops))
 
     def read(self, entries: Sequence[str] = ()) -> dict[str, list[Record]]:
         """Read every entry of this namespace, or those named.
@@ -374,7 +376,7 @@ class ClusterHome:
             {"op": "add", "path": f"/data/{CLAIM}", "value": mine},
         ]
         try:
-            self.cluster.patch(CONFIGMAP, self.namespace, name, ops)
+            _check_kept({"data": {CLAIM: mine}}, self.cluster.patch(CONFIGMAP, self.namespace, name, ops))
         except (GuardFailed, TransportError, Overloaded) as e:
             now_there = (self.cluster.get(CONFIGMAP, self.namespace, name).get("data") or {}).get(CLAIM)
             if now_there == old and not isinstance(e, GuardFailed):
@@ -409,6 +411,16 @@ class ClusterHome:
                 self.cluster.delete(CONFIGMAP, self.namespace, name)
             except NotFound:
                 continue
+
+
+def _check_kept(wanted: JSON, answer: JSON) -> None:
+    """See that a ConfigMap holds what was written. Raises RescueError where it does not."""
+    missing = first_missing(wanted, answer)
+    if missing is not None:
+        raise RescueError(
+            f"the API server took it but {missing[0]} is not in its answer, as where an admission webhook "
+            "or policy changes what is written"
+        )
 
 
 def _claimed_by(claim: str) -> str:

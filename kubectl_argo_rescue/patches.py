@@ -91,6 +91,27 @@ def equal(a: JSON, b: JSON) -> bool:
     return bool(a == b)
 
 
+def first_missing(wanted: JSON, there: JSON, where: str = "") -> tuple[str, JSON, JSON] | None:
+    """Return the first value of `wanted` that `there` has not: (pointer, wanted, there).
+
+    What is there besides does not matter, also among the items of a list that have names.
+    """
+    if isinstance(wanted, dict) and isinstance(there, dict):
+        pairs = [(name, value, there.get(name, ABSENT)) for name, value in wanted.items()]
+    elif isinstance(wanted, list) and isinstance(there, list):
+        pairs = [(str(i), item, _counterpart(item, i, there)) for i, item in enumerate(wanted)]
+    else:
+        return None if equal(there, wanted) else (where, wanted, there)
+    found = (first_missing(value, other, where + pointer([name])) for name, value, other in pairs)
+    return next((missing for missing in found if missing), None)
+
+
+def _counterpart(item: JSON, index: int, items: Sequence[JSON]) -> JSON:
+    if isinstance(item, dict) and "name" in item:
+        return next((o for o in items if isinstance(o, dict) and o.get("name") == item["name"]), ABSENT)
+    return items[index] if index < len(items) else ABSENT
+
+
 def holds(item: JSON, match: Match) -> bool:
     """Whether a list item has the content that `match` selects by."""
     if not isinstance(item, dict):

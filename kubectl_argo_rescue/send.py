@@ -30,10 +30,13 @@ from .errors import (
 )
 from .journal import Writer
 from .model import (
+    ABSENT,
     BY_KIND,
     JSON,
+    Change,
     Edit,
     EditResult,
+    FieldChange,
     Key,
     Order,
     PlanStep,
@@ -93,6 +96,8 @@ class Run:
 
     def note(self, number: int, result: EditResult) -> None:
         """Keep what is known; of an UNKNOWN step nothing is, and it stays in doubt."""
+        if number in self.outcomes:
+            return  # a part of it stands
         if result.status is Verdict.APPLIED:
             self.outcomes[number] = "applied"
         elif number in self.doubtful:
@@ -127,6 +132,62 @@ def result_of(
 ) -> EditResult:
     """Say what came of a step; whoever prints it names the object."""
     return EditResult(step.ref, status, action, tuple(ops), step.reason, detail.removeprefix(f"{step.ref}: "))
+
+
+def not_done(step: Step, live: JSON, answer: JSON) -> str:
+    """Say what of a step the server's answer to its patch lacks; empty where all of it stands.
+
+    The answer is the object as this very write left it: what differs was changed on its way, by an
+    admission webhook or policy, or dropped by the server.
+    """
+    if isinstance(step, Order):
+        lacks = _not_ordered(step, answer)
+    else:
+        wanted = patches.applied(live, step.changes)
+        lacks = [
+            _lacking(change, answer)
+            for change in step.changes
+            if merge.judge(change, wanted) is merge.Standing.OURS
+            and merge.judge(change, answer) is not merge.Standing.OURS
+        ]
+    return f"{NOT_DONE}: {'; '.join(lacks)}" if lacks else ""
+
+
+NOT_DONE = (
+    "the API server took the write and did something else, as where an admission webhook or policy changes it"
+)
+
+
+def _not_ordered(order: Order, answer: JSON) -> list[str]:
+    if order.kind not in STARTING:
+        running = operation(answer)
+        return [] if has_landed(order, answer) else [f"the operation goes on: {running.describe()}"]
+    missing = patches.first_missing(order.operation, answer.get("operation") or ABSENT, "/operation")
+    if missing is None:
+        return []
+    where, wanted, there = missing
+    return [f"{where} should be {patches.shown(wanted)} and is {patches.shown(there)}"]
+
+
+def _lacking(change: Change, answer: JSON) -> str:
+    path = patches.show_path(change.path)
+    now = merge.conflict(change, answer).ours
+    if isinstance(change, FieldChange):
+        return f"{path} should be {patches.shown(change.after)} and is {patches.shown(now)}"
+    should = "should have" if change.present else "should no more have"
+    return f"{path} {should} {patches.shown(change.item)} and is {patches.shown(now)}"
+
+
+def _as_it_came(step: Edit, answer: JSON) -> Edit:
+    """Return the edit that the answer shows to have been made: what an undo has to take back."""
+    made: list[Change] = []
+    for change in step.changes:
+        standing = merge.judge(change, answer)
+        if standing is merge.Standing.FOREIGN and isinstance(change, FieldChange):
+            change = replace(change, after=merge.conflict(change, answer).ours)
+        if standing is not merge.Standing.ORIGINAL:
+            made.append(change)
+    return replace(step, changes=tuple(made))
 
 
 def ops_of(live: JSON, step: Step) -> list[patches.Op]:
@@ -263,12 +324,29 @@ class ObjectSender(Sender):
         """Keep the object, and see that an edit stays where it might not."""
         step = self._step
         self._part.run.objects[step.ref.key] = answer
+        if lacks := not_done(step, self._live, answer):
+            return self._done_otherwise(answer, lacks)
         if isinstance(step, Edit) and step.hold:
             self.doubt()
             taken_back = self._hold(step)
             if taken_back:
                 return self.result(Verdict.CONFLICT, taken_back, ops=self.ops)
         return self.result(Verdict.APPLIED, ops=self.ops)
+
+    def _done_otherwise(self, answer: JSON, lacks: str) -> EditResult:
+        """Have the journal know what came of a step that was not done as it was meant."""
+        step = self._step
+        if isinstance(step, Edit):
+            made = _as_it_came(step, answer)
+            if made.changes:
+                self.doubt()  # until it is recorded
+                self._take(made)
+                self._part.run.outcomes[self._number] = "applied"
+                lacks += "; what is there now goes back with undo"
+        elif step.kind in STARTING and answer.get("operation"):
+            self.doubt()  # it is another than was ordered, and it will be carried out
+            lacks += "; that operation will run"
+        return self.result(Verdict.FAILED, lacks, ops=self.ops)
 
     def guard_failed(self, error: ApiError) -> EditResult | None:
         """Plan again with what somebody else wrote, unless that settles it."""

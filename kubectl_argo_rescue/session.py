@@ -40,7 +40,7 @@ from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer, standard_streams
 from .plans import Plan
 from .records import Begin, Content
-from .send import ACTIONS, Run, action_of, ops_of
+from .send import ACTIONS, Run, action_of, not_done, ops_of
 from .situation import Reader, Reading
 from .transports import Connection
 
@@ -368,7 +368,11 @@ class Session(AbstractContextManager["Session"]):
                 # A server keeps nothing of a dry run: an order after an edit is tried on what is there.
                 try:
                     resource = BY_KIND[step.ref.kind]
-                    self.cluster.patch(resource, step.ref.namespace, step.ref.name, ops, dry_run=True)
+                    answer = self.cluster.patch(
+                        resource, step.ref.namespace, step.ref.name, ops, dry_run=True
+                    )
+                    if detail := not_done(step, live, answer):
+                        verdict, status = Verdict.FAILED, ExitStatus.ERROR
                 except RescueError as e:
                     verdict, detail, status = Verdict.FAILED, e.message, e.exit_status
             elif not isinstance(step, Order):

@@ -8,7 +8,7 @@ from . import workloads
 from .cluster import Cluster
 from .errors import ApiError, GuardFailed, NotFound, RescueError
 from .model import BY_KIND, JSON, EditResult, Key, Rollout, Verdict
-from .send import Sender
+from .send import NOT_DONE, Sender
 from .workloads import History
 
 MAX_TRIES = 8
@@ -93,8 +93,8 @@ class _WorkloadSender(Sender):
         super().__init__(cluster, dry_run=dry_run)
         self._step = step
         self._in_doubt = in_doubt
-        self._tested: JSON = {}
-        """The metadata that the guards test."""
+        self._before: JSON = {}
+        """The workload as the guards test it."""
         self._lost: RescueError | None = None
         self._losses = 0
 
@@ -126,11 +126,16 @@ class _WorkloadSender(Sender):
             return settled
         if lost is not None and self._losses >= MAX_LOST:
             return self.result(Verdict.FAILED, lost.message)
-        self._tested = past.workload["metadata"]
+        self._before = past.workload
         self.ops = workloads.ops_back(past.workload, template)
         return None
 
     def answered(self, answer: JSON) -> EditResult:
+        wanted, now = self.ops[-1]["value"], workloads.template_of(answer)
+        if missing := workloads.not_taken(wanted, now, workloads.template_of(self._before)):
+            if not workloads.same(now, workloads.template_of(self._before)):
+                self.doubt()  # it is neither what was there nor what was wanted, and it rolls out
+            return self.result(Verdict.FAILED, f"{NOT_DONE}: {missing}", ops=self.ops)
         return self.result(Verdict.PLANNED if self.dry_run else Verdict.APPLIED, ops=self.ops)
 
     def guard_failed(self, error: ApiError) -> EditResult | None:
@@ -150,4 +155,4 @@ class _WorkloadSender(Sender):
             fresh = self.cluster.get(BY_KIND[ref.kind], ref.namespace, ref.name)
         except RescueError:
             return False  # the next look says what it is
-        return all(fresh["metadata"].get(n) == self._tested.get(n) for n in ("uid", "generation"))
+        return all(fresh["metadata"].get(n) == self._before["metadata"].get(n) for n in ("uid", "generation"))

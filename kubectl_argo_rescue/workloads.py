@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from . import applications
+from . import applications, patches
 from .model import CONTROLLERREVISION, JSON, REPLICASET, Key, Resource, ref_of
 from .patches import Op
 
@@ -255,6 +255,23 @@ def ops_back(workload: JSON, template: JSON) -> list[Op]:
         {"op": "test", "path": "/metadata/generation", "value": workload["metadata"].get("generation")},
         {"op": "replace", "path": "/spec/template", "value": template},
     ]
+
+
+def not_taken(wanted: JSON, now: JSON, before: JSON) -> str:
+    """Say what of a template that was written is not there; empty where all of it is.
+
+    What webhooks put in besides is no loss. Values are said of images alone: others may be secret.
+    """
+    if same(wanted, now):
+        return ""
+    where = "/spec/template"
+    missing = patches.first_missing(_without_nulls(_plain(wanted)), now, where)
+    if missing is None:
+        return f"{where} is as it was" if same(now, before) else ""
+    at, value, there = missing
+    if not at.endswith("/image"):
+        return f"{at} is not as in the revision"
+    return f"{at} should be {patches.shown(value)} and is {patches.shown(there)}"
 
 
 def shown_ops(ops: Sequence[Op]) -> tuple[Op, ...]:

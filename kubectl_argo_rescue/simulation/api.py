@@ -39,6 +39,7 @@ from .wire import (
     Before,
     Call,
     Denied,
+    Mutating,
     Request,
     answer,
     broken,
@@ -107,6 +108,11 @@ class InMemoryApi:
         for kind in self._kinds.values():
             if kind.custom:
                 self.create(definition(kind, timestamp(clock())))
+
+    @property
+    def mutating(self) -> list[Mutating]:
+        """Hooks that change what requests store, as mutating admission webhooks do."""
+        return self._writer.mutating
 
     @property
     def idle(self) -> Callable[[], object] | None:

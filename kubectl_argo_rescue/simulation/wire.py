@@ -66,6 +66,10 @@ After: TypeAlias = Callable[[Request, Response], "Response | None"]
 """Called when the answer is ready; may raise (the answer is lost), or return another answer."""
 
 
+Mutating: TypeAlias = Callable[[JSON], "JSON | None"]
+"""An admission webhook: may alter the object that a request would store, or give another one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Denied:
     """What the user may not do; `*` stands for anything."""

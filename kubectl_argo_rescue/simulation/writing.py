@@ -47,7 +47,9 @@ from .wire import (
     MERGE_PATCH,
     STRATEGIC_PATCH,
     Call,
+    Mutating,
     answer,
+    copied,
     decoded,
     normal,
     partial,
@@ -66,6 +68,7 @@ class Writer:
         self._clock = clock
         self._changed = changed
         self._created = 0
+        self.mutating: list[Mutating] = []
 
     def existing(self, call: Call) -> JSON:
         """The stored object, or 404."""
@@ -139,6 +142,7 @@ class Writer:
             obj.pop("status", None)
         if call.resource == model.NAMESPACE:
             obj |= new_namespace(meta)
+        obj = self._admitted(obj)
         self._validate(call, obj)
         if self._store.get(call.resource, call.namespace, meta["name"]) is not None:
             raise already_exists(call.resource, meta["name"])
@@ -270,11 +274,18 @@ class Writer:
             raise bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
-        new = self._prepared(call, current, new)
+        new = self._admitted(self._prepared(call, current, new))
         self._validate(call, new, current)
         if call.dry_run:
             return self.shown(call, 200, self._bumped(call.kind, current, new))
         return self.shown(call, 200, self.written(call.kind, current, new))
+
+    def _admitted(self, obj: JSON) -> JSON:
+        """What mutating webhooks make of an object before it is validated."""
+        for mutate in self.mutating:
+            obj = copied(obj)
+            obj = mutate(obj) or obj
+        return obj
 
     @staticmethod
     def _prepared(call: Call, current: JSON, new: JSON) -> JSON:

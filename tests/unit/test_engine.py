@@ -4,7 +4,7 @@ Covered: the order of journal and cluster; planning again when a guard fails, at
 who wrote is a conflict and stays; a refusal that moved nothing (a webhook) is told once; deleted,
 created anew, forbidden, gone; answers lost before and after landing, also landing late, 5xx after
 landing, a server that cannot be read; orders under resourceVersion churn, another operation first,
-an order that landed late; a CRD without `enabled`; a plan that stops at the first failure and one
+an order that landed late; a webhook that changes what is written; a CRD without `enabled`; a plan that stops at the first failure and one
 whose steps are independent; one home of the journal failing; Ctrl-C; how the exit code comes about.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import applications, planning
+from kubectl_argo_rescue import applications, planning, rescue_planning
 from kubectl_argo_rescue.cluster import Cluster
 from kubectl_argo_rescue.engine import Engine
 from kubectl_argo_rescue.errors import ConflictError, ExitStatus, NotFound, RefusedError, TransportError
@@ -33,6 +33,7 @@ from kubectl_argo_rescue.model import (
     EditResult,
     FieldChange,
     Key,
+    Match,
     Order,
     Role,
     Snapshot,
@@ -383,8 +384,6 @@ def test_forbidden(bed: Bed) -> None:
 
 
 def test_an_item_that_is_gone_is_a_conflict(bed: Bed) -> None:
-    from kubectl_argo_rescue.model import Match
-
     def plan(snapshot: Snapshot) -> Plan:
         app = snapshot.objects[TRAEFIK]
         path = ("spec", "sources", Match((("chart", "x"),), 0), "targetRevision")
@@ -772,6 +771,74 @@ def test_another_refusal_of_the_schema_is_a_failure(bed: Bed) -> None:
         return Plan("pause", (Edit(ref_of(app), (change,), "", Role.PAUSE),))
 
     assert bed.run(plan).results[0].status is Verdict.FAILED
+
+
+# -- the server does something else
+
+
+def mutate(bed: Bed, change: Callable[[Any], object], name: str = "traefik") -> None:
+    bed.api.mutating.append(lambda o: None if o["metadata"]["name"] != name else (change(o), o)[1])
+
+
+def test_what_is_not_in_the_answer_was_not_done(bed: Bed) -> None:
+    mutate(bed, lambda app: app["spec"]["source"].update(targetRevision="2.5.1"))
+    run = bed.run(bed.planner(TRAEFIK, WEB))
+    assert [r.status for r in run.results] == [Verdict.FAILED, Verdict.SKIPPED]
+    assert '/spec/source/targetRevision should be "2.4.1" and is "2.5.1"' in run.results[0].detail
+    assert run.exit_status(independent=False) is ExitStatus.ERROR
+    assert bed.entry().outcomes == {0: "not-applied", 1: "not-applied"} and not bed.patches("web")
+
+
+def test_a_part_that_stands_is_what_undo_owes(bed: Bed) -> None:
+    def with_sources(app: Any) -> None:
+        source = app["spec"].pop("source")
+        app["spec"]["sources"] = [source, {**source, "chart": "web"}]
+
+    bed.edit(with_sources)
+    first, second = (
+        FieldChange(("spec", "sources", Match((("chart", chart),), i), "targetRevision"), "2.5.1", "2.4.1")
+        for i, chart in enumerate(("traefik", "web"))
+    )
+    mutate(bed, lambda app: app["spec"]["sources"][1].update(targetRevision="2.5.1"))
+    edit = Edit(ref_of(bed.live()), (first, second), "why", Role.VERSION)
+    (result,) = bed.run(lambda snapshot: Plan("pin", (edit,))).results
+    assert result.status is Verdict.FAILED and result.detail.count("should be") == 1
+    entry = bed.entry()
+    assert entry.outcomes == {0: "applied"} and entry.is_open
+    assert entry.edits()[0][1].changes == (first,)
+
+
+def test_what_came_of_it_is_in_doubt_where_it_cannot_be_recorded(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_journal(app: Any) -> None:
+        app["spec"]["source"].update(targetRevision="mirror")
+        monkeypatch.setattr(LocalHome, "append", _no_disk)
+        bed.api.deny("patch", "configmaps")
+
+    mutate(bed, no_journal)
+    assert bed.run().results[0].status is Verdict.FAILED
+    monkeypatch.undo()
+    assert bed.entry().state == "in-doubt"
+
+
+def test_another_value_than_was_wanted_is_what_undo_takes_back(bed: Bed) -> None:
+    mutate(bed, lambda app: app["spec"]["source"].update(targetRevision="mirror"))
+    assert bed.run().results[0].status is Verdict.FAILED
+    assert bed.entry().edits()[0][1].changes == (FieldChange(REVISION, "2.5.1", "mirror"),)
+
+
+def test_an_operation_that_does_not_end(bed: Bed) -> None:
+    state = {"phase": "Running", "startedAt": "2026-11-27T16:00:00Z", "operation": {"sync": {}}}
+    bed.edit(lambda a: a.update(operation={"sync": {}}, status={"operationState": state}))
+    mutate(bed, lambda app: app["status"]["operationState"].update(phase="Running"))
+
+    def ending(snapshot: Snapshot) -> Plan:
+        return rescue_planning.plan_terminate(snapshot, TRAEFIK, order_id="ours")
+
+    (result,) = bed.run(ending).results
+    assert result.status is Verdict.FAILED and "the operation goes on: Running" in result.detail
+    assert bed.entry().outcomes == {0: "not-applied"}
 
 
 # -- small

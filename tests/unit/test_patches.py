@@ -5,7 +5,7 @@ the operations of every shape (absent and null, missing parents, members of list
 their place, several changes of one object, a list that goes with its only item), `shown`; and laws
 over random objects and changes: what the server makes of the operations is what `applied` says,
 `inverse` gives the original back, nothing outside the changes is written, the uid is tested first,
-any foreign change of a guarded value makes the patch fail.
+any foreign change of a guarded value makes the patch fail; what an answer lacks.
 Not here: how the real server answers; the contract lane holds the Go patcher used here to it.
 """
 
@@ -595,3 +595,19 @@ def test_once_applied_nothing_is_left_to_do(case: tuple[Any, list[Change]]) -> N
     live, changes = case
     fields = [c for c in changes if isinstance(c, FieldChange)]
     assert guarded_ops(applied(live, fields), REF, fields) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "missing"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, None),
+        ({"a": None}, {}, None),
+        ({"a": {"b~": [1]}}, {"a": {"b~": [2]}}, ("/a/b~0/0", 1, 2)),
+        ([1, 2], [1], ("/1", 2, ABSENT)),
+        ([{"name": "y", "v": 1}], [{"name": "x"}, {"name": "y", "v": 1}], None),
+        ([{"name": "y"}], [{"name": "x"}], ("/0", {"name": "y"}, ABSENT)),
+        ({"a": True}, {"a": 1}, ("/a", True, 1)),
+    ],
+)
+def test_first_missing(wanted: Any, there: Any, missing: Any) -> None:
+    assert patches.first_missing(wanted, there) == missing
