@@ -18,7 +18,7 @@ from .journal import Journal, Writer
 from .model import BY_KIND, EVENT, JSON, EditResult, PlanStep, Role, Rollout, Snapshot, Verdict
 from .plans import Plan
 from .records import Begin, Content, Context, End, Intent, Outcome
-from .send import ACTIONS, ObjectSender, Part, Run, action_of, result_of
+from .send import ACTIONS, Batch, ObjectSender, Run, action_of, result_of
 
 MAX_EVENTS = 20
 """Of a freeze of thousands of apps the log tells; as many Events would only push others out."""
@@ -85,9 +85,9 @@ class Engine:
         else:
             writer.write(contents)
         run.entry, run.writer = writer.entry, writer
-        part = Part(snapshot, run, writer, replan, self.actions)
+        batch = Batch(snapshot, run, writer, replan, self.actions)
         try:
-            self._all(plan, numbered, part)
+            self._all(plan, numbered, batch)
         except KeyboardInterrupt:
             run.interrupted = True
         finally:
@@ -129,13 +129,13 @@ class Engine:
     def _home_of(self, kind: str) -> Cluster:
         return self.destination if kind in workloads.HISTORY_OF else self.cluster
 
-    def _all(self, plan: Plan, numbered: Sequence[tuple[int, PlanStep]], part: Part) -> None:
-        run = part.run
+    def _all(self, plan: Plan, numbered: Sequence[tuple[int, PlanStep]], batch: Batch) -> None:
+        run = batch.run
         cut = len(numbered) if plan.independent_from is None else plan.independent_from
         first, rest = numbered[:cut], numbered[cut:]
         for position, (n, step) in enumerate(first):
             try:
-                result = self._send(n, step, part)
+                result = self._send(n, step, batch)
             except RescueError as e:
                 result = self._failed(step, e)
             run.note(n, result)
@@ -144,7 +144,7 @@ class Engine:
                 run.outcomes.update({m: "not-applied" for m, _ in [*first[position + 1 :], *rest]})
                 return
         if rest:
-            thunks = [(lambda n=n, s=s: self._send(n, s, part)) for n, s in rest]
+            thunks = [(lambda n=n, s=s: self._send(n, s, batch)) for n, s in rest]
             for (n, step), got in zip(rest, self.cluster.gather_outcomes(*thunks), strict=True):
                 if isinstance(got, Done):
                     result = got.value
@@ -155,12 +155,12 @@ class Engine:
                 run.note(n, result)
                 self._tell(run, result)
 
-    def _send(self, number: int, step: PlanStep, part: Part) -> EditResult:
+    def _send(self, number: int, step: PlanStep, batch: Batch) -> EditResult:
         if isinstance(step, Rollout):
             return workload_writes.roll_back(
-                self.destination, step, in_doubt=lambda: part.run.doubtful.add(number)
+                self.destination, step, in_doubt=lambda: batch.run.doubtful.add(number)
             )
-        return ObjectSender(self.cluster, part, number, step).send()
+        return ObjectSender(self.cluster, batch, number, step).send()
 
     def _failed(self, step: PlanStep, error: RescueError) -> EditResult:
         return result_of(step, Verdict.FAILED, action_of(step, self.actions), detail=error.message)

@@ -109,15 +109,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What every step of a part of a journal entry needs while it is sent."""
+class Batch:
+    """What the steps of one plan need while they are sent."""
 
     snapshot: Snapshot
     run: Run
     writer: Writer
     replan: Callable[[Snapshot], Plan] | None
     """The planner again, for a snapshot with the object that moved."""
-    actions: Mapping[Role, str] = field(default_factory=lambda: ACTIONS)
+    actions: Mapping[Role, str]
 
 
 def action_of(step: PlanStep, actions: Mapping[Role, str] = ACTIONS) -> str:
@@ -143,13 +143,10 @@ def not_done(step: Step, live: JSON, answer: JSON) -> str:
     if isinstance(step, Order):
         lacks = _not_ordered(step, answer)
     else:
-        wanted = patches.applied(live, step.changes)
-        lacks = [
-            _lacking(change, answer)
-            for change in step.changes
-            if merge.judge(change, wanted) is merge.Standing.OURS
-            and merge.judge(change, answer) is not merge.Standing.OURS
-        ]
+        others = [c for c in step.changes if merge.judge(c, answer) is not merge.Standing.OURS]
+        # One of two equal items that was taken out does not look so in what was wanted either.
+        wanted = patches.applied(live, step.changes) if others else live
+        lacks = [_lacking(c, answer) for c in others if merge.judge(c, wanted) is merge.Standing.OURS]
     return f"{NOT_DONE}: {'; '.join(lacks)}" if lacks else ""
 
 
@@ -180,14 +177,18 @@ def _lacking(change: Change, answer: JSON) -> str:
 
 def _as_it_came(step: Edit, answer: JSON) -> Edit:
     """Return the edit that the answer shows to have been made: what an undo has to take back."""
-    made: list[Change] = []
-    for change in step.changes:
-        standing = merge.judge(change, answer)
-        if standing is merge.Standing.FOREIGN and isinstance(change, FieldChange):
-            change = replace(change, after=merge.conflict(change, answer).ours)
-        if standing is not merge.Standing.ORIGINAL:
-            made.append(change)
-    return replace(step, changes=tuple(made))
+    made = [c for c in step.changes if merge.judge(c, answer) is not merge.Standing.ORIGINAL]
+    return replace(step, changes=tuple(_as_written(c, answer) for c in made))
+
+
+def _as_written(change: Change, answer: JSON) -> Change:
+    try:
+        now = patches.read(change.path, answer)
+    except patches.Unresolved:
+        return change
+    if not isinstance(change, FieldChange) or patches.equal(now, change.before):
+        return change
+    return replace(change, after=now)
 
 
 def ops_of(live: JSON, step: Step) -> list[patches.Op]:
@@ -274,13 +275,13 @@ class Sender(ABC):
 class ObjectSender(Sender):
     """Sends a step to an object of Argo CD."""
 
-    def __init__(self, cluster: Cluster, part: Part, number: int, step: Step) -> None:
+    def __init__(self, cluster: Cluster, batch: Batch, number: int, step: Step) -> None:
         """Begin with the object as the run last saw it."""
         super().__init__(cluster)
-        self._part = part
+        self._batch = batch
         self._number = number
         self._step = step
-        self._live: JSON | None = part.run.objects.get(step.ref.key)
+        self._live: JSON | None = batch.run.objects.get(step.ref.key)
         self._replans = 0
 
     @property
@@ -290,11 +291,11 @@ class ObjectSender(Sender):
 
     def doubt(self) -> None:
         """Leave the step's fate to a look at the live object."""
-        self._part.run.doubtful.add(self._number)
+        self._batch.run.doubtful.add(self._number)
 
     def result(self, status: Verdict, detail: str = "", *, ops: Sequence[JSON] = ()) -> EditResult:
         """Say what came of the step."""
-        action = action_of(self._step, self._part.actions)
+        action = action_of(self._step, self._batch.actions)
         return result_of(self._step, status, action, ops=ops, detail=detail)
 
     def prepare(self) -> EditResult | None:
@@ -323,7 +324,7 @@ class ObjectSender(Sender):
     def answered(self, answer: JSON) -> EditResult | None:
         """Keep the object, and see that an edit stays where it might not."""
         step = self._step
-        self._part.run.objects[step.ref.key] = answer
+        self._batch.run.objects[step.ref.key] = answer
         if lacks := not_done(step, self._live, answer):
             return self._done_otherwise(answer, lacks)
         if isinstance(step, Edit) and step.hold:
@@ -341,7 +342,7 @@ class ObjectSender(Sender):
             if made.changes:
                 self.doubt()  # until it is recorded
                 self._take(made)
-                self._part.run.outcomes[self._number] = "applied"
+                self._batch.run.outcomes[self._number] = "applied"
                 lacks += "; what is there now goes back with undo"
         elif step.kind in STARTING and answer.get("operation"):
             self.doubt()  # it is another than was ordered, and it will be carried out
@@ -357,7 +358,7 @@ class ObjectSender(Sender):
             return EditResult(ref, Verdict.CONFLICT, "changed", detail=f"{ref} was deleted meanwhile")
         if self._is_doubtful and self._shows(fresh):
             # It landed after we had looked.
-            self._part.run.objects[ref.key] = fresh
+            self._batch.run.objects[ref.key] = fresh
             return self.result(Verdict.APPLIED, ops=self.ops)
         again = self._replan if isinstance(self._step, Edit) else self._replan_order
         result = self._why_refused(fresh, error) or again(fresh)
@@ -386,7 +387,7 @@ class ObjectSender(Sender):
 
     @property
     def _is_doubtful(self) -> bool:
-        return self._number in self._part.run.doubtful
+        return self._number in self._batch.run.doubtful
 
     def _read(self) -> JSON:
         ref = self._step.ref
@@ -400,7 +401,7 @@ class ObjectSender(Sender):
     def _take(self, step: Step) -> None:
         """Go on with another step in the place of this one; its intent is durable first."""
         if step != self._step:
-            self._part.writer.write([Intent(self._number, step)])
+            self._batch.writer.write([Intent(self._number, step)])
             self._step = step
 
     def _why_refused(self, fresh: JSON, error: ApiError) -> EditResult | None:
@@ -428,16 +429,16 @@ class ObjectSender(Sender):
         return None
 
     def _replan(self, fresh: JSON) -> EditResult | None:
-        step, part = self._step, self._part
+        step, batch = self._step, self._batch
         assert isinstance(step, Edit)
         self._replans += 1
         if self._replans > MAX_REPLANS:
             return self._conflict(fresh)
-        part.run.objects[step.ref.key] = fresh
-        if part.replan is None:
+        batch.run.objects[step.ref.key] = fresh
+        if batch.replan is None:
             return self._conflict(fresh)
         try:
-            plan = part.replan(self._snapshot())
+            plan = batch.replan(self._snapshot())
         except ConflictError as e:
             return self.result(Verdict.CONFLICT, e.message)
         except RescueError as e:
@@ -449,7 +450,7 @@ class ObjectSender(Sender):
         return self.result(Verdict.UNCHANGED, "already so")
 
     def _replan_order(self, fresh: JSON) -> EditResult | None:
-        step, part = self._step, self._part
+        step, batch = self._step, self._batch
         assert isinstance(step, Order)
         if self.tries >= MAX_ORDER_TRIES:
             return self._conflict(fresh)
@@ -457,10 +458,10 @@ class ObjectSender(Sender):
             return None
         # How to end an operation depends on how far it is: one picked up meanwhile is
         # terminated, not withdrawn.
-        part.run.objects[step.ref.key] = fresh
-        if part.replan is None:
+        batch.run.objects[step.ref.key] = fresh
+        if batch.replan is None:
             return None
-        plan = part.replan(self._snapshot())
+        plan = batch.replan(self._snapshot())
         ending = next((s for s in plan.steps if isinstance(s, Order) and s.ref == step.ref), None)
         if ending is None:
             return self.result(Verdict.UNCHANGED, "it has ended by itself")
@@ -468,7 +469,7 @@ class ObjectSender(Sender):
         return None
 
     def _snapshot(self) -> Snapshot:
-        return replace(self._part.snapshot, objects=dict(self._part.run.objects))
+        return replace(self._batch.snapshot, objects=dict(self._batch.run.objects))
 
     def _conflict(self, fresh: JSON) -> EditResult:
         step = self._step
@@ -514,7 +515,7 @@ class ObjectSender(Sender):
         more what it had decided. Returns who-did-what where it does not stay, empty where it does.
         """
         ref, again, resource = step.ref, 0, BY_KIND[step.ref.kind]
-        objects = self._part.run.objects
+        objects = self._batch.run.objects
         end = self.cluster.clock() + step.hold
         while (left := end - self.cluster.clock()) > 0:
             try:
@@ -545,7 +546,7 @@ class ObjectSender(Sender):
 
     def _without_enabled(self, error: Invalid) -> Edit | None:
         """Plan the pause without `automated.enabled` where the CRD turns out not to know the field."""
-        step, replan = self._step, self._part.replan
+        step, replan = self._step, self._batch.replan
         if not isinstance(step, Edit) or step.role is not Role.PAUSE or replan is None:
             return None
         if not any(patches.show_path(c.path).endswith("/automated/enabled") for c in step.changes):

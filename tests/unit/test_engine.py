@@ -34,6 +34,7 @@ from kubectl_argo_rescue.model import (
     FieldChange,
     Key,
     Match,
+    MemberChange,
     Order,
     Role,
     Snapshot,
@@ -44,7 +45,7 @@ from kubectl_argo_rescue.model import (
 from kubectl_argo_rescue.operation import own_id, sync_operation
 from kubectl_argo_rescue.plans import Plan
 from kubectl_argo_rescue.records import Begin, Entry, Intent
-from kubectl_argo_rescue.send import MAX_ORDER_TRIES, MAX_REPLANS, Run, action_of
+from kubectl_argo_rescue.send import MAX_ORDER_TRIES, MAX_REPLANS, Run, action_of, not_done
 from kubectl_argo_rescue.simulation import schemas
 from kubectl_argo_rescue.simulation.api import InMemoryApi, Request, broken, failure, overloaded
 from kubectl_argo_rescue.simulation.clock import SteppedClock
@@ -826,6 +827,19 @@ def test_another_value_than_was_wanted_is_what_undo_takes_back(bed: Bed) -> None
     mutate(bed, lambda app: app["spec"]["source"].update(targetRevision="mirror"))
     assert bed.run().results[0].status is Verdict.FAILED
     assert bed.entry().edits()[0][1].changes == (FieldChange(REVISION, "2.5.1", "mirror"),)
+
+
+def test_one_of_two_equal_items_was_taken_out() -> None:
+    ref = ref_of({"kind": "AppProject", "metadata": {"name": "x", "uid": "u"}})
+    path = ("spec", "syncWindows", Match((("kind", "deny"),), 0), "applications")
+    edit = Edit(ref, (MemberChange(path, "web", 1, present=False),), "", Role.WINDOW)
+
+    def project(*apps: str) -> Any:
+        return {"spec": {"syncWindows": [{"kind": "deny", "applications": list(apps)}]}}
+
+    assert not_done(edit, project("web", "web"), project("web")) == ""
+    lacks = not_done(edit, project("web"), project("web"))
+    assert lacks.endswith('/applications should no more have "web" and is ["web"]')
 
 
 def test_an_operation_that_does_not_end(bed: Bed) -> None:
