@@ -54,7 +54,7 @@ MAX_ORDER_TRIES = 8
 """For `.operation` the resourceVersion is locked, which the controller's own status writes move."""
 
 Step = Edit | Order
-"""What is written to an object of Argo CD; a Rollout has its own way (workload_writes.roll_back)."""
+"""What is written to an object of Argo CD; workloads have their own way (workload_writes.roll_back)."""
 
 ACTIONS: Mapping[Role, str] = {
     Role.PAUSE: "paused",
