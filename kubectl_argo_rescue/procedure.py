@@ -9,9 +9,9 @@ from . import applications, rescue_planning
 from .cluster import Cluster
 from .engine import ACTIONS, Engine, Run
 from .errors import ExitStatus
-from .flags import Writing
 from .journal import Writer
 from .model import APPLICATION, JSON, Change, Edit, EditResult, Key, Role, Snapshot
+from .options import Writing
 from .outlook import display_name
 from .plans import Plan
 from .records import Content, Intent, Settled

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from . import applications, outlook, patches, planning, probing, rescue_planning, watching
 from .errors import ExitStatus, RescueError
-from .flags import Writing
 from .model import Edit, FieldChange, Key, Result, Role, Snapshot, Verdict
+from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .plans import Plan

@@ -17,7 +17,6 @@ from .durations import human
 from .engine import ACTIONS, Engine, Run, action_of, ops_of
 from .entries import is_of, one_line
 from .errors import ExitStatus, Forbidden, Overloaded, RefusedError, RescueError, TransportError
-from .flags import Common, Writing
 from .journal import ClusterHome, Journal, LocalHome, state_home
 from .journal import Reading as JournalReading
 from .looking import look
@@ -36,6 +35,7 @@ from .model import (
     Snapshot,
     Verdict,
 )
+from .options import Common, Writing
 from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer, standard_streams
 from .plans import Plan

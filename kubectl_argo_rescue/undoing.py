@@ -17,7 +17,6 @@ from .durations import ago, human
 from .engine import Run
 from .entries import lost, one_line, same_place, settlements
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
-from .flags import Writing
 from .handback import Evidence, Handback
 from .looking import look
 from .merge import Conflict, Fold, Tag
@@ -34,6 +33,7 @@ from .model import (
     Verdict,
     ref_of,
 )
+from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .patches import shown

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from . import rollouts, workloads
 from .cluster import Cluster
 from .errors import ExitStatus, RefusedError, RescueError
-from .flags import Writing
 from .model import BY_KIND, JSON, Key, Ref, Result, Rollout, Snapshot, Verdict
+from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import resource_name
 from .plans import Plan

@@ -22,8 +22,9 @@ from ..entries import (
     what,
 )
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
-from ..flags import Common, Duration, Verb, common_options
+from ..flags import Duration, Verb, common_options
 from ..model import Result
+from ..options import Common
 from ..output import STATUS_WORDS, columns
 from ..pieces import is_about
 from ..records import Entry

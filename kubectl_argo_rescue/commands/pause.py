@@ -6,9 +6,7 @@ import click
 
 from ..errors import UsageError
 from ..flags import (
-    Common,
     Verb,
-    Writing,
     all_namespaces,
     common_options,
     everywhere_option,
@@ -16,6 +14,7 @@ from ..flags import (
     selector_option,
     writing_options,
 )
+from ..options import Common, Writing
 
 
 @click.command("pause", cls=Verb)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import click
 
 from ..flags import (
-    Common,
     Verb,
     Version,
-    Writing,
     common_options,
     only_option,
     source_option,
     waiting_options,
     writing_options,
 )
+from ..options import Common, Writing
 
 
 @click.command("pin", cls=Verb)

@@ -8,8 +8,9 @@ import click
 
 from .. import reporting
 from ..entries import find_entry
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
 from ..model import ArgoCD, Result, parse_version
+from ..options import Common
 from ..records import Entry
 from ..session import Session
 

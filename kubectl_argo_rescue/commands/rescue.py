@@ -5,17 +5,8 @@ from __future__ import annotations
 import click
 
 from ..errors import UsageError
-from ..flags import (
-    Common,
-    Verb,
-    Version,
-    Writing,
-    common_options,
-    only_option,
-    source_option,
-    timeout_option,
-    writing_options,
-)
+from ..flags import Verb, Version, common_options, only_option, source_option, timeout_option, writing_options
+from ..options import Common, Writing
 
 
 @click.command("rescue", cls=Verb)

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import (
-    Common,
-    Verb,
-    Version,
-    Writing,
-    common_options,
-    only_option,
-    waiting_options,
-    writing_options,
-)
+from ..flags import Verb, Version, common_options, only_option, waiting_options, writing_options
+from ..options import Common, Writing
 
 
 @click.command("rollback", cls=Verb)

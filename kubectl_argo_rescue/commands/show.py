@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from ..entries import entry_json, find_entry, objects_of
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
 from ..model import Result
 from ..narration import entry_lines
+from ..options import Common
 from ..outlook import COMMAND
 from ..session import Session
 

@@ -11,8 +11,9 @@ import click
 from .. import diagnosis, outlook, screens, survey, vitals
 from ..cluster import Done, Outcome
 from ..errors import Expired, Forbidden, NotFound, NotServed, UsageError
-from ..flags import Common, Verb, all_namespaces, common_options, everywhere_option, selector_option
+from ..flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
 from ..model import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
+from ..options import Common
 from ..output import resource_name
 from ..overview import Collector, Overview
 from ..records import Entry

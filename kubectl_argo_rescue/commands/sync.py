@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import Common, Verb, Writing, common_options, waiting_options, writing_options
+from ..flags import Verb, common_options, waiting_options, writing_options
+from ..options import Common, Writing
 
 
 @click.command("sync", cls=Verb)

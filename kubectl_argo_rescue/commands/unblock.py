@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..flags import Common, Verb, Writing, common_options, only_option, writing_options
+from ..flags import Verb, common_options, only_option, writing_options
+from ..options import Common, Writing
 
 if TYPE_CHECKING:
     from ..model import Snapshot

@@ -9,9 +9,10 @@ import click
 
 from ..entries import elsewhere, find_entry, is_of, lost
 from ..errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
-from ..flags import Common, Verb, Writing, common_options, timeout_option, writing_options
+from ..flags import Verb, common_options, timeout_option, writing_options
 from ..journal import Reading
 from ..model import Key, Result
+from ..options import Common, Writing
 from ..outlook import COMMAND
 from ..output import STATUS_WORDS
 from ..pieces import is_about, owes, touches

@@ -7,8 +7,9 @@ from dataclasses import replace
 import click
 
 from .. import applications
-from ..flags import Common, Verb, common_options, timeout_option
+from ..flags import Verb, common_options, timeout_option
 from ..model import Key, OrderKind, Result, Role
+from ..options import Common
 from ..output import STATUS_WORDS
 from ..progress import Expectation
 from ..records import Entry

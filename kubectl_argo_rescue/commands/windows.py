@@ -10,8 +10,9 @@ import click
 from ..durations import human
 from ..entries import one_line
 from ..errors import ExitStatus, Forbidden, UsageError
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
 from ..model import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
+from ..options import Common
 from ..outlook import display_name, served
 from ..outlook import projects as projects_of
 from ..output import STATUS_WORDS, columns, resource_name
