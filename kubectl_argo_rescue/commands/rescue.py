@@ -71,26 +71,27 @@ def command(
     # lazy: kubectl, started by now, takes as long to get ready
     from .. import rescue_planning
     from ..entries import known_of
-    from ..rescuing import Rescuing
-    from ..session import Session, new_order_id
+    from ..rescuing import RescueRun
+    from ..session import Invocation, new_order_id
 
     order_id = new_order_id()
-    with Session(common) as session:
-        reading = session.read([app], to_write=True)
+    with Invocation(common) as call:
+        session = call.read([app], to_write=True)
+        reading = session.reading
         key = reading.targets[0]
         if workloads:
             from ..workload_rescue import WorkloadRescue, read_workloads
 
             found = read_workloads(session, key, destination_context)
             rolling = WorkloadRescue(session, key, found, writing, only=only)
-            return session.finish(rolling.run(wait=not no_wait, timeout=timeout))
+            return call.finish(rolling.run(wait=not no_wait, timeout=timeout))
         session.read_what_windows_touch(key)
         good = None
         if version is None and not pause_only:
             live = reading.snapshot.objects[key]
             known = known_of(live, session.journal.read().entries)
             good = rescue_planning.choose_deployment(live, None, known)
-        rescuing = Rescuing(
+        rescuing = RescueRun(
             session,
             key,
             lambda s: rescue_planning.plan_rescue(
@@ -99,4 +100,4 @@ def command(
             ),
             writing,
         )  # fmt: skip
-        return session.finish(rescuing.run(wait=not no_wait, timeout=timeout))
+        return call.finish(rescuing.run(wait=not no_wait, timeout=timeout))
