@@ -142,7 +142,7 @@ def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> Res
         printer.warn(text)
 
     def is_closed(entry: Entry) -> bool:
-        damaged = lost(entry) or any(entry.id in text for text in reading.warnings)
+        damaged = lost(entry) or entry.id in reading.damaged
         in_doubt = any(entry.is_in_doubt(n) for n in entry.intents)
         return not (entry.is_open or in_doubt or damaged)
 

@@ -235,14 +235,16 @@ def _collect(
         lambda: cluster.list(APPLICATIONSET, "" if argocd.application_namespaces else argocd.namespace),
     )
     lists: list[list[JSON] | None] = []
-    for outcome, what in zip(got, ("AppProjects", "ApplicationSets"), strict=True):
+    for outcome, resource in zip(got, (APPPROJECT, APPLICATIONSET), strict=True):
         if isinstance(outcome, Done):
             lists.append(outcome.value)
-        elif isinstance(outcome.error, NotServed) and what == "ApplicationSets":
+        elif isinstance(outcome.error, NotServed) and resource is APPLICATIONSET:
             lists.append([])  # a core install has none
         elif isinstance(outcome.error, (Forbidden, NotFound)):
             lists.append(None)
-            warnings.append(f"{what} may not be listed, what they say is not known: {outcome.error.message}")
+            warnings.append(
+                f"{resource.kind}s may not be listed, what they say is not known: {outcome.error.message}"
+            )
         else:
             raise outcome.error
     projects, sets = lists
