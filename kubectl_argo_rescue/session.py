@@ -169,6 +169,11 @@ class Session:
         )
 
     @property
+    def target(self) -> Key:
+        """The Application that was named, where a verb takes one."""
+        return self.reading.targets[0]
+
+    @property
     def checks(self) -> Checks:
         """What must be asked before a write."""
         return Checks(self.cluster, self.destination, self.printer, self.reader.access, self.reading.actor)

@@ -77,8 +77,7 @@ def command(
     order_id = new_order_id()
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
-        reading = session.reading
-        key = reading.targets[0]
+        key = session.target
         if workloads:
             from ..workload_rescue import WorkloadRescue, read_workloads
 
@@ -88,14 +87,14 @@ def command(
         session.read_what_windows_touch(key)
         good = None
         if version is None and not pause_only:
-            live = reading.snapshot.objects[key]
+            live = session.reading.snapshot.objects[key]
             known = known_of(live, session.journal.read().entries)
             good = rescue_planning.choose_deployment(live, None, known)
         rescuing = RescueRun(
             session,
             key,
             lambda s: rescue_planning.plan_rescue(
-                s, key, version, order_id=order_id, actor=reading.actor, reason=writing.reason, good=good,
+                s, key, version, order_id=order_id, actor=session.reading.actor, reason=writing.reason, good=good,
                 source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),
             writing,

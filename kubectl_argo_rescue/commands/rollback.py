@@ -53,18 +53,16 @@ def command(
     order_id = new_order_id()
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
-        reading = session.reading
-        key = reading.targets[0]
-        live = reading.snapshot.objects[key]
+        live = session.reading.snapshot.objects[session.target]
         known = known_of(live, session.journal.read().entries) if to is None else None
         plan, result = carry_out(
             session,
             lambda s: rescue_planning.plan_rollback(
-                s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, to=to, known=known, only=only,
-                prune=prune,
+                s, session.target, order_id=order_id, actor=session.reading.actor, reason=writing.reason, to=to,
+                known=known, only=only, prune=prune,
             ),
             writing,
         )  # fmt: skip
         if wait and not writing.is_dry_run and not result.exit_status:
-            result = watch_after(session, key, plan, result, timeout)
+            result = watch_after(session, session.target, plan, result, timeout)
         return call.finish(result)

@@ -33,15 +33,18 @@ def command(
     order_id = new_order_id()
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
-        reading = session.reading
-        key = reading.targets[0]
         plan, result = carry_out(
             session,
             lambda s: planning.plan_sync(
-                s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, prune=prune
+                s,
+                session.target,
+                order_id=order_id,
+                actor=session.reading.actor,
+                reason=writing.reason,
+                prune=prune,
             ),
             writing,
         )
         if wait and not writing.is_dry_run and not result.exit_status:
-            result = watch_after(session, key, plan, result, timeout)
+            result = watch_after(session, session.target, plan, result, timeout)
         return call.finish(result)

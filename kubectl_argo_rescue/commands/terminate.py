@@ -42,7 +42,7 @@ def command(
 
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
-        key = session.reading.targets[0]
+        key = session.target
         session.read_what_windows_touch(key)
         terminating = TerminateRun(session, key, writing)
         result = terminating.run(wait=not no_wait, timeout=timeout or 3600.0, force=force, only=only)

@@ -40,7 +40,7 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
 
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
-        key = session.reading.targets[0]
+        key = session.target
         session.read_what_windows_touch(key)
 
         def plan(snapshot: Snapshot) -> Plan:

@@ -34,7 +34,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
     """
     with Invocation(common) as call:
         session = call.read([app])
-        key = session.reading.targets[0]
+        key = session.target
         session.header()
         expectation = expected(key, session.journal.read().entries)
         last = applications.operation(session.reader.objects[key]).own_id
