@@ -17,7 +17,8 @@ import click
 
 from . import pflag
 from .errors import ExitStatus, RescueError
-from .flags import CONNECTION, PLACE, Common, combine, write_options
+from .flags import CONNECTION, PLACE, combine, write_options
+from .options import Common
 from .world import World
 
 PROG = "kubectl argo-rescue"

@@ -90,7 +90,8 @@ class Line:
 
     def connection(self) -> Connection:
         """Return the cluster that is asked for."""
-        from .flags import Common, combine  # lazy: not for verbs and flags
+        from .flags import combine  # lazy: not for verbs and flags
+        from .options import Common
 
         multiple = {o.name for o in self.options if o.multiple}
         switches = {o.name for o in self.options if o.is_flag}

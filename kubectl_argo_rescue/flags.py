@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
 
 from . import pflag
 from .errors import UsageError
+from .options import Common, Writing
 from .transports import Connection
-from .world import World
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What every verb takes."""
-
-    connection: Connection = field(default_factory=Connection)
-    namespace: str = ""
-    argocd_namespace: str = ""
-    output: str = "human"
-    verbosity: int = 0
-    world: World = field(default_factory=World)
 
 
 def parse_duration(text: str) -> float | None:
@@ -168,17 +156,6 @@ def _names(option: Callable[[Any], Any]) -> list[str]:
     def probe() -> None: ...
 
     return [p.name for p in getattr(option(probe), "__click_params__", []) if p.name]
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """What every writing verb takes."""
-
-    dry_run: str = "none"
-    reason: str = ""
-    yes: bool = False
-    expires: float | None = None
-    """Seconds after which every command reminds of it."""
 
 
 def writing_options(f: Callable[..., int]) -> Callable[..., int]:

@@ -492,6 +492,8 @@ class Reading:
     warnings: tuple[str, ...]
     unusable: frozenset[str] = frozenset()
     """Ids of what is there and cannot be understood, or not to its end."""
+    damaged: frozenset[str] = frozenset()
+    """Ids of entries of which any record was left out."""
 
 
 def _left_out(dropped: Sequence[Dropped]) -> list[str]:
@@ -575,7 +577,8 @@ class Journal:
         closed = {d.entry for d in dropped if not d.place and records.ENTRY_ID.fullmatch(d.entry)}
         unusable = {*newer, *headless, *(closed - merged.keys())}
         entries.sort(key=lambda e: (e.begin.started, e.id))
-        return Reading(tuple(entries), tuple(warnings), frozenset(unusable))
+        damaged = frozenset(d.entry for d in dropped)
+        return Reading(tuple(entries), tuple(warnings), frozenset(unusable), damaged)
 
     def _where(self, entry: str, homes: Iterable[str]) -> set[str]:
         """Say where the records of an entry are, for those who must read them themselves."""

@@ -1,4 +1,4 @@
-"""Work in several parts that is one journal entry: carry out, wait for Argo CD, carry on."""
+"""Work in one part or several that is one journal entry: carry out, wait for Argo CD, carry on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,26 @@ from . import rescue_planning
 from .cluster import Cluster
 from .engine import Engine
 from .errors import ExitStatus
-from .flags import Writing
 from .journal import Writer
-from .model import APPLICATION, JSON, Change, Edit, EditResult, Key, Role, Snapshot
+from .model import (
+    APPLICATION,
+    JSON,
+    Change,
+    Edit,
+    EditResult,
+    Key,
+    Order,
+    Result,
+    Role,
+    Snapshot,
+    Verdict,
+)
 from .operation import operation
-from .outlook import display_name
+from .options import Writing
+from .outlook import COMMAND, display_name
+from .output import STATUS_WORDS, Printer
 from .plans import Plan
-from .records import Content, Intent, Settled
+from .records import Intent, Settled
 from .send import ACTIONS, Run
 from .session import Session, new_order_id
 
@@ -42,7 +55,6 @@ class Procedure:
         actions: Mapping[Role, str] | None = None,
     ) -> None:
         """Begin with what the session has read."""
-        assert session.reading is not None
         self.session = session
         self.printer = session.printer
         self.verb = verb
@@ -54,23 +66,25 @@ class Procedure:
         self.warnings: list[str] = []
         self.writer: Writer | None = None
         self.status = ExitStatus.OK
-        self._numbers: dict[int, tuple[int, Edit]] = {}
 
     @property
     def entry(self) -> str:
         """The journal entry's id, empty before the first write."""
         return self.writer.entry if self.writer else ""
 
-    def carry_out(
-        self,
-        plan: Plan,
-        *,
-        replan: Callable[[Snapshot], Plan] | None = None,
-        finish: Callable[[], Sequence[Content]] = lambda: (),
-    ) -> bool:
+    def carry_out(self, plan: Plan, *, replan: Callable[[Snapshot], Plan] | None = None) -> bool:
         """Write a part; False where it went wrong and what follows must not be done."""
         if not plan.steps and not plan.unchanged:
             return True
+        status = self.execute(plan, replan)
+        if status is ExitStatus.INTERRUPTED:
+            raise KeyboardInterrupt
+        if status is not ExitStatus.OK:
+            self.status = status
+        return status is ExitStatus.OK
+
+    def execute(self, plan: Plan, replan: Callable[[Snapshot], Plan] | None) -> ExitStatus:
+        """Write a part and keep what came of it; an interruption is one of the ways that it ends."""
         engine = Engine(
             self.session.cluster,
             self.session.journal,
@@ -80,14 +94,7 @@ class Procedure:
             destination=self.session.destination,
         )
         begin = self.session.begin(self.verb, self.writing, undoes=self.undoes)
-        run = engine.execute(
-            plan,
-            self.snapshot,
-            begin,
-            replan=replan,
-            writer=self.writer,
-            finish=lambda run: finish(),
-        )
+        run = engine.execute(plan, self.snapshot, begin, replan=replan, writer=self.writer)
         self.writer = run.writer or self.writer
         self.results += run.results
         self.warnings += run.warnings
@@ -95,12 +102,16 @@ class Procedure:
             self.printer.warn(text)
         self.snapshot = replace(self.snapshot, objects=run.objects, now=self.session.now())
         self.note(plan, run)
-        status = run.exit_status(independent=plan.independent_from is not None)
-        if run.interrupted:
-            raise KeyboardInterrupt
-        if status is not ExitStatus.OK:
-            self.status = status
-        return status is ExitStatus.OK
+        return run.exit_status(independent=plan.independent_from is not None)
+
+    def dry_run(self, plan: Plan, data: dict[str, JSON] | None = None) -> Result:
+        """Show the plan of all parts where no more than that is wanted."""
+        self.printer.plan_talk(plan.warnings, plan.notes)
+        if plan.steps:
+            self.session.header()
+        return self.session.checks.dry_run(
+            plan, self.snapshot, self.writing.dry_run, data or {}, self.actions
+        )
 
     def note(self, plan: Plan, run: Run) -> None:
         """Take note of what came of a part, before what went wrong stops the rest."""
@@ -185,6 +196,39 @@ class Procedure:
 
         plan = replan(self.snapshot)
         return not plan.steps or self.carry_out(plan, replan=replan)
+
+
+def carry_out(session: Session, planner: Callable[[Snapshot], Plan], writing: Writing) -> tuple[Plan, Result]:
+    """Do what is done in one part: plan, show, check rights, ask, write, and tell what came of it.
+
+    Raises RefusedError where a yes is missing, Forbidden where the user may not do all of it.
+    """
+    plan = planner(session.reading.snapshot)
+    part = Procedure(session, plan.verb, writing)
+    if writing.is_dry_run:
+        return plan, part.dry_run(plan)
+    session.printer.plan_talk(plan.warnings, plan.notes)
+    if plan.steps:
+        session.header()
+        session.checks.require_rights(plan)
+        session.checks.confirm(plan, writing)
+    status = part.execute(plan, planner)
+    _tell_how_to_go_on(session.printer, plan, part, status)
+    warnings = (*plan.warnings, *plan.notes, *part.warnings)
+    return plan, Result(
+        plan.verb, part.entry, tuple(part.results), warnings, {}, status, STATUS_WORDS[status]
+    )
+
+
+def _tell_how_to_go_on(printer: Printer, plan: Plan, part: Procedure, status: ExitStatus) -> None:
+    may_stand = any(r.status in (Verdict.APPLIED, Verdict.UNKNOWN) for r in part.results)
+    if status is not ExitStatus.OK and part.entry and may_stand:
+        printer.say(f"what was done stands; see it: {COMMAND} show {part.entry}")
+    if status is ExitStatus.OK:
+        for command in plan.next_commands:
+            printer.say(f"go on with: {command}")
+    if may_stand and any(not isinstance(step, Order) for step in plan.steps):
+        printer.say(f"undo with: {COMMAND} undo {part.entry}")
 
 
 def is_idle(app: JSON) -> bool:

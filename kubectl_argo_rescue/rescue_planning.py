@@ -243,6 +243,8 @@ class Rescue:
     """What it will run, in words."""
     reopened: tuple[Edit, ...] = ()
     """Closes again what was opened on windows that others share."""
+    is_pause_only: bool = False
+    """Nothing is deployed that could be ordered or watched."""
 
 
 def plan_rescue(
@@ -269,7 +271,8 @@ def plan_rescue(
     if pause_only:
         plan = plan_pause(snapshot, [key], only=only)
         own = tuple(s for s in plan.steps if isinstance(s, Edit))
-        return Rescue(replace(plan, verb="rescue"), own, (), (), None, (), False, "paused only")
+        plan = replace(plan, verb="rescue")
+        return Rescue(plan, own, (), (), None, (), False, "paused only", is_pause_only=True)
     require_project(snapshot, app)
     warnings: list[str] = []
     questions: list[str] = []

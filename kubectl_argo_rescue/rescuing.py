@@ -1,29 +1,28 @@
-"""A whole rescue and the end of a stuck operation: plan, then part by part in the order that is safe."""
+"""A whole rescue: plan, then part by part in the order that is safe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from . import outlook, patches, planning, probing, rescue_planning, watching
+from . import patches, probing, watching
 from .errors import ExitStatus, RescueError
-from .flags import Writing
 from .model import Edit, FieldChange, Key, Result, Role, Snapshot, Verdict
 from .operation import operation
+from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .plans import Plan
-from .procedure import GRACE_SECONDS, STUCK_SECONDS, Procedure, is_idle
+from .procedure import GRACE_SECONDS, Procedure, is_idle
 from .progress import Expectation, workload_keys
 from .rescue_planning import Rescue
-from .session import Session, new_order_id
-from .windows import are_terminations_held
+from .session import Session
 
 PARTING_SECONDS = 2.0
 """How long who interrupts a rescue is kept, for windows that others share to be closed again."""
 
 
-class Rescuing(Procedure):
+class RescueRun(Procedure):
     """Carries a rescue out."""
 
     flags = ""
@@ -36,20 +35,21 @@ class Rescuing(Procedure):
         super().__init__(session, "rescue", writing)
         self.key = key
         self.planner = planner
+        self.order_id = ""
+        """The sync that was ordered."""
 
     def run(self, *, wait: bool, timeout: float | None) -> Result:
         """Plan, ask, write and watch; stops where stopping is safest and says how to go on."""
         rescue = self.planner(self.snapshot)
-        if wait and rescue.plan.steps and rescue.version != "paused only":
+        if wait and rescue.plan.steps and not rescue.is_pause_only:
             said = (*rescue.plan.warnings, *self._what_is_hidden(rescue.plan))
             rescue = replace(rescue, plan=replace(rescue.plan, warnings=said))
         self.printer.plan_talk(rescue.plan.warnings, rescue.plan.notes)
-        if self.writing.dry_run != "none":
-            _, result = self.session.carry_out(lambda s: rescue.plan, self.writing)
-            return result
+        if self.writing.is_dry_run:
+            return self.dry_run(rescue.plan)
         if rescue.plan.steps:
             self.session.header()
-            self.session.check_permissions(rescue.plan)
+            self.session.checks.require_rights(rescue.plan)
         self._confirm(rescue)
         done = False
         try:
@@ -62,7 +62,7 @@ class Rescuing(Procedure):
         result = self._result(rescue)
         try:
             self._tell(done)
-            if done and wait and rescue.version != "paused only":
+            if done and wait and not rescue.is_pause_only:
                 result = self._watch(rescue, result, timeout)
         except KeyboardInterrupt:
             if done:
@@ -82,7 +82,7 @@ class Rescuing(Procedure):
 
     def _what_is_hidden(self, plan: Plan) -> list[str]:
         """Say before anything is written which workloads cannot be watched afterwards."""
-        hidden = self.session.hidden(workload_keys(self.snapshot.objects[self.key]), plan)
+        hidden = self.session.checks.hidden(workload_keys(self.snapshot.objects[self.key]), plan)
         if not hidden:
             return []
         more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""
@@ -95,9 +95,9 @@ class Rescuing(Procedure):
         name = display_name(self.key, self.snapshot.argocd)
         question = f"Rescue {name}: {rescue.version}?" if self.session.streams.is_interactive else ""
         if question and not self.writing.yes and not rescue.plan.questions and rescue.plan.steps:
-            self.session.confirm(rescue.plan, self.writing, question)
+            self.session.checks.confirm(rescue.plan, self.writing, question)
         elif rescue.plan.steps:
-            self.session.confirm(rescue.plan, self.writing)
+            self.session.checks.confirm(rescue.plan, self.writing)
         if rescue.plan.steps and (self.writing.yes or not self.session.streams.is_interactive):
             self.printer.plan(rescue.plan.steps)
 
@@ -140,20 +140,23 @@ class Rescuing(Procedure):
 
     def _order(self, rescue: Rescue) -> bool:
         """Order the sync where auto-sync will not do it, judged by what is there now."""
-        if rescue.version == "paused only":
+        if rescue.is_pause_only:
             return True
         again = self.planner(self.snapshot)
         order = again.order or rescue.order
         if order is None or operation(self.snapshot.objects[self.key]).in_progress:
             return True
-        return self.carry_out(Plan("rescue", (order,)))
+        going = self.carry_out(Plan("rescue", (order,)))
+        if self.results[-1].status is Verdict.APPLIED:
+            self.order_id = order.id
+        return going
 
     def _tell(self, done: bool) -> None:
         if not self.entry:
             return
         stands = [r for r in self.results if r.status is Verdict.APPLIED]
         if not done and stands:
-            name = outlook.display_name(self.key, self.snapshot.argocd)
+            name = display_name(self.key, self.snapshot.argocd)
             self.printer.say(f"what was done stands: {COMMAND} show {self.entry}")
             self.printer.say(f"go on with: {COMMAND} rescue {name}{self.flags}")
         self.printer.say(f"undo with: {COMMAND} undo {self.entry}")
@@ -170,14 +173,9 @@ class Rescuing(Procedure):
         )
 
     def _watch(self, rescue: Rescue, result: Result, timeout: float | None) -> Result:
-        order_id = ""
-        for r in self.results:
-            if r.status is Verdict.APPLIED and r.action == "sync ordered" and rescue.order:
-                order_id = rescue.order.id
         changes = tuple(c for e in rescue.pin for c in e.changes)
-        assert self.session.reading is not None
         self.session.reading.snapshot = self.snapshot
-        ending = watching.run(self.session, Expectation(self.key, order_id, changes), timeout)
+        ending = watching.run(self.session, Expectation(self.key, self.order_id, changes), timeout)
         return watching.with_ending(result, ending)
 
     def _still_open(self, rescue: Rescue) -> list[Edit]:
@@ -225,100 +223,3 @@ class Rescuing(Procedure):
         for text in left:
             self.printer.warn(text)
         return left
-
-
-class Terminating(Procedure):
-    """Ends the operation of one Application, and waits for the truth."""
-
-    def __init__(self, session: Session, key: Key, writing: Writing) -> None:
-        """Begin with what the session has read."""
-        super().__init__(session, "terminate", writing)
-        self.key = key
-
-    def run(self, *, wait: bool, timeout: float, force: bool, only: bool) -> Result:
-        """Terminate; where a window keeps it from ending, relax the window only after that, and put it back."""
-        order_id = new_order_id()
-        plan = rescue_planning.plan_terminate(self.snapshot, self.key, order_id=order_id, force=force)
-        if self.writing.dry_run != "none":
-            _, result = self.session.carry_out(lambda s: plan, self.writing)
-            return result
-        windows = self._windows()
-        self.printer.plan_talk(plan.warnings, plan.notes)
-        if plan.steps:
-            self.session.header()
-            whole = replace(plan, steps=(*plan.steps, *windows.steps))
-            self.session.check_permissions(whole)
-            if not only:
-                self.session.confirm(
-                    replace(whole, questions=(*plan.questions, *windows.questions)), self.writing
-                )
-        going = self.carry_out(
-            plan,
-            replan=lambda s: rescue_planning.plan_terminate(s, self.key, order_id=order_id, force=force),
-        )
-        if going and wait and not is_idle(self.snapshot.objects[self.key]):
-            self._wait(windows, timeout, only=only)
-        if self.entry and self.status is ExitStatus.OK and wait:
-            name = display_name(self.key, self.snapshot.argocd)
-            self.printer.say(f"the operation of {name} has ended: {self._message()}")
-        return Result(
-            "terminate",
-            self.entry,
-            tuple(self.results),
-            tuple(dict.fromkeys((*plan.warnings, *self.warnings))),
-            {},
-            self.status,
-            STATUS_WORDS[self.status],
-        )
-
-    def _message(self) -> str:
-        running = operation(self.snapshot.objects[self.key])
-        return f"{running.phase}: {running.message}" if running.phase else "it was never picked up"
-
-    def _windows(self) -> Plan:
-        """Plan the relaxation that may be needed: with the owner's pause, for permissions and questions."""
-        live = self.snapshot.objects[self.key]
-        if (
-            not are_terminations_held(self.snapshot.argocd.version)
-            or outlook.judge(self.snapshot, live, manual=not operation(live).is_automated).can_sync
-        ):
-            return Plan("terminate")
-        try:
-            return planning.plan_unblock(self.snapshot, self.key)
-        except RescueError:
-            return Plan("terminate")
-
-    def _wait(self, windows: Plan, timeout: float, *, only: bool) -> None:
-        if self.wait_for_end(self.key, min(STUCK_SECONDS, timeout)):
-            return
-        relaxed: list[Edit] = []
-        if windows.steps and not only:
-            self.printer.say("a sync window keeps it from ending: it is opened, and closed again afterwards")
-            relaxed = [s for s in windows.steps if isinstance(s, Edit)]
-            if not self.carry_out(replace(windows, verb="terminate", unchanged=())):
-                return
-        ended = self.wait_for_end(self.key, timeout)
-        if relaxed:
-            self._put_back(relaxed)
-        if not ended:
-            self.status = ExitStatus.TIMEOUT
-            name = outlook.display_name(self.key, self.snapshot.argocd)
-            self.printer.say(
-                f"{self.printer.paint('error:', 'red')} {self.key}: it does not end; clear it by hand: "
-                f"{COMMAND} terminate {name} --force"
-            )
-
-    def _put_back(self, relaxed: Sequence[Edit]) -> None:
-        back = [
-            replace(
-                edit, changes=tuple(patches.inverse(c) for c in reversed(edit.changes)), reason="as it was"
-            )
-            for edit in reversed(relaxed)
-        ]
-        self.actions = {
-            **self.actions,
-            Role.WINDOW: "sync windows restored",
-            Role.PAUSE: "auto-sync restored",
-        }
-        if self.carry_out(Plan("terminate", tuple(back))):
-            self.settle("restored", lambda edit, change: edit in relaxed or edit in back)

@@ -1,55 +1,36 @@
-"""One command's way through: connect, read, plan, check, confirm, carry out, report."""
+"""One call of a verb: connect, read, and what there is to work with once that is done."""
 
 from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 
-from . import offline, patches, planning, workload_writes, workloads
-from .cluster import Cluster, Done, Failed
+from . import offline, planning
+from .checks import Checks
+from .cluster import Cluster, Done
 from .durations import human
-from .engine import Engine
 from .entries import is_of, one_line
-from .errors import ExitStatus, Forbidden, Overloaded, RefusedError, RescueError, TransportError
-from .flags import Common, Writing
+from .errors import ExitStatus, Overloaded, TransportError
 from .journal import ClusterHome, Journal, LocalHome, state_home
 from .journal import Reading as JournalReading
 from .looking import look
-from .model import (
-    APPPROJECT,
-    BY_KIND,
-    JSON,
-    EditResult,
-    FieldChange,
-    Key,
-    Order,
-    PlanStep,
-    Result,
-    Role,
-    Rollout,
-    Snapshot,
-    Verdict,
-)
+from .model import APPPROJECT, JSON, FieldChange, Key, Result, Snapshot
+from .options import Common, Writing
 from .outlook import COMMAND
-from .output import STATUS_WORDS, Printer, standard_streams
-from .plans import Plan
-from .records import Begin, Content
-from .send import ACTIONS, Run, action_of, not_done, ops_of
+from .output import Printer, standard_streams
+from .records import Begin
 from .situation import Reader, Reading
 from .transports import Connection
 
-Right = tuple[str, str, str, str]
-"""What a review asks for: verb, kind, namespace, and name; no name is all of the namespace."""
 
-
-class Session(AbstractContextManager["Session"]):
-    """Everything a command needs, opened when it is first needed and closed at the end."""
+class Invocation(AbstractContextManager["Invocation"]):
+    """One call of a verb: its printer and its connection, from which a `Session` is read."""
 
     def __init__(self, common: Common) -> None:
         """Take the common flags, and with them the world that the command is in."""
@@ -57,7 +38,8 @@ class Session(AbstractContextManager["Session"]):
         self.streams = replace(standard_streams(), environ=common.world.environ)
         self.printer = Printer(self.streams, common.output)
         self.now = common.world.now
-        self.cluster = self._connect(common.connection)
+        self._opened: list[Cluster] = []
+        self.cluster = self.connect(common.connection)
         self.reader = Reader(
             self.cluster,
             now=self.now,
@@ -65,24 +47,105 @@ class Session(AbstractContextManager["Session"]):
             namespace=common.namespace,
         )
         self.reader.recall = self._recalled_namespaces
-        self.reading: Reading | None = None
-        self.destination: Cluster = self.cluster
-        """The cluster of the workloads; another one after `open_destination`."""
-        self._journal: Journal | None = None
-        self.is_away = False
-        """The cluster does not answer, and a verb that reads goes on with this machine's record."""
+        self._session: Session | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remind of what is overdue, and close the connection."""
+        """Remind of what is overdue, and close the connections."""
         try:
-            if self.reading is not None and value is None:
-                self.remind()
+            if self._session is not None and value is None:
+                self._session.remind()
         finally:
-            if self.destination is not self.cluster:
-                self.destination.close()
-            self.cluster.close()
+            for cluster in reversed(self._opened):
+                cluster.close()
+
+    def connect(self, connection: Connection) -> Cluster:
+        """Open a connection that lasts until the command's end."""
+        cluster = self.common.world.open_cluster(
+            connection,
+            log=self.printer.request_log(self.common.verbosity),
+            on_warning=self.printer.server_warning,
+        )
+        self._opened.append(cluster)
+        cluster.tell_waits(self.printer.say)
+        return cluster
+
+    def _recalled_namespaces(self, uid: str) -> list[str]:
+        """Return where Argo CD was in this cluster, by this machine's journal."""
+        base, target = state_home(self.streams.environ), self.cluster.target()
+        if _is_uid(uid):
+            found = Journal(LocalHome([base / uid]), None).read()
+        else:
+            found = offline.read(base, offline.recall(base, target.server, target.context))
+        return sorted({e.begin.argocd_namespace for e in found.entries} - {""})
+
+    # -- reading
+
+    def read(self, names: Sequence[str], *, to_write: bool = False) -> Session:
+        """Read the situation around the named Applications."""
+        return self._begin(self.reader.read(names, to_write=to_write))
+
+    def read_many(self, *, label_selector: str = "", project: str = "") -> Session:
+        """Read a selection of Applications, or all of them."""
+        return self._begin(self.reader.read_many(label_selector=label_selector, project=project))
+
+    def _begin(self, reading: Reading) -> Session:
+        self._session = Session(self, reading)
+        for text in reading.warnings:
+            self.printer.warn(text)
+        return self._session
+
+    def read_journal(self) -> tuple[Session | None, JournalReading]:
+        """Read the installation and its journal; of a cluster that does not answer what this machine has.
+
+        Only for verbs that read: without a session, what is shown is named as this machine's record
+        alone. Raises TransportError or Overloaded where this machine has none of that server.
+        """
+        try:
+            session = self.read([])
+        except (TransportError, Overloaded) as e:
+            target = self.cluster.target()
+            home = state_home(self.streams.environ)
+            found = offline.recall(home, target.server, target.context)
+            if not found:
+                raise
+            read = offline.read(home, found)
+            asked = f"{target.context or '(no context)'} ({target.server})"
+            warning = (
+                f"{asked} cannot be asked: {e.message}; this is the record of this machine alone, and nothing "
+                "of it is compared with the cluster"
+            )
+            return None, replace(read, warnings=(warning, *read.warnings))
+        return session, session.journal.read()
+
+    def look(self, keys: Iterable[Key]) -> tuple[dict[Key, JSON], list[str]]:
+        """Read the objects of entries as they are now; none of a cluster that did not answer."""
+        return ({}, []) if self._session is None else look(self.cluster, keys)
+
+    # -- the end
+
+    def finish(self, result: Result) -> ExitStatus:
+        """Print the envelope where one was asked for, and return the exit code."""
+        self.printer.result(result)
+        return result.exit_status
+
+
+class Session:
+    """What a verb works with once the situation is read: the reading, the journal, the checks."""
+
+    def __init__(self, invocation: Invocation, reading: Reading) -> None:
+        """Go on from what `invocation` has read."""
+        self.common = invocation.common
+        self.streams = invocation.streams
+        self.printer = invocation.printer
+        self.now = invocation.now
+        self.cluster = invocation.cluster
+        self.reader = invocation.reader
+        self.reading = reading
+        self.destination: Cluster = self.cluster
+        """The cluster of the workloads; another one after `open_destination`."""
+        self._connect = invocation.connect
 
     def open_destination(self, context: str) -> None:
         """Speak with the workloads' own cluster through another context of the kubeconfig.
@@ -105,17 +168,19 @@ class Session(AbstractContextManager["Session"]):
             )
         )
 
-    def _connect(self, connection: Connection) -> Cluster:
-        log = self.printer.request_log(self.common.verbosity)
-        world = self.common.world
-        cluster = world.open_cluster(connection, log=log, on_warning=self.printer.server_warning)
-        cluster.tell_waits(self.printer.say)
-        return cluster
+    @property
+    def target(self) -> Key:
+        """The Application that was named, where a verb takes one."""
+        return self.reading.targets[0]
+
+    @property
+    def checks(self) -> Checks:
+        """What must be asked before a write."""
+        return Checks(self.cluster, self.destination, self.printer, self.reader.access, self.reading.actor)
 
     def remind(self) -> None:
         """Say which rescues stand longer than they were meant to."""
         now = self.now()
-        assert self.reading is not None
         for entry in self.journal.overdue(now, self.reader.expiring):
             b = entry.begin
             if not is_of(entry, self.reading.snapshot.argocd.namespace):
@@ -131,60 +196,14 @@ class Session(AbstractContextManager["Session"]):
 
     # -- reading
 
-    def read(self, names: Sequence[str], *, to_write: bool = False) -> Reading:
-        """Read the situation around the named Applications."""
-        reading = self.reader.read(names, to_write=to_write)
-        self.reading = reading
-        for text in reading.warnings:
-            self.printer.warn(text)
-        return reading
-
-    def read_journal(self) -> JournalReading:
-        """Read the installation and its journal; of a cluster that does not answer what this machine has.
-
-        Only for verbs that read: what is shown then is named as this machine's record alone. Raises
-        TransportError or Overloaded where this machine has none of that server.
-        """
-        try:
-            self.read([])
-        except (TransportError, Overloaded) as e:
-            target = self.cluster.target()
-            home = state_home(self.streams.environ)
-            found = offline.recall(home, target.server, target.context)
-            if not found:
-                raise
-            self.is_away = True
-            read = offline.read(home, found)
-            asked = f"{target.context or '(no context)'} ({target.server})"
-            warning = (
-                f"{asked} cannot be asked: {e.message}; this is the record of this machine alone, and nothing "
-                "of it is compared with the cluster"
-            )
-            return replace(read, warnings=(warning, *read.warnings))
-        return self.journal.read()
-
-    def look(self, keys: Iterable[Key]) -> tuple[dict[Key, JSON], list[str]]:
-        """Read the objects of entries as they are now; none of a cluster that does not answer."""
-        return ({}, []) if self.is_away else look(self.cluster, keys)
-
-    def read_many(self, *, label_selector: str = "", project: str = "") -> Reading:
-        """Read a selection of Applications, or all of them."""
-        reading = self.reader.read_many(label_selector=label_selector, project=project)
-        self.reading = reading
-        for text in reading.warnings:
-            self.printer.warn(text)
-        return reading
-
     def read_twins(self, key: Key) -> None:
         """Read the Applications that share a name with this one: windows do not know namespaces."""
-        assert self.reading is not None
         argocd = self.reading.snapshot.argocd
         self.reader.twins(argocd, key)
         self.reading.snapshot = self.reader.snapshot(argocd)
 
     def read_what_windows_touch(self, key: Key) -> None:
         """Read what a window edit for this app may concern: its twins, and all apps of shared windows."""
-        assert self.reading is not None
         self.read_twins(key)
         snapshot = self.reading.snapshot
         edits = planning.window_edits(snapshot, snapshot.objects[key])
@@ -194,7 +213,6 @@ class Session(AbstractContextManager["Session"]):
 
     def reread_projects(self) -> Snapshot:
         """Read the AppProjects of the snapshot again."""
-        assert self.reading is not None
         old = self.reading.snapshot
         keys = [k for k in old.objects if k.kind == "AppProject"]
         got = self.cluster.gather_outcomes(
@@ -206,7 +224,6 @@ class Session(AbstractContextManager["Session"]):
 
     def header(self) -> None:
         """Say in one line where every write will go: context, server, user, Argo CD."""
-        assert self.reading is not None
         target = self.cluster.target()
         argocd = self.reading.snapshot.argocd
         version = argocd.version.text if argocd.version else "of unknown version"
@@ -220,41 +237,29 @@ class Session(AbstractContextManager["Session"]):
 
     # -- journal
 
-    @property
+    @cached_property
     def journal(self) -> Journal:
         """The journal of this cluster, both homes."""
-        if self._journal is None:
-            assert self.reading is not None
-            r = self.reading
-            base = state_home(self.streams.environ)
-            folders = [base / uid for uid in (r.cluster_uid, r.argocd_uid) if _is_uid(uid)]
-            local = LocalHome(folders or [base / "unknown-cluster"])
-            self._journal = Journal(local, ClusterHome(self.cluster, r.snapshot.argocd.namespace))
-            self._journal.warn = self.printer.warn
-            if any(folder.is_dir() for folder in folders):
-                self._remember()
-        return self._journal
+        r = self.reading
+        base = state_home(self.streams.environ)
+        folders = [base / uid for uid in (r.cluster_uid, r.argocd_uid) if _is_uid(uid)]
+        local = LocalHome(folders or [base / "unknown-cluster"])
+        journal = Journal(local, ClusterHome(self.cluster, r.snapshot.argocd.namespace))
+        journal.warn = self.printer.warn
+        if any(folder.is_dir() for folder in folders):
+            self._remember(journal)
+        return journal
 
-    def _recalled_namespaces(self, uid: str) -> list[str]:
-        """Return where Argo CD was in this cluster, by this machine's journal."""
-        base, target = state_home(self.streams.environ), self.cluster.target()
-        if _is_uid(uid):
-            found = Journal(LocalHome([base / uid]), None).read()
-        else:
-            found = offline.read(base, offline.recall(base, target.server, target.context))
-        return sorted({e.begin.argocd_namespace for e in found.entries} - {""})
-
-    def _remember(self) -> None:
+    def _remember(self, journal: Journal) -> None:
         """Let this machine know later whose its record is, when the cluster cannot be asked."""
         target, home = self.cluster.target(), state_home(self.streams.environ)
-        folders = tuple(folder.name for folder in self.journal.local.folders)
+        folders = tuple(folder.name for folder in journal.local.folders)
         offline.remember(home, offline.Known(target.server, target.context, folders))
 
     def begin(self, verb: str, writing: Writing, *, undoes: Sequence[str] = ()) -> Begin:
         """Describe who does what, for the first record of an entry."""
-        assert self.reading is not None
         argocd = self.reading.snapshot.argocd
-        self._remember()
+        self._remember(self.journal)
         return Begin(
             verb=verb,
             argv=tuple(_argv(self.common.world.argv)),
@@ -267,215 +272,6 @@ class Session(AbstractContextManager["Session"]):
             undoes=tuple(undoes),
             expires=self.now() + timedelta(seconds=writing.expires) if writing.expires else None,
         )
-
-    # -- carrying out
-
-    def carry_out(
-        self,
-        planner: Callable[[Snapshot], Plan],
-        writing: Writing,
-        *,
-        data: dict[str, JSON] | None = None,
-        undoes: Sequence[str] = (),
-        finish: Callable[[Run], Sequence[Content]] = lambda run: (),
-        begin: Begin | None = None,
-        actions: dict[Role, str] | None = None,
-        always_ask: str = "",
-        confirmed: bool = False,
-    ) -> tuple[Plan, Result]:
-        """Plan, show, check permissions, ask where it must be asked, write, and tell what came of it.
-
-        Raises RefusedError where a yes is missing, Forbidden where the user may not do all of it.
-        """
-        assert self.reading is not None
-        snapshot = self.reading.snapshot
-        plan = planner(snapshot)
-        self.printer.plan_talk(plan.warnings, plan.notes)
-        used = {**ACTIONS, **(actions or {})}
-        if plan.steps:
-            self.header()
-        if writing.dry_run != "none":
-            return plan, self._dry_run(plan, snapshot, writing.dry_run, data or {}, used)
-        if plan.steps:
-            self.check_permissions(plan)
-            if not confirmed:
-                self.confirm(plan, writing, always_ask)
-        engine = Engine(
-            self.cluster,
-            self.journal,
-            now=self.now,
-            report=self.printer.progress,
-            actions=used,
-            destination=self.destination,
-        )
-        run = engine.execute(
-            plan,
-            snapshot,
-            begin or self.begin(plan.verb, writing, undoes=undoes),
-            replan=planner,
-            finish=finish,
-        )
-        for text in run.warnings:
-            self.printer.warn(text)
-        status = run.exit_status(independent=plan.independent_from is not None)
-        self._tell_how_to_go_on(plan, run, status, is_undo=bool(undoes))
-        result = Result(
-            plan.verb,
-            run.entry,
-            tuple(run.results),
-            (*plan.warnings, *plan.notes, *run.warnings),
-            data or {},
-            status,
-            STATUS_WORDS[status],
-        )
-        return plan, result
-
-    def _tell_how_to_go_on(self, plan: Plan, run: Run, status: ExitStatus, *, is_undo: bool) -> None:
-        applied = [r for r in run.results if r.status is Verdict.APPLIED]
-        unknown = any(r.status is Verdict.UNKNOWN for r in run.results)
-        if status is not ExitStatus.OK and run.entry and (applied or unknown):
-            self.printer.say(f"what was done stands; see it: {COMMAND} show {run.entry}")
-        if status is ExitStatus.OK:
-            for command in plan.next_commands:
-                self.printer.say(f"go on with: {command}")
-        if (applied or unknown) and not is_undo and _has_edits(plan):
-            self.printer.say(f"undo with: {COMMAND} undo {run.entry}")
-
-    def _dry_run(
-        self, plan: Plan, snapshot: Snapshot, how: str, data: dict[str, JSON], actions: dict[Role, str]
-    ) -> Result:
-        for text in plan.questions:
-            self.printer.warn(f"this would need a yes: {text}")
-        if self.printer.form == "human":
-            self.printer.plan(plan.steps)
-        suffix = " (server dry run)" if how == "server" else " (dry run)"
-        results: list[EditResult] = list(plan.unchanged)
-        objects = dict(snapshot.objects)
-        status = ExitStatus.OK
-        for step in plan.steps:
-            if isinstance(step, Rollout):
-                result = EditResult(step.ref, Verdict.PLANNED, workloads.ACTION, reason=step.reason)
-                if how == "server":
-                    result = workload_writes.roll_back(self.destination, step, dry_run=True)
-                    if result.status not in (Verdict.PLANNED, Verdict.UNCHANGED):
-                        status = ExitStatus.ERROR
-                results.append(result)
-                continue
-            live = objects[step.ref.key]
-            ops = ops_of(live, step)
-            verdict, detail = Verdict.PLANNED, ""
-            if how == "server":
-                # A server keeps nothing of a dry run: an order after an edit is tried on what is there.
-                try:
-                    resource = BY_KIND[step.ref.kind]
-                    answer = self.cluster.patch(
-                        resource, step.ref.namespace, step.ref.name, ops, dry_run=True
-                    )
-                    if detail := not_done(step, live, answer):
-                        verdict, status = Verdict.FAILED, ExitStatus.ERROR
-                except RescueError as e:
-                    verdict, detail, status = Verdict.FAILED, e.message, e.exit_status
-            elif not isinstance(step, Order):
-                objects[step.ref.key] = patches.preview(live, ops)
-            results.append(
-                EditResult(step.ref, verdict, action_of(step, actions), tuple(ops), step.reason, detail)
-            )
-        for result in results:
-            self.printer.progress(result, suffix=suffix)
-        return Result(
-            plan.verb, "", tuple(results), (*plan.warnings, *plan.notes, *plan.questions), data, status,
-            "planned" if status is ExitStatus.OK else STATUS_WORDS[status],
-        )  # fmt: skip
-
-    def check_permissions(self, plan: Plan) -> None:
-        """Ask the server whether the user may do all of the plan, before its first write.
-
-        Raises Forbidden naming all that is missing.
-        """
-        if self.destination is not self.cluster:
-            there = tuple(s for s in plan.steps if isinstance(s, Rollout))
-            self._check_permissions(there, self.destination)
-            self._check_permissions([s for s in plan.steps if s not in there], self.cluster)
-        else:
-            self._check_permissions(plan.steps, self.cluster)
-
-    def _check_permissions(self, steps: Sequence[PlanStep], cluster: Cluster) -> None:
-        denied = self._denied(_rights_to_patch(steps), cluster)
-        if denied:
-            assert self.reading is not None
-            who = f" as {self.reading.actor}" if self.reading.actor else ""
-            what = ", ".join(f"{verb} {kind} {ns}/{name}" for verb, kind, ns, name in denied)
-            raise Forbidden(
-                f"you may not{who} {what}",
-                "nothing was changed; ask for these rights, or use --as or another context",
-                status=403,
-                reason="Forbidden",
-            )
-
-    def hidden(self, keys: Iterable[Key], plan: Plan) -> list[Key]:
-        """Return those of some objects that the user may not read or watch.
-
-        What `check_permissions` will ask for a plan is asked in the same round.
-        """
-        wanted = [(verb, k.kind, k.namespace, k.name) for k in keys for verb in ("get", "watch")]
-        if self.destination is self.cluster:
-            self._may(_whole_places([*wanted, *_rights_to_patch(plan.steps)]), self.cluster)
-        return list(dict.fromkeys(Key(*place) for _, *place in self._denied(wanted, self.cluster)))
-
-    def _denied(self, wanted: Sequence[Right], cluster: Cluster) -> list[Right]:
-        answers = self._may(_whole_places(wanted), cluster)
-        open_questions = [w for w in wanted if not answers[(*w[:3], "")]]
-        named = self._may(open_questions, cluster)
-        return [w for w in open_questions if not named[w]]
-
-    def _may(self, questions: Sequence[Right], cluster: Cluster) -> dict[Right, bool]:
-        known = self.reader.access if cluster is self.cluster else {}
-        answers = {q: known[q] for q in questions if q in known}
-        questions = [q for q in questions if q not in answers]
-        thunks = [lambda q=q: cluster.review_access(q[0], BY_KIND[q[1]], q[2], q[3]) for q in questions]
-        for question, got in zip(questions, cluster.gather_outcomes(*thunks), strict=True):
-            # A server that does not answer the question decides at the write itself.
-            answers[question] = known[question] = True if isinstance(got, Failed) else bool(got.value)
-        return answers
-
-    def confirm(self, plan: Plan, writing: Writing, always_ask: str = "") -> None:
-        """Get the yes that a plan needs. Raises RefusedError where there is none."""
-        if not plan.questions and not always_ask:
-            return
-        if writing.yes:
-            for text in plan.questions:
-                self.printer.say(text)
-            return
-        if not self.streams.is_interactive:
-            asked = "; ".join(plan.questions) or always_ask
-            only = ", or --only to leave the owners out" if any(not s.named for s in plan.steps) else ""
-            raise RefusedError(
-                f"not done without a yes: {asked}", f"add --yes to agree{only}; nothing was changed"
-            )
-        self.printer.say("This is the plan (* was not named by you):")
-        self.printer.plan(plan.steps)
-        for text in plan.questions:
-            self.printer.say(f"  {self.printer.paint('?', 'yellow')} {text}")
-        if not self.printer.ask(always_ask or "Go on?"):
-            raise RefusedError("you did not say yes", "nothing was changed")
-
-    def finish(self, result: Result) -> ExitStatus:
-        """Print the envelope where one was asked for, and return the exit code."""
-        self.printer.result(result)
-        return result.exit_status
-
-
-def _rights_to_patch(steps: Iterable[PlanStep]) -> list[Right]:
-    return list(dict.fromkeys(("patch", s.ref.kind, s.ref.namespace, s.ref.name) for s in steps))
-
-
-def _whole_places(rights: Iterable[Right]) -> list[Right]:
-    """Return the same rights for whole namespaces, which most users have: few questions for many objects."""
-    return list(dict.fromkeys((verb, kind, namespace, "") for verb, kind, namespace, _ in rights))
-
-
-def _has_edits(plan: Plan) -> bool:
-    return any(not isinstance(step, Order) for step in plan.steps)
 
 
 def _is_uid(uid: str) -> bool:

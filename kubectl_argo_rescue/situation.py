@@ -202,35 +202,7 @@ class Reader:
         try:
             found = self.cluster.list(CONFIGMAP, field_selector="metadata.name=argocd-cm")
         except Forbidden as e:
-            recalled = list(dict.fromkeys(self.recall(uid)))
-            if len(recalled) == 1:
-                self.warnings.append(
-                    f"Argo CD is taken to be in {recalled[0]}, as this machine's journal has it: no ConfigMap "
-                    "argocd-cm may be read"
-                )
-                return recalled[0]
-            for key in targets:
-                if key in self.unreadable:
-                    raise _denied(key, who) from e
-            denied = [
-                place for place, got in installations.items()
-                if isinstance(got[0], Failed) and isinstance(got[0].error, Forbidden)
-            ]  # fmt: skip
-            say_it = "say it: --argocd-namespace NAMESPACE"
-            if denied and not recalled:
-                raise Forbidden(
-                    f"you may not{f' as {who}' if who else ''} get configmaps {denied[-1]}/argocd-cm, so Argo CD's "
-                    "namespace is not known",
-                    f"ask for this right, or {say_it}",
-                    status=403,
-                    reason="Forbidden",
-                ) from e
-            raise UsageError(
-                f"Argo CD's namespace is not known: there is no ConfigMap argocd-cm in "
-                f"{', '.join(installations)} that you may read"
-                + (f"; this machine's journal has {' and '.join(recalled)}" if recalled else ""),
-                say_it,
-            ) from e
+            return self._recalled(installations, targets, uid, who, e)
         places = sorted({o["metadata"]["namespace"] for o in found})
         if len(places) == 1:
             return str(places[0])
@@ -243,6 +215,45 @@ class Reader:
             "no Argo CD was found: there is no ConfigMap argocd-cm in any namespace",
             "is this the right context? Else say --argocd-namespace NAMESPACE",
         )
+
+    def _recalled(
+        self,
+        installations: Mapping[str, Sequence[Outcome]],
+        targets: Sequence[Key],
+        uid: str,
+        who: str,
+        error: Forbidden,
+    ) -> str:
+        """Say where this machine's journal has Argo CD. Raises what is missing where it does not tell."""
+        recalled = list(dict.fromkeys(self.recall(uid)))
+        if len(recalled) == 1:
+            self.warnings.append(
+                f"Argo CD is taken to be in {recalled[0]}, as this machine's journal has it: no ConfigMap "
+                "argocd-cm may be read"
+            )
+            return recalled[0]
+        for key in targets:
+            if key in self.unreadable:
+                raise _denied(key, who) from error
+        denied = [
+            place for place, got in installations.items()
+            if isinstance(got[0], Failed) and isinstance(got[0].error, Forbidden)
+        ]  # fmt: skip
+        say_it = "say it: --argocd-namespace NAMESPACE"
+        if denied and not recalled:
+            raise Forbidden(
+                f"you may not{f' as {who}' if who else ''} get configmaps {denied[-1]}/argocd-cm, so Argo CD's "
+                "namespace is not known",
+                f"ask for this right, or {say_it}",
+                status=403,
+                reason="Forbidden",
+            ) from error
+        raise UsageError(
+            f"Argo CD's namespace is not known: there is no ConfigMap argocd-cm in "
+            f"{', '.join(installations)} that you may read"
+            + (f"; this machine's journal has {' and '.join(recalled)}" if recalled else ""),
+            say_it,
+        ) from error
 
     def _installation(self, place: str, got: Sequence[Outcome]) -> ArgoCD:
         data: list[Mapping[str, str] | None] = []

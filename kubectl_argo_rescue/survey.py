@@ -10,7 +10,6 @@ from . import applications, outlook
 from .cluster import Cluster, Done, Failed, Outcome
 from .diagnosis import tracked_by
 from .errors import Expired, Forbidden, NotFound, RescueError, UsageError
-from .flags import Common
 from .model import (
     APPLICATION,
     DAEMONSET,
@@ -25,6 +24,7 @@ from .model import (
     Resource,
     ref_of,
 )
+from .options import Common
 from .vitals import Surroundings
 
 ENDPOINTSLICE: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")

@@ -16,7 +16,6 @@ from . import applications, handback, merge, outlook, owners, patches, probing
 from .durations import ago, human
 from .entries import lost, one_line, same_place, settlements
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
-from .flags import Writing
 from .handback import Evidence, Handback
 from .looking import look
 from .merge import Conflict, Fold, Tag
@@ -33,6 +32,7 @@ from .model import (
     Verdict,
     ref_of,
 )
+from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .patches import shown
@@ -516,11 +516,10 @@ class Undo(Procedure):
         if steps:
             if self.writing.dry_run == "none":
                 self.session.header()
-            self.session.check_permissions(Plan("undo", tuple(steps)))
+            self.session.checks.require_rights(Plan("undo", tuple(steps)))
 
     def _confirm(self) -> None:
         """Show whose entries these are and what will happen, and get a yes where one is needed."""
-        assert self.session.reading is not None
         self._say_what_is_overwritten()
         me = self.session.reading.actor
         questions: list[str] = []
@@ -562,7 +561,7 @@ class Undo(Procedure):
         self.questions = tuple(questions)
         plan = Plan("undo", tuple(steps), questions=self.questions)
         if self.writing.dry_run == "none":
-            self.session.confirm(plan, self.writing)
+            self.session.checks.confirm(plan, self.writing)
 
     def _whose_version_goes_back(self) -> set[str]:
         """Return the entries of which we write a version field back."""
@@ -674,12 +673,7 @@ class Undo(Procedure):
                 [e for e in self.owner_edits() if e.ref.key not in held],
             )
         plan = Plan("undo", tuple(steps), warnings=said, questions=self.questions)
-        self.session.reading = (
-            replace(self.session.reading, snapshot=self.snapshot) if self.session.reading else None
-        )
-        _, result = self.session.carry_out(
-            lambda s: plan, self.writing, data=self._data(), actions=self.actions
-        )
+        result = self.dry_run(plan, self._data())
         return replace(result, warnings=(*result.warnings, *self.work.left))
 
     def _claim(self) -> list[str]:
@@ -687,7 +681,6 @@ class Undo(Procedure):
         home = self.session.journal.in_cluster
         if home is None:
             return []
-        assert self.session.reading is not None
         who = self.session.reading.actor or "somebody"
         taken: list[str] = []
         try:

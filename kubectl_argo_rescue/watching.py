@@ -9,20 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import applications, outlook
-from .cluster import Done, Failed
+from .cluster import Cluster, Done, Failed
 from .errors import ExitStatus, Expired, Forbidden, NotFound, Overloaded, RescueError, TransportError
 from .model import APPLICATION, BY_KIND, JSON, Edit, Key, Order, OrderKind, Resource, Result, Role
 from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer
 from .plans import Plan
 from .progress import Assessment, Expectation, State, assess, workload_keys
-
-if TYPE_CHECKING:
-    from .cluster import Cluster
-    from .session import Session
+from .session import Session
 
 WATCH_SECONDS = 60.0
 """How long one watch request lives: one that is dead without a word is noticed then."""
@@ -289,7 +286,6 @@ def _plain(text: str) -> str:
 
 def run(session: Session, expectation: Expectation, timeout: float | None) -> Ending:
     """Watch and show, and say the end in one line."""
-    assert session.reading is not None
     reading = session.reading
     argocd = reading.snapshot.argocd
     name = outlook.display_name(expectation.key, argocd)

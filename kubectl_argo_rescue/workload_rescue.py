@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from . import workload_writes, workloads
 from .cluster import Cluster
 from .errors import ExitStatus, RefusedError, RescueError
-from .flags import Writing
 from .model import BY_KIND, JSON, Key, Ref, Result, Rollout, Snapshot, Verdict
+from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import resource_name
 from .plans import Plan
 from .progress import Assessment, State, rollout
 from .rescue_planning import Rescue
-from .rescuing import Rescuing
+from .rescuing import RescueRun
 from .rolling import (
     Workloads,
     destination_doubt,
@@ -38,7 +38,6 @@ def read_workloads(session: Session, key: Key, context: str) -> Workloads:
 
     Raises RefusedError where that is another cluster and no context for it was named.
     """
-    assert session.reading is not None
     snapshot = session.reading.snapshot
     app = snapshot.objects[key]
     destination = destination_of(app)
@@ -60,7 +59,7 @@ def read_workloads(session: Session, key: Key, context: str) -> Workloads:
     return Workloads(found, destination, question)
 
 
-class WorkloadRescue(Rescuing):
+class WorkloadRescue(RescueRun):
     """Carries it out: what pauses Argo CD goes as in every rescue, then the workloads side by side."""
 
     def __init__(

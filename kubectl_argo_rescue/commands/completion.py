@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from ..errors import ExitStatus, RefusedError, UsageError
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
 from ..model import Result
+from ..options import Common
 from ..output import Printer, standard_streams
 
 NAME = "kubectl_complete-argo_rescue"

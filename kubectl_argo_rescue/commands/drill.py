@@ -6,8 +6,10 @@ import sys
 
 import click
 
+from .. import cli
 from ..errors import ExitStatus, UsageError
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
+from ..options import Common
 
 
 def _scenarios(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
@@ -38,7 +40,7 @@ def command(common: Common, scenario: str, is_list: bool, is_played: bool) -> in
     """
     if common.output != "human":
         raise UsageError("drill is a play for a person, and has no -o", "leave it out")
-    from ..drill.game import listing, run  # lazy: not for --help
+    from ..drill.game import Plugin, listing, run  # lazy: not for --help
     from ..drill.scenarios import SCENARIOS
     from ..drill.stage import refuse_connection_flags
 
@@ -48,4 +50,5 @@ def command(common: Common, scenario: str, is_list: bool, is_played: bool) -> in
         return ExitStatus.OK
     if scenario not in SCENARIOS:
         raise UsageError(f"there is no scenario {scenario!r}", f"there are {', '.join(SCENARIOS)}")
-    return ExitStatus.OK if run(SCENARIOS[scenario], is_played=is_played) else ExitStatus.ERROR
+    is_passed = run(SCENARIOS[scenario], Plugin(cli.run, tuple(cli.VERBS)), is_played=is_played)
+    return ExitStatus.OK if is_passed else ExitStatus.ERROR

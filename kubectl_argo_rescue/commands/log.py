@@ -22,12 +22,13 @@ from ..entries import (
     what,
 )
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
-from ..flags import Common, Duration, Verb, common_options
+from ..flags import Duration, Verb, common_options
 from ..model import Result
+from ..options import Common
 from ..output import STATUS_WORDS, columns
 from ..pieces import is_about
 from ..records import Entry
-from ..session import Session
+from ..session import Invocation, Session
 from ..situation import parse_target
 
 PRUNE = "prune"
@@ -69,20 +70,20 @@ def command(
         raise UsageError(
             "--older-than, --yes and --dry-run go with prune", "see kubectl argo-rescue log --help"
         )
-    with Session(common) as session:
+    with Invocation(common) as call:
         if prune:
-            session.read([])
             assert older_than is not None
-            return _prune(session, timedelta(seconds=older_than), yes=yes, dry_run=dry_run != "none")
-        return _list(session, word, only_open=only_open)
+            age = timedelta(seconds=older_than)
+            return call.finish(_prune(call.read([]), age, yes=yes, dry_run=dry_run != "none"))
+        return call.finish(_list(call, word, only_open=only_open))
 
 
-def _list(session: Session, name: str, *, only_open: bool) -> int:
-    printer, home = session.printer, session.common.namespace
+def _list(call: Invocation, name: str, *, only_open: bool) -> Result:
+    printer, home = call.printer, call.common.namespace
     if name:
         parse_target(name, home)
-    reading = session.read_journal()
-    place = session.reading.snapshot.argocd.namespace if session.reading is not None else ""
+    session, reading = call.read_journal()
+    place = session.reading.snapshot.argocd.namespace if session else ""
     shown = [
         e
         for e in newest_first(reading.entries)
@@ -94,14 +95,14 @@ def _list(session: Session, name: str, *, only_open: bool) -> int:
     if printer.form == "name":
         for entry in shown:
             printer.line(entry.id)
-    live, unread = session.look(
+    live, unread = call.look(
         () if printer.form == "name" else
         [key for entry in shown if is_worth_a_look(entry) for key in objects_of(entry)],
     )  # fmt: skip
-    warnings = (*session.reader.warnings, *reading.warnings, *unread)
+    warnings = (*call.reader.warnings, *reading.warnings, *unread)
     for text in warnings:
         printer.warn(text)
-    now = session.now()
+    now = call.now()
     if printer.form == "human":
         rows = [
             (
@@ -127,10 +128,10 @@ def _list(session: Session, name: str, *, only_open: bool) -> int:
                 else "the log is empty"
             )
     entries = [entry_json(e, reading.entries, live, now) for e in shown]
-    return session.finish(Result("log", warnings=warnings, data={"entries": entries}))
+    return Result("log", warnings=warnings, data={"entries": entries})
 
 
-def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> int:
+def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> Result:
     printer = session.printer
     journal = session.journal
     if journal.in_cluster is not None:
@@ -141,7 +142,7 @@ def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> int
         printer.warn(text)
 
     def is_closed(entry: Entry) -> bool:
-        damaged = lost(entry) or any(entry.id in text for text in reading.warnings)
+        damaged = lost(entry) or entry.id in reading.damaged
         in_doubt = any(entry.is_in_doubt(n) for n in entry.intents)
         return not (entry.is_open or in_doubt or damaged)
 
@@ -174,11 +175,9 @@ def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> int
     if failed:
         status = ExitStatus.PARTIAL if gone else ExitStatus.ERROR
     warnings = (*session.reader.warnings, *reading.warnings, *(f"entry {i}: {m}" for i, m in failed.items()))
-    return session.finish(
-        Result(
-            "log", warnings=warnings, data={"pruned": [] if dry_run else gone, "planned": gone if dry_run else []},
-            exit_status=status, status="planned" if dry_run and not failed else STATUS_WORDS[status],
-        )
+    return Result(
+        "log", warnings=warnings, data={"pruned": [] if dry_run else gone, "planned": gone if dry_run else []},
+        exit_status=status, status="planned" if dry_run and not failed else STATUS_WORDS[status],
     )  # fmt: skip
 
 

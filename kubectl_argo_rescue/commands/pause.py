@@ -6,9 +6,7 @@ import click
 
 from ..errors import UsageError
 from ..flags import (
-    Common,
     Verb,
-    Writing,
     all_namespaces,
     common_options,
     everywhere_option,
@@ -16,6 +14,7 @@ from ..flags import (
     selector_option,
     writing_options,
 )
+from ..options import Common, Writing
 
 
 @click.command("pause", cls=Verb)
@@ -50,7 +49,8 @@ def command(
     """
     # lazy: kubectl, started by now, takes as long to get ready
     from .. import planning
-    from ..session import Session
+    from ..procedure import carry_out
+    from ..session import Invocation
 
     if everywhere:
         common = all_namespaces(common, apps)
@@ -59,10 +59,11 @@ def command(
         raise UsageError("applications are named and selected as well", "do one of the two")
     if not many and not apps:
         raise UsageError("nothing says which applications", "name them, or say --all, --project or -l")
-    with Session(common) as session:
+    with Invocation(common) as call:
         if many:
-            keys = session.read_many(label_selector=selector, project=project).targets
+            session = call.read_many(label_selector=selector, project=project)
         else:
-            keys = session.read(apps, to_write=True).targets
-        _, result = session.carry_out(lambda s: planning.plan_pause(s, keys, only=only), writing)
-        return session.finish(result)
+            session = call.read(apps, to_write=True)
+        keys = session.reading.targets
+        _, result = carry_out(session, lambda s: planning.plan_pause(s, keys, only=only), writing)
+        return call.finish(result)

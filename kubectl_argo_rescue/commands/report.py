@@ -8,10 +8,11 @@ import click
 
 from .. import reporting
 from ..entries import find_entry
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
 from ..model import ArgoCD, Result, parse_version
+from ..options import Common
 from ..records import Entry
-from ..session import Session
+from ..session import Invocation
 
 
 @click.command("report", cls=Verb)
@@ -30,16 +31,16 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
       kubectl argo-rescue report 7f3a1c 81d0aa
       kubectl argo-rescue report -o json
     """
-    with Session(common) as session:
-        printer, reader = session.printer, session.reader
-        journal = session.read_journal()
-        entries, now = journal.entries, session.now()
+    with Invocation(common) as call:
+        printer, reader = call.printer, call.reader
+        session, journal = call.read_journal()
+        entries, now = journal.entries, call.now()
         if entry_ids:
             chosen = reporting.with_undos([find_entry(entries, text) for text in entry_ids], entries)
         else:
             chosen = reporting.choose(entries, now)
-        argocd = session.reading.snapshot.argocd if session.reading else _recorded(entries)
-        live, unread = session.look(reporting.wanted_objects(chosen, entries))
+        argocd = session.reading.snapshot.argocd if session else _recorded(entries)
+        live, unread = call.look(reporting.wanted_objects(chosen, entries))
         reader.objects.update({key: obj for key, obj in live.items() if obj is not None})
         reader.missing.update(key for key, obj in live.items() if obj is None)
         reader.follow(argocd, [key for key in reporting.pinned(chosen) if live.get(key) is not None])
@@ -48,7 +49,7 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
         for text in warnings:
             printer.warn(text)
         if printer.form == "human" and chosen:
-            target = session.cluster.target()
+            target = call.cluster.target()
             version = argocd.version.text if argocd.version else "of unknown version"
             where = f"{target.context or '(no context)'} ({target.server}), Argo CD {version} in {argocd.namespace}"
             for line in reporting.markdown(report, where):
@@ -58,7 +59,7 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
                 printer.line(entry.id)
         if not chosen:
             printer.say("nothing to report: nothing is open, and nothing was done in the last 24 hours")
-        return session.finish(Result("report", warnings=warnings, data=reporting.report_json(report)))
+        return call.finish(Result("report", warnings=warnings, data=reporting.report_json(report)))
 
 
 def _recorded(entries: Sequence[Entry]) -> ArgoCD:

@@ -5,17 +5,8 @@ from __future__ import annotations
 import click
 
 from ..errors import UsageError
-from ..flags import (
-    Common,
-    Verb,
-    Version,
-    Writing,
-    common_options,
-    only_option,
-    source_option,
-    timeout_option,
-    writing_options,
-)
+from ..flags import Verb, Version, common_options, only_option, source_option, timeout_option, writing_options
+from ..options import Common, Writing
 
 
 @click.command("rescue", cls=Verb)
@@ -80,32 +71,32 @@ def command(
     # lazy: kubectl, started by now, takes as long to get ready
     from .. import rescue_planning
     from ..entries import known_of
-    from ..rescuing import Rescuing
-    from ..session import Session, new_order_id
+    from ..rescuing import RescueRun
+    from ..session import Invocation, new_order_id
 
     order_id = new_order_id()
-    with Session(common) as session:
-        reading = session.read([app], to_write=True)
-        key = reading.targets[0]
+    with Invocation(common) as call:
+        session = call.read([app], to_write=True)
+        key = session.target
         if workloads:
             from ..workload_rescue import WorkloadRescue, read_workloads
 
             found = read_workloads(session, key, destination_context)
             rolling = WorkloadRescue(session, key, found, writing, only=only)
-            return session.finish(rolling.run(wait=not no_wait, timeout=timeout))
+            return call.finish(rolling.run(wait=not no_wait, timeout=timeout))
         session.read_what_windows_touch(key)
         good = None
         if version is None and not pause_only:
-            live = reading.snapshot.objects[key]
+            live = session.reading.snapshot.objects[key]
             known = known_of(live, session.journal.read().entries)
             good = rescue_planning.choose_deployment(live, None, known)
-        rescuing = Rescuing(
+        rescuing = RescueRun(
             session,
             key,
             lambda s: rescue_planning.plan_rescue(
-                s, key, version, order_id=order_id, actor=reading.actor, reason=writing.reason, good=good,
+                s, key, version, order_id=order_id, actor=session.reading.actor, reason=writing.reason, good=good,
                 source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),
             writing,
         )  # fmt: skip
-        return session.finish(rescuing.run(wait=not no_wait, timeout=timeout))
+        return call.finish(rescuing.run(wait=not no_wait, timeout=timeout))

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import (
-    Common,
-    Verb,
-    Version,
-    Writing,
-    common_options,
-    only_option,
-    waiting_options,
-    writing_options,
-)
+from ..flags import Verb, Version, common_options, only_option, waiting_options, writing_options
+from ..options import Common, Writing
 
 
 @click.command("rollback", cls=Verb)
@@ -54,22 +46,23 @@ def command(
     # lazy: kubectl, started by now, takes as long to get ready
     from .. import rescue_planning
     from ..entries import known_of
-    from ..session import Session, new_order_id
+    from ..procedure import carry_out
+    from ..session import Invocation, new_order_id
     from ..watching import watch_after
 
     order_id = new_order_id()
-    with Session(common) as session:
-        reading = session.read([app], to_write=True)
-        key = reading.targets[0]
-        live = reading.snapshot.objects[key]
+    with Invocation(common) as call:
+        session = call.read([app], to_write=True)
+        live = session.reading.snapshot.objects[session.target]
         known = known_of(live, session.journal.read().entries) if to is None else None
-        plan, result = session.carry_out(
+        plan, result = carry_out(
+            session,
             lambda s: rescue_planning.plan_rollback(
-                s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, to=to, known=known, only=only,
-                prune=prune,
+                s, session.target, order_id=order_id, actor=session.reading.actor, reason=writing.reason, to=to,
+                known=known, only=only, prune=prune,
             ),
             writing,
         )  # fmt: skip
-        if wait and writing.dry_run == "none" and not result.exit_status:
-            result = watch_after(session, key, plan, result, timeout)
-        return session.finish(result)
+        if wait and not writing.is_dry_run and not result.exit_status:
+            result = watch_after(session, session.target, plan, result, timeout)
+        return call.finish(result)

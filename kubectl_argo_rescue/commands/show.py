@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from ..entries import entry_json, find_entry, objects_of
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
 from ..model import Result
 from ..narration import entry_lines
+from ..options import Common
 from ..outlook import COMMAND
-from ..session import Session
+from ..session import Invocation
 
 
 @click.command("show", cls=Verb)
@@ -26,22 +27,22 @@ def command(common: Common, entry_id: str) -> int:
       kubectl argo-rescue show 7f3a1c
       kubectl argo-rescue show 7f -o yaml
     """
-    with Session(common) as session:
-        reading = session.read_journal()
-        for text in reading.warnings:
-            session.printer.warn(text)
-        entry = find_entry(reading.entries, entry_id)
-        live, unread = session.look(objects_of(entry))
+    with Invocation(common) as call:
+        _, journal = call.read_journal()
+        for text in journal.warnings:
+            call.printer.warn(text)
+        entry = find_entry(journal.entries, entry_id)
+        live, unread = call.look(objects_of(entry))
         for text in unread:
-            session.printer.warn(text)
-        now = session.now()
-        if session.printer.form == "human":
-            for line in entry_lines(entry, reading.entries, live, now):
-                session.printer.line(line)
+            call.printer.warn(text)
+        now = call.now()
+        if call.printer.form == "human":
+            for line in entry_lines(entry, journal.entries, live, now):
+                call.printer.line(line)
             if entry.is_open:
-                session.printer.say(f"undo with: {COMMAND} undo {entry.id}")
-        elif session.printer.form == "name":
-            session.printer.line(entry.id)
-        warnings = (*session.reader.warnings, *reading.warnings, *unread)
-        data = {"entry": entry_json(entry, reading.entries, live, now)}
-        return session.finish(Result("show", entry.id, warnings=warnings, data=data))
+                call.printer.say(f"undo with: {COMMAND} undo {entry.id}")
+        elif call.printer.form == "name":
+            call.printer.line(entry.id)
+        warnings = (*call.reader.warnings, *journal.warnings, *unread)
+        data = {"entry": entry_json(entry, journal.entries, live, now)}
+        return call.finish(Result("show", entry.id, warnings=warnings, data=data))

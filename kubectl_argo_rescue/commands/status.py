@@ -11,12 +11,13 @@ import click
 from .. import diagnosis, outlook, screens, survey, vitals
 from ..cluster import Done, Outcome
 from ..errors import Expired, Forbidden, NotFound, NotServed, UsageError
-from ..flags import Common, Verb, all_namespaces, common_options, everywhere_option, selector_option
+from ..flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
 from ..model import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
+from ..options import Common
 from ..output import resource_name
 from ..overview import Collector, Overview
 from ..records import Entry
-from ..session import Session
+from ..session import Invocation, Session
 from ..situation import parse_target
 from ..verdicts import AppVerdict
 
@@ -46,25 +47,23 @@ def command(common: Common, apps: tuple[str, ...], selector: str, everywhere: bo
         common = all_namespaces(common, apps)
     if selector and apps:
         raise UsageError("applications are named and selected as well", "do one of the two")
-    with Session(common) as session:
-        if not apps:
-            return _everything(session, selector)
-        workloads = [w for w in map(survey.workload_of, apps) if w]
-        return _named(session, apps, workloads)
+    with Invocation(common) as call:
+        are_workloads_named = any(map(survey.workload_of, apps))
+        session = call.read([] if are_workloads_named else apps)
+        notes = _find_owning_applications(session, apps) if are_workloads_named else []
+        return call.finish(_named(session, notes) if apps else _everything(session, selector))
 
 
 # -- what both have in common
 
 
 def _settings(session: Session) -> dict[str, str]:
-    assert session.reading is not None
     key = Key("ConfigMap", session.reading.snapshot.argocd.namespace, "argocd-cm")
     return dict((session.reader.objects.get(key) or {}).get("data") or {})
 
 
 def _around(session: Session) -> tuple[vitals.Surroundings, tuple[Entry, ...]]:
     """Read what surrounds Argo CD and the journal; say where its parts may not be listed."""
-    assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     cluster = session.cluster
     got = cluster.gather_outcomes(
@@ -89,7 +88,6 @@ def _value(outcome: Outcome) -> Any:
 
 
 def _health(session: Session, traces: Sequence[vitals.Trace], around: vitals.Surroundings) -> vitals.Health:
-    assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     parts = vitals.parts_of(
         session.reading.snapshot.objects.values(),
@@ -106,21 +104,24 @@ def _warnings(session: Session, around: vitals.Surroundings, more: Sequence[str]
 # -- named applications
 
 
-def _named(session: Session, words: Sequence[str], workloads: Sequence[survey.Wanted]) -> int:
+def _find_owning_applications(session: Session, words: Sequence[str]) -> list[str]:
+    """Read the Applications that words mean, through workloads; return what is worth saying about how."""
     notes: list[str] = []
-    if workloads:
-        reading = session.read([])
-        keys = _keys(session, words, notes)
-        argocd = reading.snapshot.argocd
-        session.reader.follow(argocd, keys)
-        for key in keys:
-            if key not in session.reader.objects:
-                raise NotFound(
-                    f"{key} does not exist, or may not be read", f"see {outlook.COMMAND} status", status=404
-                )
-        reading.snapshot, reading.targets = session.reader.snapshot(argocd), tuple(keys)
-    else:
-        reading = session.read(words)
+    reading, reader = session.reading, session.reader
+    keys = _keys(session, words, notes)
+    argocd = reading.snapshot.argocd
+    reader.follow(argocd, keys)
+    for key in keys:
+        if key not in reader.objects:
+            raise NotFound(
+                f"{key} does not exist, or may not be read", f"see {outlook.COMMAND} status", status=404
+            )
+    reading.snapshot, reading.targets = reader.snapshot(argocd), tuple(keys)
+    return notes
+
+
+def _named(session: Session, notes: Sequence[str]) -> Result:
+    reading = session.reading
     around, entries = _around(session)
     printer = session.printer
     snapshot = replace(reading.snapshot, now=session.now())
@@ -155,12 +156,11 @@ def _named(session: Session, words: Sequence[str], workloads: Sequence[survey.Wa
         "apps": {screens.app_key(d.key): screens.app_json(d, snapshot.now) for d in found},
         "entries": [screens.entry_json(e, state, snapshot.now) for e, state in shown.values()],
     }
-    return session.finish(Result("status", warnings=_warnings(session, around, notes), data=data))
+    return Result("status", warnings=_warnings(session, around, notes), data=data)
 
 
 def _keys(session: Session, words: Sequence[str], notes: list[str]) -> list[Key]:
     """Turn words into Applications, through the workloads that were named."""
-    assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     keys: list[Key] = []
     for word in words:
@@ -187,10 +187,9 @@ def _keys(session: Session, words: Sequence[str], notes: list[str]) -> list[Key]
 # -- the whole Argo CD
 
 
-def _everything(session: Session, selector: str) -> int:
-    reading = session.read([])
+def _everything(session: Session, selector: str) -> Result:
     around, entries = _around(session)
-    argocd = reading.snapshot.argocd
+    argocd = session.reading.snapshot.argocd
     wants_json = session.printer.form in ("json", "yaml")
     overview, more = _collect(session, entries, selector, with_view=wants_json)
     health = _health(session, overview.traces, around)
@@ -222,13 +221,12 @@ def _everything(session: Session, selector: str) -> int:
             "apps": {screens.app_key(f.key): f.view for f in overview.facts},
             "entries": [screens.entry_json(e, e.state, now) for e in overview.entries],
         }
-    return session.finish(Result("status", warnings=_warnings(session, around, more), data=data))
+    return Result("status", warnings=_warnings(session, around, more), data=data)
 
 
 def _collect(
     session: Session, entries: Sequence[Entry], selector: str, *, with_view: bool
 ) -> tuple[Overview, list[str]]:
-    assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     cluster = session.cluster
     warnings: list[str] = []
@@ -237,14 +235,16 @@ def _collect(
         lambda: cluster.list(APPLICATIONSET, "" if argocd.application_namespaces else argocd.namespace),
     )
     lists: list[list[JSON] | None] = []
-    for outcome, what in zip(got, ("AppProjects", "ApplicationSets"), strict=True):
+    for outcome, resource in zip(got, (APPPROJECT, APPLICATIONSET), strict=True):
         if isinstance(outcome, Done):
             lists.append(outcome.value)
-        elif isinstance(outcome.error, NotServed) and what == "ApplicationSets":
+        elif isinstance(outcome.error, NotServed) and resource is APPLICATIONSET:
             lists.append([])  # a core install has none
         elif isinstance(outcome.error, (Forbidden, NotFound)):
             lists.append(None)
-            warnings.append(f"{what} may not be listed, what they say is not known: {outcome.error.message}")
+            warnings.append(
+                f"{resource.kind}s may not be listed, what they say is not known: {outcome.error.message}"
+            )
         else:
             raise outcome.error
     projects, sets = lists

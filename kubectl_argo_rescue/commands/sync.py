@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import Common, Verb, Writing, common_options, waiting_options, writing_options
+from ..flags import Verb, common_options, waiting_options, writing_options
+from ..options import Common, Writing
 
 
 @click.command("sync", cls=Verb)
@@ -25,19 +26,25 @@ def command(
     """
     # lazy: kubectl, started by now, takes as long to get ready
     from .. import planning
-    from ..session import Session, new_order_id
+    from ..procedure import carry_out
+    from ..session import Invocation, new_order_id
     from ..watching import watch_after
 
     order_id = new_order_id()
-    with Session(common) as session:
-        reading = session.read([app], to_write=True)
-        key = reading.targets[0]
-        plan, result = session.carry_out(
+    with Invocation(common) as call:
+        session = call.read([app], to_write=True)
+        plan, result = carry_out(
+            session,
             lambda s: planning.plan_sync(
-                s, key, order_id=order_id, actor=reading.actor, reason=writing.reason, prune=prune
+                s,
+                session.target,
+                order_id=order_id,
+                actor=session.reading.actor,
+                reason=writing.reason,
+                prune=prune,
             ),
             writing,
         )
-        if wait and writing.dry_run == "none" and not result.exit_status:
-            result = watch_after(session, key, plan, result, timeout)
-        return session.finish(result)
+        if wait and not writing.is_dry_run and not result.exit_status:
+            result = watch_after(session, session.target, plan, result, timeout)
+        return call.finish(result)

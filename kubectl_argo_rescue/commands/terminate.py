@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import Common, Verb, Writing, common_options, only_option, timeout_option, writing_options
+from ..flags import Verb, common_options, only_option, timeout_option, writing_options
+from ..options import Common, Writing
 
 
 @click.command("terminate", cls=Verb)
@@ -36,12 +37,13 @@ def command(
       kubectl argo-rescue terminate traefik --force
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from ..rescuing import Terminating
-    from ..session import Session
+    from ..session import Invocation
+    from ..terminate import TerminateRun
 
-    with Session(common) as session:
-        key = session.read([app], to_write=True).targets[0]
+    with Invocation(common) as call:
+        session = call.read([app], to_write=True)
+        key = session.target
         session.read_what_windows_touch(key)
-        terminating = Terminating(session, key, writing)
+        terminating = TerminateRun(session, key, writing)
         result = terminating.run(wait=not no_wait, timeout=timeout or 3600.0, force=force, only=only)
-        return session.finish(result)
+        return call.finish(result)

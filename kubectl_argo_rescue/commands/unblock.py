@@ -9,6 +9,7 @@ import click
 
 from ..flags import Common, Verb, Writing, common_options, only_option, writing_options
 from ..operation import operation
+from ..options import Common, Writing
 
 if TYPE_CHECKING:
     from ..model import Snapshot
@@ -35,11 +36,12 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
     from .. import planning, probing
     from ..entries import is_pinned
     from ..outlook import COMMAND
-    from ..session import Session
+    from ..procedure import carry_out
+    from ..session import Invocation
 
-    with Session(common) as session:
-        reading = session.read([app], to_write=True)
-        key = reading.targets[0]
+    with Invocation(common) as call:
+        session = call.read([app], to_write=True)
+        key = session.target
         session.read_what_windows_touch(key)
 
         def plan(snapshot: Snapshot) -> Plan:
@@ -53,9 +55,9 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
             )
             return replace(made, questions=(*made.questions, question))
 
-        _, result = session.carry_out(plan, writing)
-        live = reading.snapshot.objects[key]
+        _, result = carry_out(session, plan, writing)
+        live = session.reading.snapshot.objects[key]
         if result.entry and not result.exit_status and is_pinned(live, session.journal.read().entries):
             # Its version is ours already: let Argo CD notice at once that nothing stops it now.
             probing.wake(session.cluster, key)
-        return session.finish(result)
+        return call.finish(result)

@@ -9,14 +9,15 @@ import click
 
 from ..entries import elsewhere, find_entry, is_of, lost
 from ..errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
-from ..flags import Common, Verb, Writing, common_options, timeout_option, writing_options
+from ..flags import Verb, common_options, timeout_option, writing_options
 from ..journal import Reading
 from ..model import Key, Result
+from ..options import Common, Writing
 from ..outlook import COMMAND
 from ..output import STATUS_WORDS
 from ..pieces import is_about, owes, touches
 from ..records import Entry
-from ..session import Session
+from ..session import Invocation, Session
 from ..situation import parse_target
 from ..undoing import Options, Undo
 
@@ -61,8 +62,8 @@ def command(
     """
     if redeploy and when_safe:
         raise UsageError("--redeploy and --when-safe contradict each other", "say one of them")
-    with Session(common) as session:
-        session.read([])
+    with Invocation(common) as call:
+        session = call.read([])
         reading = session.journal.read()
         for text in reading.warnings:
             session.printer.warn(text)
@@ -80,7 +81,7 @@ def command(
                         f"entry {entry.id} died before all of it was written down, and did none of it"
                     )
             session.printer.say("nothing to undo")
-            return session.finish(Result("undo", data={"undoes": [], "owed": [], "conflicts": []}))
+            return call.finish(Result("undo", data={"undoes": [], "owed": [], "conflicts": []}))
         again = [e.id for e in chosen if e.begin.undoes]
         if again and len(again) < len(chosen):
             raise UsageError(
@@ -113,7 +114,7 @@ def command(
             status = ExitStatus.PARTIAL if result.edits else ExitStatus.ERROR
             result = replace(result, exit_status=status, status=STATUS_WORDS[status])
         result = replace(result, warnings=(*result.warnings, *lacking))
-        return session.finish(result)
+        return call.finish(result)
 
 
 def _not_understood(reading: Reading, what: Sequence[str]) -> list[str]:
@@ -132,7 +133,6 @@ def choose(
     entries: tuple[Entry, ...], what: tuple[str, ...], session: Session
 ) -> tuple[list[Entry], list[Key]]:
     """Return the entries that are meant, and the Applications where only those are."""
-    assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     if not what:
         for text in elsewhere(entries, argocd.namespace):

@@ -6,8 +6,9 @@ import click
 
 from .. import __version__
 from ..errors import ExitStatus
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
 from ..model import Result
+from ..options import Common
 from ..output import Printer, standard_streams
 
 

@@ -9,10 +9,11 @@ import click
 from ..flags import Common, Verb, common_options, timeout_option
 from ..model import Key, OrderKind, Result, Role
 from ..operation import operation
+from ..options import Common
 from ..output import STATUS_WORDS
 from ..progress import Expectation
 from ..records import Entry
-from ..session import Session
+from ..session import Invocation
 from ..watching import ending_data, run
 
 
@@ -31,8 +32,9 @@ def command(common: Common, app: str, timeout: float | None) -> int:
       kubectl argo-rescue watch traefik
       kubectl argo-rescue watch traefik --timeout 2m -o json
     """
-    with Session(common) as session:
-        key = session.read([app]).targets[0]
+    with Invocation(common) as call:
+        session = call.read([app])
+        key = session.target
         session.header()
         expectation = expected(key, session.journal.read().entries)
         last = operation(session.reader.objects[key]).own_id
@@ -44,7 +46,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
             "watch", data=ending_data(ending), exit_status=ending.status, status=STATUS_WORDS[ending.status],
             warnings=() if not ending.status else (ending.message,),
         )  # fmt: skip
-        return session.finish(result)
+        return call.finish(result)
 
 
 def expected(key: Key, entries: tuple[Entry, ...]) -> Expectation:

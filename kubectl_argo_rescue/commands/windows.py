@@ -10,12 +10,13 @@ import click
 from ..durations import human
 from ..entries import one_line
 from ..errors import ExitStatus, Forbidden, UsageError
-from ..flags import Common, Verb, common_options
+from ..flags import Verb, common_options
 from ..model import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
+from ..options import Common
 from ..outlook import display_name, served
 from ..outlook import projects as projects_of
 from ..output import STATUS_WORDS, columns, resource_name
-from ..session import Session
+from ..session import Invocation, Session
 from ..verdicts import AppVerdict, WindowLine, judge_apps, line_json, lines_of, short, verdict_json
 
 
@@ -38,22 +39,22 @@ def command(common: Common, apps: tuple[str, ...], all_namespaces: bool) -> int:
     """
     if apps and all_namespaces:
         raise UsageError("applications are named, and all are asked for", "leave out the names, or -A")
-    with Session(common) as session:
-        found, verdicts = _named(session, apps) if apps else _all(session, all_namespaces)
-        return _tell(session, found, verdicts, details=bool(apps))
+    with Invocation(common) as call:
+        session = call.read(apps)
+        found, verdicts = _named(session) if apps else _all(session, all_namespaces)
+        return call.finish(_tell(session, found, verdicts, details=bool(apps)))
 
 
-def _named(session: Session, names: Sequence[str]) -> tuple[list[JSON], list[AppVerdict]]:
-    reading = session.read(names)
-    snapshot = reading.snapshot
+def _named(session: Session) -> tuple[list[JSON], list[AppVerdict]]:
+    snapshot = session.reading.snapshot
     unreadable = frozenset(k.name for k in session.reader.unreadable if k.kind == "AppProject")
-    found = [snapshot.objects[key] for key in reading.targets]
+    found = [snapshot.objects[key] for key in session.reading.targets]
     projects = projects_of(snapshot)
     return found, judge_apps(found, projects, snapshot.argocd, snapshot.now, unreadable=unreadable)
 
 
 def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[AppVerdict]]:
-    snapshot = session.read([]).snapshot
+    snapshot = session.reading.snapshot
     argocd = snapshot.argocd
     namespace = "" if all_namespaces else session.common.namespace
     cluster = session.cluster
@@ -93,7 +94,6 @@ def _left_out(apps: Sequence[JSON], argocd: ArgoCD) -> list[str]:
 
 
 def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
-    assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     found = list(session.reader.warnings)
     unserved: dict[str, list[str]] = {}
@@ -130,8 +130,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict], *, details: bool) -> int:
-    assert session.reading is not None
+def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict], *, details: bool) -> Result:
     printer = session.printer
     argocd = session.reading.snapshot.argocd
     now = session.now()
@@ -163,11 +162,9 @@ def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict]
         for v in verdicts
     }
     status = ExitStatus.ERROR if any(v.unknown for v in verdicts) else ExitStatus.OK
-    return session.finish(
-        Result(
-            "windows", warnings=tuple(warnings), data={"apps": data}, exit_status=status,
-            status=STATUS_WORDS[status],
-        )
+    return Result(
+        "windows", warnings=tuple(warnings), data={"apps": data}, exit_status=status,
+        status=STATUS_WORDS[status],
     )  # fmt: skip
 
 

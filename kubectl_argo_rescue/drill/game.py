@@ -19,9 +19,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from .. import cli
 from ..cluster import Cluster
 from ..durations import human, parse_span
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
@@ -57,12 +56,21 @@ _EDITING = (
 _SHELL = {"|", ">", ">>", "<", "&&", "||", ";", "&"}
 
 
+class Plugin(NamedTuple):
+    """The plugin's own command line, as the prompt has it."""
+
+    run: Callable[[Sequence[str], World], NoReturn]
+    """Runs words in a world, and exits with their code."""
+    verbs: Sequence[str]
+
+
 class Game:
     """One sitting: a scenario at a time, until `quit`."""
 
     def __init__(
         self,
         folder: Path,
+        plugin: Plugin,
         *,
         is_instant: bool = False,
         version: tuple[int, int] = (3, 2),
@@ -70,6 +78,7 @@ class Game:
     ) -> None:
         """Keep the journals in `folder`; `is_instant` lets nobody wait; `watch` is the player's clock."""
         self.folder = folder
+        self.plugin = plugin
         self.version = version
         self.passed: bool | None = None
         """The last verdict."""
@@ -133,7 +142,7 @@ class Game:
 
         environ = {**os.environ, "XDG_STATE_HOME": str(self.folder / f"{self._stages}-{user}")}
         try:
-            cli.run(words, World(open_cluster, stage.clock, environ, tuple(words)))
+            self.plugin.run(words, World(open_cluster, stage.clock, environ, tuple(words)))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(ExitStatus.ERROR)
         self._is_interrupted |= code == ExitStatus.INTERRUPTED
@@ -392,7 +401,7 @@ def _complete_lines(game: Game) -> None:
     """Complete with tab and remember lines while it runs, where readline is there."""
     import readline  # lazy: not on every platform
 
-    verbs = [verb for verb in cli.VERBS if verb not in _NOT_HERE]
+    verbs = [verb for verb in game.plugin.verbs if verb not in _NOT_HERE]
 
     def choices(text: str, state: int) -> str | None:
         words = readline.get_line_buffer()[: readline.get_begidx()].split()
@@ -416,12 +425,12 @@ def _complete_lines(game: Game) -> None:
     readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
 
 
-def run(scenario: Scenario, *, is_played: bool) -> bool:
+def run(scenario: Scenario, plugin: Plugin, *, is_played: bool) -> bool:
     """Play a scenario with the person at the terminal, or through by itself; whether it was passed."""
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
     folder = Path(tempfile.mkdtemp(prefix="argo-rescue-drill-"))
     try:
-        game = Game(folder, is_instant=not is_interactive)
+        game = Game(folder, plugin, is_instant=not is_interactive)
         _tell(f"{_bold(SIMULATION)}\n")
         game.start(scenario)
         _tell(game.introduction())

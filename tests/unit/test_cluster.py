@@ -41,8 +41,9 @@ from kubectl_argo_rescue.errors import (
     TransportError,
     Unauthorized,
 )
-from kubectl_argo_rescue.flags import Common, RequestTimeout, combine
+from kubectl_argo_rescue.flags import RequestTimeout, combine
 from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, NAMESPACE
+from kubectl_argo_rescue.options import Common
 from kubectl_argo_rescue.transports import Response, Target
 
 

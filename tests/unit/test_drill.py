@@ -22,8 +22,9 @@ from pathlib import Path
 
 import pytest
 
+from kubectl_argo_rescue import cli
 from kubectl_argo_rescue.drill import game as drill
-from kubectl_argo_rescue.drill.game import Game
+from kubectl_argo_rescue.drill.game import Game, Plugin
 from kubectl_argo_rescue.drill.scenarios import SCENARIOS
 from kubectl_argo_rescue.drill.stage import Time, refuse_connection_flags
 from kubectl_argo_rescue.errors import UsageError
@@ -34,6 +35,7 @@ from kubectl_argo_rescue.transports import Connection
 from .harness import Run
 
 PLUGIN = Path(sys.executable).parent / "kubectl-argo_rescue"
+PLUGIN_LINE = Plugin(cli.run, tuple(cli.VERBS))
 VERSIONS = ((3, 2), (3, 6))
 
 
@@ -47,13 +49,13 @@ def spent() -> list[float]:
 def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spent: list[float]) -> Game:
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "100")  # whatever the terminal of the tests is like
-    return Game(tmp_path / "homes", is_instant=True, watch=lambda: spent[0])
+    return Game(tmp_path / "homes", PLUGIN_LINE, is_instant=True, watch=lambda: spent[0])
 
 
 @pytest.fixture(scope="module")
 def ingress(tmp_path_factory: pytest.TempPathFactory) -> Game:
     """The first scenario, set up once, for what changes nothing of it."""
-    game = Game(tmp_path_factory.mktemp("homes"), is_instant=True)
+    game = Game(tmp_path_factory.mktemp("homes"), PLUGIN_LINE, is_instant=True)
     game.start(SCENARIOS["ingress"])
     return game
 
@@ -229,7 +231,7 @@ def test_hints_come_one_by_one_and_are_counted(game: Game, capsys: pytest.Captur
 
 
 def test_the_clock_is_the_players(tmp_path: Path, spent: list[float]) -> None:
-    game = Game(tmp_path, watch=lambda: spent[0])
+    game = Game(tmp_path, PLUGIN_LINE, watch=lambda: spent[0])
     game.start(SCENARIOS["ingress"])
     spent[0] = 65.0
     assert "1:05 minutes" in game.verdict()

@@ -419,6 +419,7 @@ def test_a_corrupt_line_in_the_middle_is_left_out_and_named(bed: Bed) -> None:
     assert len(entry.records) == 2
     name = path.name
     assert reading.warnings == (f"journal: left out {name} line 2: a record is no JSON; and 1 more there",)
+    assert reading.damaged == {writer.entry}
 
 
 @pytest.mark.parametrize("from_record", [0, 2])
