@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 
 from . import applications, merge, patches, rollouts, workloads
-from .cluster import Cluster, Done, Failed
+from .client import Cluster
 from .errors import (
     ApiError,
     ConflictError,
@@ -48,6 +48,7 @@ from .model import (
     Snapshot,
     Verdict,
 )
+from .parallel import Done, Failed
 from .plans import Plan
 from .records import Begin, Content, Context, End, Intent, Outcome
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from . import pflag
+from .connect import Runtime
 from .errors import UsageError
-from .transports import Connection
-from .world import World
+from .transport import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Common:
     argocd_namespace: str = ""
     output: str = "human"
     verbosity: int = 0
-    world: World = field(default_factory=World)
+    world: Runtime = field(default_factory=Runtime)
 
 
 def parse_duration(text: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from . import applications, outlook, patches, planning, probing, rescue_planning, watching
+from . import applications, outlook, patches, planning, refresh, rescue_planning, watching
 from .errors import ExitStatus, RescueError
 from .flags import Writing
 from .model import Edit, FieldChange, Key, Result, Role, Snapshot, Verdict
@@ -134,7 +134,7 @@ class Rescuing(Procedure):
         if not self._order(rescue):
             return False
         if rescue.windows and rescue.order is None:
-            probing.wake(self.session.cluster, self.key)
+            refresh.wake(self.session.cluster, self.key)
         return True
 
     def _order(self, rescue: Rescue) -> bool:

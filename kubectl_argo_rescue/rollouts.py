@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from . import workloads
-from .cluster import Cluster
+from .client import Cluster
 from .errors import (
     ApiError,
     Forbidden,

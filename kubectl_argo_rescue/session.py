@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 
 from . import offline, patches, planning, rollouts, workloads
-from .cluster import Cluster, Done, Failed
+from .client import Cluster
 from .durations import human
 from .engine import ACTIONS, Engine, Run, action_of, ops_of
 from .entries import is_of, one_line
@@ -20,7 +20,6 @@ from .errors import ExitStatus, Forbidden, Overloaded, RefusedError, RescueError
 from .flags import Common, Writing
 from .journal import ClusterHome, Journal, LocalHome, state_home
 from .journal import Reading as JournalReading
-from .looking import look
 from .model import (
     APPPROJECT,
     BY_KIND,
@@ -36,12 +35,14 @@ from .model import (
     Snapshot,
     Verdict,
 )
+from .objects import look
 from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer, standard_streams
+from .parallel import Done, Failed
 from .plans import Plan
 from .records import Begin, Content
 from .situation import Reader, Reading
-from .transports import Connection
+from .transport import Connection
 
 Right = tuple[str, str, str, str]
 """What a review asks for: verb, kind, namespace, and name; no name is all of the namespace."""

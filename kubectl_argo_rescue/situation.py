@@ -14,10 +14,9 @@ from datetime import datetime
 from functools import partial
 
 from . import applications, outlook, owners
-from .cluster import Cluster, Done, Failed, Outcome
+from .client import Cluster
 from .errors import Forbidden, NotFound, NotServed, RescueError, UsageError
 from .journal import EXPIRES_LABEL
-from .looking import look
 from .model import (
     APPLICATION,
     APPPROJECT,
@@ -36,6 +35,8 @@ from .model import (
     parse_version,
     ref_of,
 )
+from .objects import look
+from .parallel import Done, Failed, Outcome
 
 DEFAULT_NAMESPACE = "argocd"
 PART_OF = "app.kubernetes.io/part-of=argocd"

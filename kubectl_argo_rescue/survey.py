@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from . import applications, outlook
-from .cluster import Cluster, Done, Failed, Outcome
+from .client import Cluster
 from .diagnosis import tracked_by
 from .errors import Expired, Forbidden, NotFound, RescueError, UsageError
 from .flags import Common
@@ -25,6 +25,7 @@ from .model import (
     Resource,
     ref_of,
 )
+from .parallel import Done, Failed, Outcome
 from .vitals import Surroundings
 
 ENDPOINTSLICE: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")

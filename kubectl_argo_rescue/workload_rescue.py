@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from . import rollouts, workloads
-from .cluster import Cluster
+from .client import Cluster
 from .errors import ExitStatus, RefusedError, RescueError
 from .flags import Writing
 from .model import BY_KIND, JSON, Key, Ref, Result, Rollout, Snapshot, Verdict

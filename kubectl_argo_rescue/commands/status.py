@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from .. import diagnosis, outlook, screens, survey, vitals
-from ..cluster import Done, Outcome
 from ..errors import Expired, Forbidden, NotFound, NotServed, UsageError
 from ..flags import Common, Verb, all_namespaces, common_options, everywhere_option, selector_option
 from ..model import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
 from ..output import resource_name
 from ..overview import Collector, Overview
+from ..parallel import Done, Outcome
 from ..records import Entry
 from ..session import Session
 from ..situation import parse_target

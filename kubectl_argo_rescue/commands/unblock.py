@@ -31,7 +31,7 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
       kubectl argo-rescue unblock traefik
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import applications, planning, probing
+    from .. import applications, planning, refresh
     from ..entries import is_pinned
     from ..outlook import COMMAND
     from ..session import Session
@@ -56,5 +56,5 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
         live = reading.snapshot.objects[key]
         if result.entry and not result.exit_status and is_pinned(live, session.journal.read().entries):
             # Its version is ours already: let Argo CD notice at once that nothing stops it now.
-            probing.wake(session.cluster, key)
+            refresh.wake(session.cluster, key)
         return session.finish(result)

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from .. import cli
-from ..cluster import Cluster
+from ..client import Cluster
+from ..connect import Runtime
 from ..durations import human, parse_span
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
 from ..outlook import COMMAND
 from ..output import columns, wants_colour
-from ..transports import Connection
-from ..world import World
+from ..transport import Connection
 from . import reading
 from .scenarios import SCENARIOS, Scenario
 from .stage import Instant, Line, SimulatedStage, Time, refuse_connection_flags
@@ -133,7 +133,7 @@ class Game:
 
         environ = {**os.environ, "XDG_STATE_HOME": str(self.folder / f"{self._stages}-{user}")}
         try:
-            cli.run(words, World(open_cluster, stage.clock, environ, tuple(words)))
+            cli.run(words, Runtime(open_cluster, stage.clock, environ, tuple(words)))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(ExitStatus.ERROR)
         self._is_interrupted |= code == ExitStatus.INTERRUPTED

@@ -20,7 +20,7 @@ from ..simulation.incident import CHARTS, GIT, application, deployment, installa
 from ..simulation.jsonpatch_go import apply_merge_patch
 from ..simulation.sources import ChartRepository, GitRepository, Sources
 from ..simulation.workloads import health_of
-from ..transports import Connection, Response, Target
+from ..transport import Connection, Response, Target
 from .scenarios import BAD, GOOD, NEVER, OLDER, Scenario
 
 FRIDAY = datetime(2026, 11, 27, 16, 0, tzinfo=timezone.utc)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubectl_argo_rescue.cluster import Cluster, gather
+from kubectl_argo_rescue.client import Cluster
+from kubectl_argo_rescue.direct import PackageTransport
 from kubectl_argo_rescue.errors import (
     AlreadyExists,
     Expired,
@@ -30,12 +31,12 @@ from kubectl_argo_rescue.errors import (
     NotFound,
     StaleWrite,
 )
+from kubectl_argo_rescue.kubectl import KubectlTransport
 from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, NAMESPACE, Resource
+from kubectl_argo_rescue.parallel import gather
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.transports import Connection, Transport
-from kubectl_argo_rescue.transports.kubectl import KubectlTransport
-from kubectl_argo_rescue.transports.package import PackageTransport
+from kubectl_argo_rescue.transport import Connection, Transport
 
 if TYPE_CHECKING:
     from tests.testbed.control_plane import ControlPlane

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue import applications, planning
-from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.engine import MAX_ORDER_TRIES, MAX_REPLANS, Engine, Run, action_of
 from kubectl_argo_rescue.errors import ConflictError, ExitStatus, NotFound, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
@@ -48,7 +48,7 @@ from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import application
 from kubectl_argo_rescue.simulation.schemas import without
 from kubectl_argo_rescue.simulation.status import StatusError
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.transport import Response
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 BEGIN = Begin("pin", (), "alice", "laptop", NOW, "", "argocd")

@@ -20,7 +20,7 @@ from kubectl_argo_rescue.output import STATUS_WORDS
 from kubectl_argo_rescue.simulation.api import InMemoryApi, Request
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.transports import Connection, Response
+from kubectl_argo_rescue.transport import Connection, Response
 
 from .harness import Ran, Run
 

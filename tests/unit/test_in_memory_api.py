@@ -37,7 +37,7 @@ from kubectl_argo_rescue.simulation.api import (
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.kinds import CRD
 from kubectl_argo_rescue.simulation.store import Change
-from kubectl_argo_rescue.transports import Response, Transport
+from kubectl_argo_rescue.transport import Response, Transport
 
 APPS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
 WEB = f"{APPS}/web"

@@ -34,7 +34,7 @@ from kubectl_argo_rescue.simulation.incident import (
     apps_in_git,
     traefik_incident,
 )
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.transport import Response
 
 from .harness import Ran, Run, lag
 

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from .. import __version__
-
-_CONTROL = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)|[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+"
-)
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """Make what a server or a program said fit for a message: one line, no control characters."""
-    text = " ".join(_CONTROL.sub(" ", text).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+from . import __version__
 
 
 def user_agent() -> str:
