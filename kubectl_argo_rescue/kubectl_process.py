@@ -486,10 +486,10 @@ class _Guards:
             pid = struct.unpack("i", channel.getsockopt(0, 2, 4))[0]  # SOL_LOCAL, LOCAL_PEERPID
         else:
             return
-        self.is_seen = pid > 0
         if pid > 0 and pid != self.listener:
             self.listener = pid
             self.post(pid)
+        self.is_seen = pid > 0
 
     def end(self) -> None:
         """End the proxy, then the wardens: each must outlive what it guards."""
