@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from .answers import api_error, status_error
 from .errors import Expired, Forbidden, GuardFailed, Invalid, NotFound, Overloaded, TransportError
 from .exchange import Exchange
 from .model import ACCESSREVIEW, FIELD_MANAGER, JSON, SUBJECTREVIEW, Resource
-from .parallel import Outcomes, gather, gather_outcomes
+from .parallel import Attempts, gather, gather_outcomes
 from .patches import encode
 from .transport import Target, Transport
 
@@ -35,8 +34,7 @@ WATCH_GRACE: Final = 5.0
 """How long after its own end a watch may still be silent before it counts as dead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """The objects of one list and the resourceVersion from which a watch goes on."""
 
     items: Objects
@@ -419,7 +417,7 @@ class Cluster:
         """Run thunks side by side and give their results in order; raises the first error in order."""
         return gather(*thunks)
 
-    def gather_outcomes(self, *thunks: Callable[[], JSON]) -> Outcomes:
+    def gather_outcomes(self, *thunks: Callable[[], JSON]) -> Attempts:
         """Run thunks side by side and give each one's value or error, in order."""
         return gather_outcomes(*thunks)
 

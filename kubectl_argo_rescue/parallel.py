@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from .model import JSON
 
@@ -15,23 +14,21 @@ MAX_AT_ONCE: Final = 12
 """Requests that are under way together, watches left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """One of several thunks went well."""
 
     value: JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """One of several thunks raised."""
 
     error: Exception
 
 
-Outcome: TypeAlias = Done | Failed
+Attempt: TypeAlias = Done | Failed
 
-Outcomes: TypeAlias = list[Outcome]
+Attempts: TypeAlias = list[Attempt]
 
 
 def gather(*thunks: Callable[[], T]) -> list[T]:
@@ -44,12 +41,12 @@ def gather(*thunks: Callable[[], T]) -> list[T]:
     return results
 
 
-def gather_outcomes(*thunks: Callable[[], JSON]) -> list[Outcome]:
+def gather_outcomes(*thunks: Callable[[], JSON]) -> list[Attempt]:
     """Run thunks side by side and give each one's value or error, in order.
 
     The threads are daemons: after Ctrl-C nothing waits for requests that nobody wants any more.
     """
-    outcomes: list[Outcome | None] = [None] * len(thunks)
+    outcomes: list[Attempt | None] = [None] * len(thunks)
     waiting = iter(enumerate(thunks))
     lock = threading.Lock()
     stopped = threading.Event()
@@ -75,7 +72,7 @@ def gather_outcomes(*thunks: Callable[[], JSON]) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _outcome(thunk: Callable[[], JSON]) -> Outcome:
+def _outcome(thunk: Callable[[], JSON]) -> Attempt:
     try:
         return Done(thunk())
     except Exception as error:

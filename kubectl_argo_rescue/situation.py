@@ -36,7 +36,7 @@ from .model import (
     ref_of,
 )
 from .objects import look
-from .parallel import Done, Failed, Outcome
+from .parallel import Attempt, Done, Failed
 
 DEFAULT_NAMESPACE = "argocd"
 PART_OF = "app.kubernetes.io/part-of=argocd"
@@ -175,7 +175,7 @@ class Reader:
         ]
 
     def _choose(
-        self, installations: Mapping[str, Sequence[Outcome]], targets: Sequence[Key], uid: str, who: str
+        self, installations: Mapping[str, Sequence[Attempt]], targets: Sequence[Key], uid: str, who: str
     ) -> str:
         """Say where Argo CD lives: as told, as an app's status says, or where its ConfigMap is.
 
@@ -245,7 +245,7 @@ class Reader:
             "is this the right context? Else say --argocd-namespace NAMESPACE",
         )
 
-    def _installation(self, place: str, got: Sequence[Outcome]) -> ArgoCD:
+    def _installation(self, place: str, got: Sequence[Attempt]) -> ArgoCD:
         data: list[Mapping[str, str] | None] = []
         for name, outcome in zip(("argocd-cm", "argocd-cmd-params-cm"), got, strict=False):
             if isinstance(outcome, Done):
@@ -269,7 +269,7 @@ class Reader:
             self.objects[ref_of(o).key] = o
         return describe_installation(place, data[0] or {}, data[1], controller_version(workloads))
 
-    def _keep(self, key: Key, outcome: Outcome) -> None:
+    def _keep(self, key: Key, outcome: Attempt) -> None:
         if isinstance(outcome, Done):
             self.objects[key] = outcome.value
         elif isinstance(outcome.error, NotFound):

@@ -25,7 +25,7 @@ from .model import (
     Resource,
     ref_of,
 )
-from .parallel import Done, Failed, Outcome
+from .parallel import Attempt, Done, Failed
 from .vitals import Surroundings
 
 ENDPOINTSLICE: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
@@ -96,7 +96,7 @@ def surroundings(cluster: Cluster, argocd: ArgoCD, settings: dict[str, str], com
     return Surroundings(settings, name, port, endpoints, c.context, c.kubeconfig, tuple(warnings))
 
 
-def _listed(outcome: Outcome) -> list[JSON]:
+def _listed(outcome: Attempt) -> list[JSON]:
     if isinstance(outcome, Done):
         return list(outcome.value)
     if isinstance(outcome.error, (Forbidden, NotFound)):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from . import __version__
 
@@ -16,8 +15,7 @@ def user_agent() -> str:
     return f"kubectl-argo-rescue/{__version__} ({sys.platform})"
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """The user's own connection flags, under kubectl's names; empty means "as the kubeconfig says"."""
 
     kubeconfig: str = ""
@@ -43,8 +41,7 @@ class Connection:
     """Seconds for one request; None waits as long as the built-in bound of the cluster module."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One whole answer. Header names are lower case."""
 
     status: int
@@ -52,8 +49,7 @@ class Response:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where the requests go, for the first line of every plan."""
 
     context: str

@@ -14,7 +14,7 @@ from ..flags import Common, Verb, all_namespaces, common_options, everywhere_opt
 from ..model import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
 from ..output import resource_name
 from ..overview import Collector, Overview
-from ..parallel import Done, Outcome
+from ..parallel import Attempt, Done
 from ..records import Entry
 from ..session import Session
 from ..situation import parse_target
@@ -82,7 +82,7 @@ def _around(session: Session) -> tuple[vitals.Surroundings, tuple[Entry, ...]]:
     return replace(around, warnings=texts), journal.entries
 
 
-def _value(outcome: Outcome) -> Any:
+def _value(outcome: Attempt) -> Any:
     if isinstance(outcome, Done):
         return outcome.value
     raise outcome.error

@@ -31,7 +31,7 @@ from kubectl_argo_rescue import client, merge, parallel, patches, records
 from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
 from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, JSON, Key, ref_of
-from kubectl_argo_rescue.parallel import Done, Failed, Outcome
+from kubectl_argo_rescue.parallel import Attempt, Done, Failed
 from kubectl_argo_rescue.pieces import pieces_of
 from kubectl_argo_rescue.records import Entry
 from kubectl_argo_rescue.simulation.api import Request
@@ -126,8 +126,8 @@ class Faults:
                 os.truncate(path, size)
 
 
-def _in_turn(*thunks: Callable[[], JSON]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+def _in_turn(*thunks: Callable[[], JSON]) -> list[Attempt]:
+    outcomes: list[Attempt] = []
     for thunk in thunks:
         try:
             outcomes.append(Done(thunk()))

@@ -84,7 +84,7 @@ contexts:
   name: prod
 - context:
     cluster: arn:aws:eks:eu-central-1:123456789012:cluster/shop
-    user: aks
+    user: azure
   name: other@there
 current-context: prod
 kind: Config
@@ -103,14 +103,14 @@ users:
       installHint: Install gke-gcloud-auth-plugin for use with kubectl by following
         https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-access#install_plugin
       provideClusterInfo: true
-- name: aks
+- name: azure
   user:
     exec:
       command: kubelogin
       installHint: |2
 
         kubelogin is not installed: see
-        # https://aka.ms/aks/kubelogin
+        # https://aka.ms/kubelogin
 - name: kind
   user: {}
 """
@@ -161,7 +161,7 @@ def test_what_the_clouds_write_is_read(tmp_path: Path) -> None:
         ("    user: gke", "     user: gke"),
         ("  name: prod\n", "  name: 2024-01-01\n"),
         ("  name: prod\n", ""),
-        ("name: aks", "name: gke"),
+        ("name: azure", "name: gke"),
         ("  user: {}", "  user: null"),
         ("preferences: {}", "preferences: {colors: true}"),
     ],
