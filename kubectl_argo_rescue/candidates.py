@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from . import applications, entries
-from .cluster import Cluster, api_error, object_path
+from .answers import api_error
+from .client import Cluster, object_path
 from .errors import RescueError
 from .journal import ClusterHome, Journal, LocalHome, state_home
 from .model import APPLICATION, APPPROJECT, CONFIGMAP, JSON, NAMESPACE, Resource
 from .records import Entry, fold
-from .transports import Connection, Transport
+from .transport import Connection, Transport
 
 _TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from . import patches, workload_writes, workloads
-from .cluster import Cluster, Failed
+from .client import Cluster
 from .errors import ExitStatus, Forbidden, RefusedError, RescueError
 from .model import (
     BY_KIND,
@@ -23,6 +23,7 @@ from .model import (
 )
 from .options import Writing
 from .output import STATUS_WORDS, Printer
+from .parallel import Failed
 from .plans import Plan
 from .send import Step, action_of, not_done, ops_of
 

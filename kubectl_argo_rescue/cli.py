@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 import click
 
 from . import pflag
+from .connect import Runtime
 from .errors import ExitStatus, RescueError
 from .flags import CONNECTION, PLACE, combine, write_options
 from .options import Common
-from .world import World
 
 PROG = "kubectl argo-rescue"
 
@@ -133,7 +133,7 @@ def root(ctx: click.Context, /, **given: Any) -> None:
 
     Every write saves the original first; `undo` puts it all back.
     """
-    ctx.obj = combine(Common(world=ctx.obj) if isinstance(ctx.obj, World) else Common(), given)
+    ctx.obj = combine(Common(world=ctx.obj) if isinstance(ctx.obj, Runtime) else Common(), given)
 
 
 for _option in (*PLACE, *CONNECTION):
@@ -141,7 +141,8 @@ for _option in (*PLACE, *CONNECTION):
 
 
 def _fail(error: RescueError, argv: Sequence[str]) -> NoReturn:
-    from .output import STATUS_WORDS, Printer, plain, standard_streams
+    from .output import STATUS_WORDS, Printer, standard_streams
+    from .text import plain
 
     form = _asked_form(argv)
     printer = Printer(standard_streams(), form)
@@ -179,7 +180,7 @@ def _on_terminate(number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def run(argv: Sequence[str], world: World | None = None) -> NoReturn:
+def run(argv: Sequence[str], world: Runtime | None = None) -> NoReturn:
     """Run one command line in a world, by default the real one, and exit with its code."""
     from .errors import UsageError
 

@@ -25,7 +25,7 @@ from .errors import RescueError
 
 if TYPE_CHECKING:
     from .candidates import Place
-    from .transports import Connection
+    from .transport import Connection
 
 PATIENCE_SECONDS = 0.6
 """Completion that takes longer is worse than none; kubectl and Python have begun before."""
@@ -234,7 +234,7 @@ def within(find: Callable[[], Iterable[str]], seconds: float | None = None) -> l
 def _place(line: Line) -> Iterator[Place]:
     """Open the cluster that the words so far ask for, and end it, whoever still waits for it."""
     from .candidates import Place  # lazy: not for verbs and flags
-    from .transports.choose import open_transport
+    from .connect import open_transport
 
     transport = open_transport(line.connection())
     try:

@@ -12,10 +12,11 @@ from datetime import datetime, timezone
 from functools import partial
 
 from . import workload_writes, workloads
-from .cluster import Cluster, Done, Failed
+from .client import Cluster
 from .errors import RescueError
 from .journal import Journal, Writer
 from .model import BY_KIND, EVENT, JSON, EditResult, PlanStep, Role, Rollout, Snapshot, Verdict
+from .parallel import Done, Failed
 from .plans import Plan
 from .records import Begin, Content, Context, End, Intent, Outcome
 from .send import ACTIONS, Batch, ObjectSender, Run, action_of, result_of

@@ -12,7 +12,7 @@ import click
 from . import pflag
 from .errors import UsageError
 from .options import Common, Writing
-from .transports import Connection
+from .transport import Connection
 
 
 def parse_duration(text: str) -> float | None:
@@ -93,12 +93,12 @@ PLACE: tuple[Callable[[F], F], ...] = (
 
 def combine(base: Common, given: dict[str, Any]) -> Common:
     """Lay the flags of a verb over those given before it."""
-    connection = {n: given.pop(n, None) for n in Connection.__dataclass_fields__}
+    connection = {n: given.pop(n, None) for n in Connection._fields}
     said = {n: v for n, v in connection.items() if v not in (None, ())}
     place = {n: given.pop(n, None) for n in ("namespace", "argocd_namespace", "output", "verbosity")}
     return replace(
         base,
-        connection=replace(base.connection, **said),
+        connection=base.connection._replace(**said),
         **{n: v for n, v in place.items() if v is not None},
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .transports import Connection
-from .world import World
+from .connect import Runtime
+from .transport import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Common:
     argocd_namespace: str = ""
     output: str = "human"
     verbosity: int = 0
-    world: World = field(default_factory=World)
+    world: Runtime = field(default_factory=Runtime)
 
 
 @dataclass(frozen=True, slots=True)

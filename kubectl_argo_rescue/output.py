@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,29 +31,11 @@ from .model import (
     Verdict,
 )
 from .patches import show_path, shown
+from .text import escaped, plain, plain_but_colours
 
 API_VERSION = "argo-rescue/v1"
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2", "cyan": "36"}
-
-
-def plain(text: str) -> str:
-    """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-_COLOUR = re.compile("(\x1b\\[[0-9;]*m)")
-
-
-def _but_colours(text: str) -> str:
-    """Neutralise a text of ours but for its colours."""
-    return "".join(piece if i % 2 else plain(piece) for i, piece in enumerate(_COLOUR.split(text)))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
 
 
 def wants_colour(stream: TextIO, environ: os._Environ[str] | dict[str, str]) -> bool:
@@ -106,7 +87,7 @@ class Printer:
     def say(self, text: str = "") -> None:
         """Say one line of talk."""
         # In one piece: several requests at once may speak under -v.
-        self.streams.err.write((_but_colours(text) if self._colour else plain(text)) + "\n")
+        self.streams.err.write((plain_but_colours(text) if self._colour else plain(text)) + "\n")
         self.streams.err.flush()
 
     def warn(self, text: str) -> None:
@@ -185,7 +166,7 @@ class Printer:
             encoder = json.JSONEncoder(indent=2, ensure_ascii=False)
             pieces = encoder.iterencode(envelope(result))
             while part := "".join(islice(pieces, 5000)):
-                self.streams.out.write(_CONTROL.sub(_escaped, part))
+                self.streams.out.write(escaped(part))
             print(file=self.streams.out, flush=True)
         elif self.form == "yaml":
             import yaml  # lazy: only -o yaml needs it

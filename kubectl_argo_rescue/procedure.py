@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from . import rescue_planning
-from .cluster import Cluster
+from .client import Cluster
 from .engine import Engine
 from .errors import ExitStatus
 from .journal import Writer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from . import patches, probing, watching
+from . import patches, refresh, watching
 from .errors import ExitStatus, RescueError
 from .model import Edit, FieldChange, Key, Result, Role, Snapshot, Verdict
 from .operation import operation
@@ -135,7 +135,7 @@ class RescueRun(Procedure):
         if not self._order(rescue):
             return False
         if rescue.windows and rescue.order is None:
-            probing.wake(self.session.cluster, self.key)
+            refresh.wake(self.session.cluster, self.key)
         return True
 
     def _order(self, rescue: Rescue) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from . import merge, patches, workloads
-from .cluster import Cluster
+from .client import Cluster
 from .errors import (
     ApiError,
     ConflictError,

@@ -13,20 +13,28 @@ from types import TracebackType
 
 from . import offline, planning
 from .checks import Checks
-from .cluster import Cluster, Done
+from .client import Cluster
 from .durations import human
 from .entries import is_of, one_line
 from .errors import ExitStatus, Overloaded, TransportError
 from .journal import ClusterHome, Journal, LocalHome, state_home
 from .journal import Reading as JournalReading
-from .looking import look
-from .model import APPPROJECT, JSON, FieldChange, Key, Result, Snapshot
+from .model import (
+    APPPROJECT,
+    JSON,
+    FieldChange,
+    Key,
+    Result,
+    Snapshot,
+)
+from .objects import look
 from .options import Common, Writing
 from .outlook import COMMAND
 from .output import Printer, standard_streams
+from .parallel import Done
 from .records import Begin
 from .situation import Reader, Reading
-from .transports import Connection
+from .transport import Connection
 
 
 class Invocation(AbstractContextManager["Invocation"]):

@@ -14,10 +14,9 @@ from datetime import datetime
 from functools import partial
 
 from . import applications, outlook, owners
-from .cluster import Cluster, Done, Failed, Outcome
+from .client import Cluster
 from .errors import Forbidden, NotFound, NotServed, RescueError, UsageError
 from .journal import EXPIRES_LABEL
-from .looking import look
 from .model import (
     APPLICATION,
     APPPROJECT,
@@ -36,6 +35,8 @@ from .model import (
     parse_version,
     ref_of,
 )
+from .objects import look
+from .parallel import Attempt, Done, Failed
 
 DEFAULT_NAMESPACE = "argocd"
 PART_OF = "app.kubernetes.io/part-of=argocd"
@@ -174,7 +175,7 @@ class Reader:
         ]
 
     def _choose(
-        self, installations: Mapping[str, Sequence[Outcome]], targets: Sequence[Key], uid: str, who: str
+        self, installations: Mapping[str, Sequence[Attempt]], targets: Sequence[Key], uid: str, who: str
     ) -> str:
         """Say where Argo CD lives: as told, as an app's status says, or where its ConfigMap is.
 
@@ -218,7 +219,7 @@ class Reader:
 
     def _recalled(
         self,
-        installations: Mapping[str, Sequence[Outcome]],
+        installations: Mapping[str, Sequence[Attempt]],
         targets: Sequence[Key],
         uid: str,
         who: str,
@@ -255,7 +256,7 @@ class Reader:
             say_it,
         ) from error
 
-    def _installation(self, place: str, got: Sequence[Outcome]) -> ArgoCD:
+    def _installation(self, place: str, got: Sequence[Attempt]) -> ArgoCD:
         data: list[Mapping[str, str] | None] = []
         for name, outcome in zip(("argocd-cm", "argocd-cmd-params-cm"), got, strict=False):
             if isinstance(outcome, Done):
@@ -279,7 +280,7 @@ class Reader:
             self.objects[ref_of(o).key] = o
         return describe_installation(place, data[0] or {}, data[1], controller_version(workloads))
 
-    def _keep(self, key: Key, outcome: Outcome) -> None:
+    def _keep(self, key: Key, outcome: Attempt) -> None:
         if isinstance(outcome, Done):
             self.objects[key] = outcome.value
         elif isinstance(outcome.error, NotFound):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from . import applications, outlook
-from .cluster import Cluster, Done, Failed, Outcome
+from .client import Cluster
 from .diagnosis import tracked_by
 from .errors import Expired, Forbidden, NotFound, RescueError, UsageError
 from .model import (
@@ -25,6 +25,7 @@ from .model import (
     ref_of,
 )
 from .options import Common
+from .parallel import Attempt, Done, Failed
 from .vitals import Surroundings
 
 ENDPOINTSLICE: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
@@ -95,7 +96,7 @@ def surroundings(cluster: Cluster, argocd: ArgoCD, settings: dict[str, str], com
     return Surroundings(settings, name, port, endpoints, c.context, c.kubeconfig, tuple(warnings))
 
 
-def _listed(outcome: Outcome) -> list[JSON]:
+def _listed(outcome: Attempt) -> list[JSON]:
     if isinstance(outcome, Done):
         return list(outcome.value)
     if isinstance(outcome.error, (Forbidden, NotFound)):

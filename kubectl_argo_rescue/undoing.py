@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
-from . import applications, handback, merge, outlook, owners, patches, probing
+from . import applications, handback, merge, outlook, owners, patches, refresh
 from .durations import ago, human
 from .entries import lost, one_line, same_place, settlements
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
 from .handback import Evidence, Handback
-from .looking import look
 from .merge import Conflict, Fold, Tag
 from .model import (
     APPLICATION,
@@ -32,6 +31,7 @@ from .model import (
     Verdict,
     ref_of,
 )
+from .objects import look
 from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
@@ -473,8 +473,8 @@ class Undo(Procedure):
         self._is_asked_again = False
         cluster = self.session.cluster
         is_down = outlook.is_part_down(self.snapshot, "application-controller")
-        timeout = probing.DOWN_SECONDS if is_down else probing.REFRESH_SECONDS
-        answers = cluster.gather(*[lambda k=k: probing.refresh(cluster, k, timeout=timeout) for k in asked])
+        timeout = refresh.DOWN_SECONDS if is_down else refresh.REFRESH_SECONDS
+        answers = cluster.gather(*[lambda k=k: refresh.refresh(cluster, k, timeout=timeout) for k in asked])
         for key, app in zip(asked, answers, strict=True):
             if app is None:
                 self.printer.warn(

@@ -12,14 +12,16 @@ from functools import partial
 from typing import Any
 
 from . import applications, outlook
-from .cluster import Cluster, Done, Failed
+from .client import Cluster
 from .errors import ExitStatus, Expired, Forbidden, NotFound, Overloaded, RescueError, TransportError
 from .model import APPLICATION, BY_KIND, JSON, Edit, Key, Order, OrderKind, Resource, Result, Role
 from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer
+from .parallel import Done, Failed
 from .plans import Plan
 from .progress import Assessment, Expectation, State, assess, workload_keys
 from .session import Session
+from .text import plain
 
 WATCH_SECONDS = 60.0
 """How long one watch request lives: one that is dead without a word is noticed then."""
@@ -260,7 +262,7 @@ def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
         def table(assessment: Assessment) -> Table:
             grid = Table.grid(padding=(0, 2))
             for part, text, good in assessment.lines:
-                grid.add_row("✓" if good else "…", part, _plain(text), style="green" if good else "yellow")
+                grid.add_row("✓" if good else "…", part, plain(text), style="green" if good else "yellow")
             return grid
 
         with Live(console=console, refresh_per_second=8, transient=False) as live:
@@ -276,12 +278,6 @@ def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
                 printer.line(out) if printer.form == "human" else printer.say(out)
 
     yield lines
-
-
-def _plain(text: str) -> str:
-    from .output import plain
-
-    return plain(text)
 
 
 def run(session: Session, expectation: Expectation, timeout: float | None) -> Ending:
@@ -313,7 +309,7 @@ def run(session: Session, expectation: Expectation, timeout: float | None) -> En
             session.printer.line(f"{app_name} {ending.message}")
         else:
             colour = session.printer.paint("error:", "red")
-            session.printer.say(f"{colour} {expectation.key}: {_plain(ending.message)}")
+            session.printer.say(f"{colour} {expectation.key}: {plain(ending.message)}")
     return ending
 
 

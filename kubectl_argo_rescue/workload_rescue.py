@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from . import workload_writes, workloads
-from .cluster import Cluster
+from .client import Cluster
 from .errors import ExitStatus, RefusedError, RescueError
 from .model import BY_KIND, JSON, Key, Ref, Result, Rollout, Snapshot, Verdict
 from .options import Writing

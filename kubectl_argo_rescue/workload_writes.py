@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from . import workloads
-from .cluster import Cluster
-from .errors import ApiError, GuardFailed, NotFound, RescueError
+from .client import Cluster
+from .errors import (
+    ApiError,
+    GuardFailed,
+    NotFound,
+    RescueError,
+)
 from .model import BY_KIND, JSON, EditResult, Key, Rollout, Verdict
 from .send import NOT_DONE, Sender
 from .workloads import History

@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from .. import diagnosis, outlook, screens, survey, vitals
-from ..cluster import Done, Outcome
 from ..errors import Expired, Forbidden, NotFound, NotServed, UsageError
 from ..flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
 from ..model import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
 from ..options import Common
 from ..output import resource_name
 from ..overview import Collector, Overview
+from ..parallel import Attempt, Done
 from ..records import Entry
 from ..session import Invocation, Session
 from ..situation import parse_target
@@ -81,7 +81,7 @@ def _around(session: Session) -> tuple[vitals.Surroundings, tuple[Entry, ...]]:
     return replace(around, warnings=texts), journal.entries
 
 
-def _value(outcome: Outcome) -> Any:
+def _value(outcome: Attempt) -> Any:
     if isinstance(outcome, Done):
         return outcome.value
     raise outcome.error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..flags import Common, Verb, Writing, common_options, only_option, writing_options
+from ..flags import Verb, common_options, only_option, writing_options
 from ..operation import operation
 from ..options import Common, Writing
 
@@ -33,7 +33,7 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
       kubectl argo-rescue unblock traefik
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import planning, probing
+    from .. import planning, refresh
     from ..entries import is_pinned
     from ..outlook import COMMAND
     from ..procedure import carry_out
@@ -59,5 +59,5 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
         live = session.reading.snapshot.objects[key]
         if result.entry and not result.exit_status and is_pinned(live, session.journal.read().entries):
             # Its version is ours already: let Argo CD notice at once that nothing stops it now.
-            probing.wake(session.cluster, key)
+            refresh.wake(session.cluster, key)
         return call.finish(result)

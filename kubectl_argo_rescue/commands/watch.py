@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from ..flags import Common, Verb, common_options, timeout_option
+from ..flags import Verb, common_options, timeout_option
 from ..model import Key, OrderKind, Result, Role
 from ..operation import operation
 from ..options import Common

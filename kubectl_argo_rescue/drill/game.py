@@ -21,13 +21,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from ..cluster import Cluster
+from ..client import Cluster
+from ..connect import Runtime
 from ..durations import human, parse_span
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
 from ..outlook import COMMAND
 from ..output import columns, wants_colour
-from ..transports import Connection
-from ..world import World
+from ..transport import Connection
 from . import reading
 from .scenarios import SCENARIOS, Scenario
 from .stage import Instant, Line, SimulatedStage, Time, refuse_connection_flags
@@ -59,7 +59,7 @@ _SHELL = {"|", ">", ">>", "<", "&&", "||", ";", "&"}
 class Plugin(NamedTuple):
     """The plugin's own command line, as the prompt has it."""
 
-    run: Callable[[Sequence[str], World], NoReturn]
+    run: Callable[[Sequence[str], Runtime], NoReturn]
     """Runs words in a world, and exits with their code."""
     verbs: Sequence[str]
 
@@ -142,7 +142,7 @@ class Game:
 
         environ = {**os.environ, "XDG_STATE_HOME": str(self.folder / f"{self._stages}-{user}")}
         try:
-            self.plugin.run(words, World(open_cluster, stage.clock, environ, tuple(words)))
+            self.plugin.run(words, Runtime(open_cluster, stage.clock, environ, tuple(words)))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(ExitStatus.ERROR)
         self._is_interrupted |= code == ExitStatus.INTERRUPTED

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from ..errors import TransportError, UsageError
@@ -20,7 +19,7 @@ from ..simulation.incident import CHARTS, GIT, application, deployment, installa
 from ..simulation.jsonpatch_go import apply_merge_patch
 from ..simulation.sources import ChartRepository, GitRepository, Sources
 from ..simulation.workloads import health_of
-from ..transports import Connection, Response, Target
+from ..transport import Connection, Response, Target
 from .scenarios import BAD, GOOD, NEVER, OLDER, Scenario
 
 FRIDAY = datetime(2026, 11, 27, 16, 0, tzinfo=timezone.utc)
@@ -414,8 +413,7 @@ def _version_of(deployed: JSON) -> str:
 
 def refuse_connection_flags(connection: Connection) -> None:
     """Refuse flags that lead to another cluster. Raises UsageError."""
-    plain = replace(
-        connection,
+    plain = connection._replace(
         request_timeout=None,
         cache_dir="",
         disable_compression=False,

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from .. import model
 from ..errors import TransportError
 from ..model import JSON, Resource
-from ..transports import Response, Target
+from ..transport import Response, Target
 from . import schemas
 from .jsonpatch_go import ServerPanic
 from .kinds import BUILT_IN_GROUPS, Kind, definition, kinds

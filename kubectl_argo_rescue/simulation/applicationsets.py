@@ -13,8 +13,9 @@ from datetime import datetime
 
 from .. import model
 from ..model import JSON
-from .api import InMemoryApi, timestamp
+from .api import InMemoryApi
 from .diffing import without_pointers
+from .wire import timestamp
 
 PRESERVED = (
     "notified.notifications.argoproj.io",

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from .. import model, windows
 from ..globs import is_app_namespace_allowed
 from ..model import JSON, ArgoCD, Tracking, Version
-from .api import InMemoryApi, timestamp
+from .api import InMemoryApi
 from .applicationsets import SimulatedApplicationSets
 from .clock import SteppedClock
 from .comparison import (
@@ -33,6 +33,7 @@ from .comparison import (
 )
 from .sources import Sources
 from .store import Change
+from .wire import timestamp
 from .workloads import Workloads, health_of
 
 REFRESH = "argocd.argoproj.io/refresh"

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ..errors import TransportError
 from ..model import JSON
-from ..transports import Response
+from ..transport import Response
 from .selectors import Selector, field_selector, label_selector
 from .status import (
     StatusError,

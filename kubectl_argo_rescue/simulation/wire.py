@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple, TypeAlias
 
 from ..model import JSON, Resource
-from ..transports import Response
+from ..transport import Response
 from . import schemas
 from .kinds import Kind
 from .status import (

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from .. import model
 from ..model import JSON
-from .api import InMemoryApi, timestamp
+from .api import InMemoryApi
+from .wire import timestamp
 
 REVISION = "deployment.kubernetes.io/revision"
 _OWNERS = (

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from .. import model
 from ..model import JSON, Resource
-from ..transports import Response
+from ..transport import Response
 from . import schemas
 from .jsonpatch_go import (
     MAX_OPERATIONS,

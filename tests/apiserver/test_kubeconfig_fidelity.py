@@ -4,13 +4,15 @@ Each row of the table is one kubeconfig situation. `kubectl get --raw` is the or
 TLS server saw of it (which server, which path, who by certificate, Authorization or impersonation,
 which name by SNI, through which proxy), or else the class of its error. The kubectl transport must
 do the same in every row. The `kubernetes` transport must do the same or refuse, and a refusal or an
-error must come before anything was sent: never as somebody else, never as nobody.
+error must come before anything was sent: never as somebody else, never as nobody. What is read of a
+kubeconfig without kubectl, for the line that names the target, must be what kubectl says.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import socket
@@ -22,12 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+import yaml
 
+from kubectl_argo_rescue.direct import PackageTransport
 from kubectl_argo_rescue.errors import TransportError
+from kubectl_argo_rescue.kubeconfig import Refused
+from kubectl_argo_rescue.kubectl import KubectlTransport
+from kubectl_argo_rescue.kubectl_process import kubectl_flags
 from kubectl_argo_rescue.model import JSON
-from kubectl_argo_rescue.transports import Connection
-from kubectl_argo_rescue.transports.kubectl import KubectlTransport, kubectl_flags
-from kubectl_argo_rescue.transports.package import PackageTransport, Refused
+from kubectl_argo_rescue.target import Kubeconfig, read_target
+from kubectl_argo_rescue.transport import Connection
 from tests.testbed.kubeconfigs import credential, exec_user, kubeconfig, script
 from tests.testbed.proxies import HttpConnect, Proxy, Socks5
 from tests.testbed.tls_server import TlsServer, Wire
@@ -1061,6 +1067,28 @@ def test_the_package_transport_agrees_or_refuses(
         assert ours == oracle, error
     assert error is None or not error.sent or at.leaves
     assert all(who or token for _, _, who, token, _, _ in ours.seen), "a request as nobody"
+
+
+@pytest.mark.parametrize("at", ROWS, indirect=True)
+def test_a_kubeconfig_read_without_kubectl_says_the_same(control_plane: ControlPlane, at: Row) -> None:
+    for path in at.folder.rglob("*"):
+        if path.is_file() and '"apiVersion": "v1"' in (text := path.read_text()):
+            # As kubectl writes it; JSON is not read.
+            path.write_text(yaml.safe_dump(json.loads(text)))
+    read = Kubeconfig(at.connection, os.environ).read()
+    if read is None:
+        return
+    flags = [f"--kubeconfig={at.connection.kubeconfig}"] if at.connection.kubeconfig else []
+    said = subprocess.run(
+        [control_plane.bin / "kubectl", *flags, "config", "view", "--output=json"],
+        stdout=subprocess.PIPE,
+    )
+    if said.returncode:
+        return  # nor does the proxy start then
+    for connection in (at.connection, *(Connection(context=name) for name in ("here", "first", "second"))):
+        assert read_target(read, connection, os.environ) == read_target(
+            json.loads(said.stdout), connection, os.environ
+        )
 
 
 @pytest.mark.parametrize("at", ["token"], indirect=True)

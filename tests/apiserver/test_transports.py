@@ -25,12 +25,13 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.client import Cluster
+from kubectl_argo_rescue.direct import PackageTransport
 from kubectl_argo_rescue.errors import Overloaded, TransportError
+from kubectl_argo_rescue.kubectl import KubectlTransport
+from kubectl_argo_rescue.kubectl_process import SOCKET_PATH_LIMIT
 from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON
-from kubectl_argo_rescue.transports import Connection, Transport
-from kubectl_argo_rescue.transports.kubectl import SOCKET_PATH_LIMIT, KubectlTransport
-from kubectl_argo_rescue.transports.package import PackageTransport
+from kubectl_argo_rescue.transport import Connection, Transport
 from tests.testbed.kubeconfigs import credential, exec_user, kubeconfig, script
 from tests.testbed.processes import until
 from tests.testbed.tls_server import Seen, TlsServer, Wire
@@ -401,8 +402,8 @@ def test_rejected_credentials_are_asked_for_anew(
 PROMPTED = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from kubectl_argo_rescue.transports import Connection
-from kubectl_argo_rescue.transports.choose import open_transport
+from kubectl_argo_rescue.transport import Connection
+from kubectl_argo_rescue.connect import open_transport
 transport = open_transport(Connection(kubeconfig=sys.argv[1]), prefer=sys.argv[2])
 print("answered", transport.request("GET", "/api").status)
 transport.close()
@@ -527,8 +528,8 @@ VICTIM = """
 import signal, sys, threading, time
 # Whoever runs the tests below nohup has it ignored, and children inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-from kubectl_argo_rescue.transports import Connection
-from kubectl_argo_rescue.transports.kubectl import KubectlTransport
+from kubectl_argo_rescue.transport import Connection
+from kubectl_argo_rescue.kubectl import KubectlTransport
 how, kubeconfig, kubectl = sys.argv[1:]
 if how == "thread":
     # No parent-death signal then: it comes when a thread ends, and fork needs to be alone.
@@ -703,7 +704,7 @@ def test_the_socket_finds_room(
     deep = tmp_path / ("d" * SOCKET_PATH_LIMIT)
     deep.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
-    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    monkeypatch.setenv("TMPDIR", str(deep))
     with closing(KubectlTransport(Connection(kubeconfig=str(config)), kubectl)) as transport:
         assert transport.request("GET", PATH).status == 200
 

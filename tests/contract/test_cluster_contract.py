@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubectl_argo_rescue.cluster import Cluster, gather
+from kubectl_argo_rescue.client import Cluster
+from kubectl_argo_rescue.direct import PackageTransport
 from kubectl_argo_rescue.errors import (
     AlreadyExists,
     Expired,
@@ -30,12 +31,12 @@ from kubectl_argo_rescue.errors import (
     NotFound,
     StaleWrite,
 )
+from kubectl_argo_rescue.kubectl import KubectlTransport
 from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, NAMESPACE, Resource
+from kubectl_argo_rescue.parallel import gather
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.transports import Connection, Transport
-from kubectl_argo_rescue.transports.kubectl import KubectlTransport
-from kubectl_argo_rescue.transports.package import PackageTransport
+from kubectl_argo_rescue.transport import Connection, Transport
 
 if TYPE_CHECKING:
     from tests.testbed.control_plane import ControlPlane
@@ -44,7 +45,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class World:
+class Runtime:
     """One API server over one transport: as somebody who may all, and as somebody who may nothing."""
 
     cluster: Cluster
@@ -92,11 +93,11 @@ def clusters(request: pytest.FixtureRequest) -> Iterator[tuple[Cluster, Cluster]
 
 
 @pytest.fixture
-def world(clusters: tuple[Cluster, Cluster]) -> World:
+def world(clusters: tuple[Cluster, Cluster]) -> Runtime:
     cluster, powerless = clusters
     namespace = f"contract-{next(_numbers)}"
     cluster.create(NAMESPACE, "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    return World(cluster, powerless, namespace)
+    return Runtime(cluster, powerless, namespace)
 
 
 def application(name: str = "traefik", **spec: JSON) -> JSON:
@@ -127,7 +128,7 @@ REVISION = "/spec/source/targetRevision"
 # -- objects
 
 
-def test_create_get_delete(world: World) -> None:
+def test_create_get_delete(world: Runtime) -> None:
     made = world.cluster.create(APPLICATION, world.namespace, application())
     read = world.cluster.get(APPLICATION, world.namespace, "traefik")
     assert read == made
@@ -139,37 +140,37 @@ def test_create_get_delete(world: World) -> None:
     assert "traefik" in caught.value.message
 
 
-def test_create_what_is_there_already(world: World) -> None:
+def test_create_what_is_there_already(world: Runtime) -> None:
     world.cluster.create(CONFIGMAP, world.namespace, config_map("entry", a="1"))
     with pytest.raises(AlreadyExists):
         world.cluster.create(CONFIGMAP, world.namespace, config_map("entry", a="2"))
     assert world.cluster.get(CONFIGMAP, world.namespace, "entry")["data"] == {"a": "1"}
 
 
-def test_delete_another_object_of_that_name(world: World) -> None:
+def test_delete_another_object_of_that_name(world: Runtime) -> None:
     world.cluster.create(CONFIGMAP, world.namespace, config_map("entry"))
     with pytest.raises(StaleWrite):
         world.cluster.delete(CONFIGMAP, world.namespace, "entry", uid="00000000-0000-0000-0000-000000000000")
     world.cluster.get(CONFIGMAP, world.namespace, "entry")
 
 
-def test_delete_what_is_gone(world: World) -> None:
+def test_delete_what_is_gone(world: Runtime) -> None:
     with pytest.raises(NotFound):
         world.cluster.delete(CONFIGMAP, world.namespace, "entry")
 
 
-def test_create_in_a_namespace_that_is_not_there(world: World) -> None:
+def test_create_in_a_namespace_that_is_not_there(world: Runtime) -> None:
     with pytest.raises(NotFound):
         world.cluster.create(CONFIGMAP, "no-such-namespace", config_map("entry"))
 
 
-def test_create_with_an_unknown_field(world: World) -> None:
+def test_create_with_an_unknown_field(world: Runtime) -> None:
     with pytest.raises(Invalid) as caught:
         world.cluster.create(APPLICATION, world.namespace, application(bogus=1))
     assert "spec.bogus" in caught.value.message
 
 
-def test_dry_run_changes_nothing(world: World) -> None:
+def test_dry_run_changes_nothing(world: Runtime) -> None:
     world.cluster.create(CONFIGMAP, world.namespace, config_map("never"), dry_run=True)
     with pytest.raises(NotFound):
         world.cluster.get(CONFIGMAP, world.namespace, "never")
@@ -182,7 +183,7 @@ def test_dry_run_changes_nothing(world: World) -> None:
     assert live["spec"]["source"]["targetRevision"] == "2.5.1"
 
 
-def test_a_kind_that_this_server_does_not_have(world: World) -> None:
+def test_a_kind_that_this_server_does_not_have(world: Runtime) -> None:
     with pytest.raises(NotFound):
         world.cluster.list(Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout"), world.namespace)
 
@@ -190,7 +191,7 @@ def test_a_kind_that_this_server_does_not_have(world: World) -> None:
 # -- lists
 
 
-def test_list_in_pages(world: World) -> None:
+def test_list_in_pages(world: Runtime) -> None:
     names = [f"entry-{n}" for n in range(7)]
     for name in names:
         world.cluster.create(CONFIGMAP, world.namespace, config_map(name))
@@ -201,7 +202,7 @@ def test_list_in_pages(world: World) -> None:
     assert max(len(page) for page in world.cluster.pages(CONFIGMAP, world.namespace, page=3)) == 3
 
 
-def test_list_by_label_and_over_all_namespaces(world: World) -> None:
+def test_list_by_label_and_over_all_namespaces(world: Runtime) -> None:
     for name in ("traefik", "web"):
         world.cluster.create(APPLICATION, world.namespace, application(name))
     (found,) = world.cluster.list(APPLICATION, world.namespace, label_selector="team=t")
@@ -212,7 +213,7 @@ def test_list_by_label_and_over_all_namespaces(world: World) -> None:
     }
 
 
-def test_list_of_nothing(world: World) -> None:
+def test_list_of_nothing(world: Runtime) -> None:
     listing = world.cluster.listing(APPLICATION, world.namespace)
     assert listing.items == [] and listing.resource_version
 
@@ -220,7 +221,7 @@ def test_list_of_nothing(world: World) -> None:
 # -- guarded patches
 
 
-def test_a_patch_whose_guards_hold(world: World) -> None:
+def test_a_patch_whose_guards_hold(world: Runtime) -> None:
     live = world.cluster.create(APPLICATION, world.namespace, application())
     ops = [
         {"op": "test", "path": "/metadata/uid", "value": live["metadata"]["uid"]},
@@ -245,7 +246,7 @@ def test_a_patch_whose_guards_hold(world: World) -> None:
     ],
     ids=lambda op: f"{op['op']} {op['path']}",
 )
-def test_a_patch_whose_guard_fails_changes_nothing(world: World, op: JSON) -> None:
+def test_a_patch_whose_guard_fails_changes_nothing(world: Runtime, op: JSON) -> None:
     live = world.cluster.create(APPLICATION, world.namespace, application())
     with pytest.raises(GuardFailed) as caught:
         world.cluster.patch(
@@ -259,7 +260,7 @@ def test_a_patch_whose_guard_fails_changes_nothing(world: World, op: JSON) -> No
 
 
 @pytest.mark.parametrize("revision", [">=2.4 <3", "A&B", "é", "\u2028", 'say "hi" \\ now'])
-def test_guards_compare_as_go_encodes(world: World, revision: str) -> None:
+def test_guards_compare_as_go_encodes(world: Runtime, revision: str) -> None:
     app = application()
     app["spec"]["source"]["targetRevision"] = revision
     world.cluster.create(APPLICATION, world.namespace, app)
@@ -275,7 +276,7 @@ def test_guards_compare_as_go_encodes(world: World, revision: str) -> None:
     assert after["spec"]["source"]["targetRevision"] == "2.4.1"
 
 
-def test_a_stale_resource_version_is_a_conflict(world: World) -> None:
+def test_a_stale_resource_version_is_a_conflict(world: Runtime) -> None:
     live = world.cluster.create(APPLICATION, world.namespace, application())
     change = [{"op": "replace", "path": REVISION, "value": "2.4.1"}]
     world.cluster.patch(APPLICATION, world.namespace, "traefik", change)
@@ -295,7 +296,7 @@ def test_a_stale_resource_version_is_a_conflict(world: World) -> None:
     assert "operation" not in world.cluster.get(APPLICATION, world.namespace, "traefik")
 
 
-def test_a_patch_against_the_schema_has_causes(world: World) -> None:
+def test_a_patch_against_the_schema_has_causes(world: Runtime) -> None:
     world.cluster.create(APPLICATION, world.namespace, application())
     with pytest.raises(Invalid) as caught:
         world.cluster.patch(
@@ -307,7 +308,7 @@ def test_a_patch_against_the_schema_has_causes(world: World) -> None:
     assert caught.value.status == 422 and "spec.project" in caught.value.causes
 
 
-def test_a_patch_with_an_unknown_field_names_it_and_not_the_object(world: World) -> None:
+def test_a_patch_with_an_unknown_field_names_it_and_not_the_object(world: Runtime) -> None:
     world.cluster.create(APPLICATION, world.namespace, application())
     with pytest.raises(Invalid) as caught:
         world.cluster.patch(
@@ -319,18 +320,18 @@ def test_a_patch_with_an_unknown_field_names_it_and_not_the_object(world: World)
     assert len(caught.value.message) < 350
 
 
-def test_a_patch_that_is_none(world: World) -> None:
+def test_a_patch_that_is_none(world: Runtime) -> None:
     world.cluster.create(APPLICATION, world.namespace, application())
     with pytest.raises(Invalid):
         world.cluster.patch(APPLICATION, world.namespace, "traefik", ["what"])
 
 
-def test_patch_of_an_object_that_is_gone(world: World) -> None:
+def test_patch_of_an_object_that_is_gone(world: Runtime) -> None:
     with pytest.raises(NotFound):
         world.cluster.patch(APPLICATION, world.namespace, "traefik", [])
 
 
-def test_without_rights(world: World) -> None:
+def test_without_rights(world: Runtime) -> None:
     for call in (
         lambda: world.powerless.get(APPLICATION, world.namespace, "traefik"),
         lambda: world.powerless.list(APPLICATION, world.namespace),
@@ -347,7 +348,7 @@ def test_without_rights(world: World) -> None:
 # -- watches
 
 
-def test_watch_tells_of_each_change_in_order(world: World) -> None:
+def test_watch_tells_of_each_change_in_order(world: Runtime) -> None:
     live = world.cluster.create(APPLICATION, world.namespace, application())
     version = live["metadata"]["resourceVersion"]
     for revision in ("2.4.1", "2.4.2"):
@@ -368,7 +369,7 @@ def test_watch_tells_of_each_change_in_order(world: World) -> None:
     assert seen == [("MODIFIED", "2.4.1"), ("MODIFIED", "2.4.2"), ("DELETED", "2.4.2")]
 
 
-def test_watch_ends_by_itself_with_a_bookmark_to_go_on_from(world: World) -> None:
+def test_watch_ends_by_itself_with_a_bookmark_to_go_on_from(world: Runtime) -> None:
     listing = world.cluster.listing(APPLICATION, world.namespace)
     world.cluster.create(APPLICATION, world.namespace, application("one"))
     seen: list[tuple[str, str]] = []
@@ -383,14 +384,14 @@ def test_watch_ends_by_itself_with_a_bookmark_to_go_on_from(world: World) -> Non
     assert int(seen[-1][1]) >= int(seen[1][1])
 
 
-def test_watch_from_too_long_ago(world: World) -> None:
+def test_watch_from_too_long_ago(world: Runtime) -> None:
     world.cluster.create(APPLICATION, world.namespace, application())
     _forget(world)
     with pytest.raises(Expired):
         list(world.cluster.watch(APPLICATION, world.namespace, resource_version="1", timeout=5))
 
 
-def _forget(world: World) -> None:
+def _forget(world: Runtime) -> None:
     # The real server began after revision 1; the in-memory one is told to forget.
     api = world.cluster._transport
     if isinstance(api, InMemoryApi):
@@ -400,13 +401,13 @@ def _forget(world: World) -> None:
 # -- who may what
 
 
-def test_access_reviews(world: World) -> None:
+def test_access_reviews(world: Runtime) -> None:
     assert world.cluster.review_access("patch", APPLICATION, world.namespace, "traefik")
     assert world.cluster.review_access("get", NAMESPACE, "", "kube-system")
     assert not world.powerless.review_access("patch", APPLICATION, world.namespace, "traefik")
 
 
-def test_who_we_are(world: World) -> None:
+def test_who_we_are(world: Runtime) -> None:
     admin, alice = world.cluster.whoami(), world.powerless.whoami()
     assert admin is not None and admin["username"] == "admin"
     assert alice is not None and alice["username"] == "alice"
@@ -415,7 +416,7 @@ def test_who_we_are(world: World) -> None:
 # -- several at once
 
 
-def test_many_requests_side_by_side(world: World) -> None:
+def test_many_requests_side_by_side(world: Runtime) -> None:
     names = [f"entry-{n:02}" for n in range(24)]
 
     def make_and_read(name: str) -> str:

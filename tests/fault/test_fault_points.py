@@ -27,15 +27,15 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import cluster as cluster_module
-from kubectl_argo_rescue import merge, patches, records
-from kubectl_argo_rescue.cluster import Cluster, Done, Failed, Outcome
+from kubectl_argo_rescue import client, merge, parallel, patches, records
+from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
 from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, JSON, Key, ref_of
+from kubectl_argo_rescue.parallel import Attempt, Done, Failed
 from kubectl_argo_rescue.pieces import pieces_of
 from kubectl_argo_rescue.records import Entry
-from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.wire import Request
 
 from ..unit.harness import Run
 from .conftest import LOST, TRIED
@@ -109,7 +109,8 @@ class Faults:
             patch.setattr(os, "write", writing)
             patch.setattr(os, "fsync", syncing)
             # One after the other, so that each point has a number.
-            patch.setattr(cluster_module, "gather_outcomes", _in_turn)
+            for module in (client, parallel):
+                patch.setattr(module, "gather_outcomes", _in_turn)
             incident.api.before.append(before)
             incident.api.after.append(after)
             try:
@@ -125,8 +126,8 @@ class Faults:
                 os.truncate(path, size)
 
 
-def _in_turn(*thunks: Callable[[], JSON]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+def _in_turn(*thunks: Callable[[], JSON]) -> list[Attempt]:
+    outcomes: list[Attempt] = []
     for thunk in thunks:
         try:
             outcomes.append(Done(thunk()))
@@ -330,10 +331,10 @@ CHILD = textwrap.dedent(
     import base64, json, os, sys, threading
     from datetime import datetime
     from kubectl_argo_rescue import cli
-    from kubectl_argo_rescue.cluster import Cluster
+    from kubectl_argo_rescue.client import Cluster
     from kubectl_argo_rescue.errors import TransportError
-    from kubectl_argo_rescue.transports import Response, Target
-    from kubectl_argo_rescue.world import World
+    from kubectl_argo_rescue.transport import Response, Target
+    from kubectl_argo_rescue.connect import Runtime
 
     ask, answers = os.fdopen(int(sys.argv[1]), "w"), os.fdopen(int(sys.argv[2]))
     lock = threading.Lock()
@@ -356,7 +357,7 @@ CHILD = textwrap.dedent(
             pass
 
     now = datetime.fromisoformat(sys.argv[3])  # else the windows would be those of today
-    cli.run(sys.argv[4:], World(lambda connection, **talk: Cluster(Pipe()), lambda: now))
+    cli.run(sys.argv[4:], Runtime(lambda connection, **talk: Cluster(Pipe()), lambda: now))
     """
 )
 

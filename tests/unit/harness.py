@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kubectl_argo_rescue import cli, probing
-from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue import cli, refresh
+from kubectl_argo_rescue.client import Cluster
+from kubectl_argo_rescue.connect import Runtime
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
 from kubectl_argo_rescue.model import NAMESPACE, Key
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.transports import Connection
-from kubectl_argo_rescue.world import World
+from kubectl_argo_rescue.transport import Connection
 
 
 class Ran(NamedTuple):
@@ -125,7 +125,7 @@ class Run:
         api.user = user or before
         self.apis.append(api)
         environ = {**os.environ, "XDG_STATE_HOME": str(self.state_home(laptop))}
-        world = World(self.open_cluster, api.clock, environ, argv)
+        world = Runtime(self.open_cluster, api.clock, environ, argv)
         try:
             with self._monkeypatch.context() as patch, contextlib.redirect_stdout(out):
                 patch.setattr(sys, "stdin", in_)
@@ -172,10 +172,10 @@ class Run:
 
 def lag(monkeypatch: pytest.MonkeyPatch, has_written: Callable[[], bool], times: int) -> list[int]:
     """Have Argo CD's cache not know our last write of traefik for some comparisons of root; what is left of them."""
-    refresh, late = probing.refresh, [times]
+    real, late = refresh.refresh, [times]
 
     def refresh_late(cluster: Cluster, key: Key, *, timeout: float) -> Any:
-        root = refresh(cluster, key, timeout=timeout)
+        root = real(cluster, key, timeout=timeout)
         if root is not None and key.name == "root" and has_written() and late[0]:
             late[0] -= 1
             for line in root["status"]["resources"]:
@@ -183,5 +183,5 @@ def lag(monkeypatch: pytest.MonkeyPatch, has_written: Callable[[], bool], times:
                     line["status"] = "OutOfSync"
         return root
 
-    monkeypatch.setattr(probing, "refresh", refresh_late)
+    monkeypatch.setattr(refresh, "refresh", refresh_late)
     return late

@@ -23,7 +23,7 @@ from kubectl_argo_rescue.simulation import incident as simulated
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import BAD, GOOD, Incident, traefik_incident
-from kubectl_argo_rescue.transports import Target
+from kubectl_argo_rescue.transport import Target
 from tests.testbed.incident import FREEZE, TARGET
 
 from .harness import Run

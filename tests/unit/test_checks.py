@@ -14,13 +14,13 @@ import pytest
 
 from kubectl_argo_rescue import applications, patches
 from kubectl_argo_rescue.checks import Checks, Right
-from kubectl_argo_rescue.cluster import Cluster
-from kubectl_argo_rescue.engine import ACTIONS
+from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.errors import ExitStatus, Forbidden, RefusedError
 from kubectl_argo_rescue.model import APPLICATION, JSON, ArgoCD, Edit, Role, Snapshot, Verdict, ref_of
 from kubectl_argo_rescue.options import Writing
 from kubectl_argo_rescue.output import Printer, Streams
 from kubectl_argo_rescue.plans import Plan
+from kubectl_argo_rescue.send import ACTIONS
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 
 ARGOCD = ArgoCD("argocd")

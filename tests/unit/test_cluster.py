@@ -15,18 +15,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from kubectl_argo_rescue import cluster as cluster_module
-from kubectl_argo_rescue.cluster import (
-    Cluster,
-    Done,
-    Failed,
-    gather,
-    gather_outcomes,
-    is_older,
-    object_path,
-    shorten,
-    warnings_in,
-)
+from kubectl_argo_rescue import exchange
+from kubectl_argo_rescue.answers import shorten, warnings_in
+from kubectl_argo_rescue.client import Cluster, is_older, object_path
 from kubectl_argo_rescue.errors import (
     AlreadyExists,
     ApiError,
@@ -44,7 +35,8 @@ from kubectl_argo_rescue.errors import (
 from kubectl_argo_rescue.flags import RequestTimeout, combine
 from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, NAMESPACE
 from kubectl_argo_rescue.options import Common
-from kubectl_argo_rescue.transports import Response, Target
+from kubectl_argo_rescue.parallel import Done, Failed, gather, gather_outcomes
+from kubectl_argo_rescue.transport import Response, Target
 
 
 @dataclass(frozen=True)
@@ -371,7 +363,7 @@ class Login(Script):
 def test_a_late_answer_is_told_but_not_over_a_prompt(
     somebody_types: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_module, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(exchange, "_SLOW_SECONDS", 0.0)
     script = Login(ok(APP))
     script.waiting = somebody_types
     looked = threading.Event()

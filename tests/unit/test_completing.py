@@ -19,14 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_argo_rescue import completing
+from kubectl_argo_rescue import completing, connect
 from kubectl_argo_rescue.cli import VERBS
 from kubectl_argo_rescue.commands.completion import NAME, place
 from kubectl_argo_rescue.completing import FILES, FOLDERS, IN_ORDER, NO_FILES, Offer
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.model import APPLICATION
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.transports import Connection, choose
+from kubectl_argo_rescue.transport import Connection
 from tests.testbed.kubeconfigs import script
 
 from .harness import Run
@@ -47,7 +47,7 @@ def incident(monkeypatch: pytest.MonkeyPatch, asked: list[Connection]) -> Incide
         asked.append(connection)
         return made.api
 
-    monkeypatch.setattr(choose, "open_transport", open_transport)
+    monkeypatch.setattr(connect, "open_transport", open_transport)
     return made
 
 
@@ -56,7 +56,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     def open_transport(connection: Connection) -> object:
         raise TransportError("nobody is there", sent=False)
 
-    monkeypatch.setattr(choose, "open_transport", open_transport)
+    monkeypatch.setattr(connect, "open_transport", open_transport)
 
 
 def names(*words: str) -> list[str]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import pytest
 
 from kubectl_argo_rescue import watching
-from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.errors import ExitStatus
 from kubectl_argo_rescue.model import APPLICATION, APPLICATIONSET, APPPROJECT, CONFIGMAP, JSON, Key
 from kubectl_argo_rescue.progress import Expectation, workload_keys
-from kubectl_argo_rescue.simulation.api import InMemoryApi, Request
+from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.simulation.wire import PAGE_NOT_FOUND
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.simulation.wire import PAGE_NOT_FOUND, Request
+from kubectl_argo_rescue.transport import Response
 
 from .harness import Run
 

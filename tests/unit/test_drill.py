@@ -30,7 +30,7 @@ from kubectl_argo_rescue.drill.stage import Time, refuse_connection_flags
 from kubectl_argo_rescue.errors import UsageError
 from kubectl_argo_rescue.model import APPLICATION
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.transports import Connection
+from kubectl_argo_rescue.transport import Connection
 
 from .harness import Run
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue import applications, planning, rescue_planning
-from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.engine import Engine
 from kubectl_argo_rescue.errors import ConflictError, ExitStatus, NotFound, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
@@ -47,12 +47,13 @@ from kubectl_argo_rescue.plans import Plan
 from kubectl_argo_rescue.records import Begin, Entry, Intent
 from kubectl_argo_rescue.send import MAX_ORDER_TRIES, MAX_REPLANS, Run, action_of, not_done
 from kubectl_argo_rescue.simulation import schemas
-from kubectl_argo_rescue.simulation.api import InMemoryApi, Request, broken, failure, overloaded
+from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import application
 from kubectl_argo_rescue.simulation.schemas import without
 from kubectl_argo_rescue.simulation.status import StatusError
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.simulation.wire import Request, broken, failure, overloaded
+from kubectl_argo_rescue.transport import Response
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 BEGIN = Begin("pin", (), "alice", "laptop", NOW, "", "argocd")

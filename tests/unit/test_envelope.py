@@ -17,10 +17,11 @@ import yaml
 from kubectl_argo_rescue import cli
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.output import STATUS_WORDS
-from kubectl_argo_rescue.simulation.api import InMemoryApi, Request
+from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.transports import Connection, Response
+from kubectl_argo_rescue.simulation.wire import Request
+from kubectl_argo_rescue.transport import Connection, Response
 
 from .harness import Ran, Run
 

@@ -26,18 +26,12 @@ from kubectl_argo_rescue.model import (
     NAMESPACE,
 )
 from kubectl_argo_rescue.simulation import schemas
-from kubectl_argo_rescue.simulation.api import (
-    InMemoryApi,
-    Request,
-    answer,
-    broken,
-    overloaded,
-    timestamp,
-)
+from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.kinds import CRD
 from kubectl_argo_rescue.simulation.store import Change
-from kubectl_argo_rescue.transports import Response, Transport
+from kubectl_argo_rescue.simulation.wire import Request, answer, broken, overloaded, timestamp
+from kubectl_argo_rescue.transport import Response, Transport
 
 APPS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
 WEB = f"{APPS}/web"

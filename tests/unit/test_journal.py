@@ -26,15 +26,16 @@ import pytest
 
 from kubectl_argo_rescue import journal as module
 from kubectl_argo_rescue import records
-from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.entries import lost
 from kubectl_argo_rescue.errors import ConflictError, NotFound, Overloaded, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome, state_home
 from kubectl_argo_rescue.model import CONFIGMAP, Edit, FieldChange, Ref, Role
 from kubectl_argo_rescue.records import Begin, Content, End, Entry, Intent, Outcome
-from kubectl_argo_rescue.simulation.api import InMemoryApi, Request, broken
+from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.simulation.wire import Request, broken
+from kubectl_argo_rescue.transport import Response
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 REF = Ref("Application", "argocd", "traefik", "u1")

@@ -57,4 +57,4 @@ def test_only_the_package_transport_names_kubernetes() -> None:
             )
             if any(n.partition(".")[0] in ("kubernetes", "urllib3") for n in names):
                 found.add(path.relative_to(PACKAGE).as_posix())
-    assert found <= {"transports/package.py"}
+    assert found <= {"direct.py"}

@@ -27,9 +27,9 @@ from kubectl_argo_rescue.model import (
     ref_of,
 )
 from kubectl_argo_rescue.records import Begin, Content, Intent, Outcome, Settled
-from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.simulation.wire import Request
+from kubectl_argo_rescue.transport import Response
 
 from .harness import Run
 

@@ -15,9 +15,9 @@ import pytest
 from kubectl_argo_rescue import offline
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.offline import Known
-from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.transports import Response, Target
+from kubectl_argo_rescue.simulation.wire import Request
+from kubectl_argo_rescue.transport import Response, Target
 
 from .harness import Run
 

@@ -12,9 +12,9 @@ from collections import Counter
 
 import pytest
 
-from kubectl_argo_rescue import world
-from kubectl_argo_rescue.simulation.api import Request
+from kubectl_argo_rescue import connect
 from kubectl_argo_rescue.simulation.incident import traefik_incident
+from kubectl_argo_rescue.simulation.wire import Request
 
 from .harness import Run
 
@@ -67,7 +67,7 @@ def test_requests(run: Run, line: str) -> None:
     assert dict(Counter(map(_kind, asked))) == CASES[line]
     assert _read_twice(asked) == []
     assert {"/api", "/apis", "/version", "/openapi/v3"}.isdisjoint(a.path for a in asked)
-    assert world.FIRST in [a.path for a in asked]
+    assert connect.FIRST in [a.path for a in asked]
 
 
 @pytest.mark.parametrize("line", ["log", "report", "status", "status traefik", "undo --yes --dry-run"])

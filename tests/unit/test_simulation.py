@@ -24,7 +24,7 @@ from kubectl_argo_rescue.model import (
     SERVICE,
     STATEFULSET,
 )
-from kubectl_argo_rescue.simulation.api import InMemoryApi, timestamp
+from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.argocd import SimulatedArgoCD
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.diffing import (
@@ -48,6 +48,7 @@ from kubectl_argo_rescue.simulation.incident import (
     traefik_incident,
 )
 from kubectl_argo_rescue.simulation.sources import ChartRepository, GitRepository, SourceError, Sources
+from kubectl_argo_rescue.simulation.wire import timestamp
 
 AUTOMATED = {"prune": True, "selfHeal": True}
 

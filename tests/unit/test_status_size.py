@@ -19,9 +19,9 @@ SAMPLE_LIMIT = 100
 CHILD = r'''
 import json, resource, sys
 from kubectl_argo_rescue import cli
-from kubectl_argo_rescue.cluster import Cluster
-from kubectl_argo_rescue.transports import Response, Target
-from kubectl_argo_rescue.world import World
+from kubectl_argo_rescue.client import Cluster
+from kubectl_argo_rescue.transport import Response, Target
+from kubectl_argo_rescue.connect import Runtime
 
 TOTAL = int(sys.argv[1])
 
@@ -79,7 +79,7 @@ def peak():
         return used // (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 try:
-    cli.run(["status", *sys.argv[2:]], World(lambda connection, **talk: Cluster(Stub())))
+    cli.run(["status", *sys.argv[2:]], Runtime(lambda connection, **talk: Cluster(Stub())))
 except SystemExit:
     print(peak(), file=sys.stderr)
 '''  # fmt: skip

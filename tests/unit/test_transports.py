@@ -1,7 +1,7 @@
 """The parts of the transports that need no server.
 
 Covered: which transport is taken; the flags that kubectl is given; what the proxy's own errors mean
-and whether the request left; context, server and namespace from kubectl's configuration; deadlines;
+and whether the request left; deadlines;
 text made fit for one line.
 """
 
@@ -15,22 +15,22 @@ from pathlib import Path
 
 import pytest
 
+from kubectl_argo_rescue.connect import open_transport
+from kubectl_argo_rescue.direct import PackageTransport
 from kubectl_argo_rescue.errors import TransportError, UsageError
-from kubectl_argo_rescue.transports import Connection, Response, Target, one_line
-from kubectl_argo_rescue.transports.choose import open_transport
-from kubectl_argo_rescue.transports.kubectl import (
-    KubectlTransport,
-    _Ahead,
-    _Deadline,
+from kubectl_argo_rescue.http import Deadline
+from kubectl_argo_rescue.kubeconfig import Refused
+from kubectl_argo_rescue.kubectl import KubectlTransport, _Ahead
+from kubectl_argo_rescue.kubectl_process import (
     _locked,
     _may_be_log,
     _sweep,
     find_kubectl,
     kubectl_flags,
     proxy_fault,
-    read_target,
 )
-from kubectl_argo_rescue.transports.package import PackageTransport, Refused
+from kubectl_argo_rescue.text import brief
+from kubectl_argo_rescue.transport import Connection, Response, Target
 
 
 def test_flags_are_kubectls() -> None:
@@ -160,45 +160,6 @@ def test_localhost_8080_is_explained() -> None:
     assert "no kubeconfig names a server" in error.hint
 
 
-CONFIG = {
-    "current-context": "a",
-    "contexts": [
-        {"name": "a", "context": {"cluster": "c1", "user": "u1", "namespace": "web"}},
-        {"name": "b", "context": {"cluster": "c2", "user": "u2"}},
-    ],
-    "clusters": [
-        {"name": "c1", "cluster": {"server": "https://one"}},
-        {"name": "c2", "cluster": {"server": "https://two"}},
-    ],
-    "users": [{"name": "u1", "user": {"exec": {"command": "login"}}}, {"name": "u2", "user": {}}],
-}
-
-
-@pytest.mark.parametrize(
-    ("flags", "target", "has_exec"),
-    [
-        (Connection(), Target("a", "https://one", "web"), True),
-        (Connection(token="t"), Target("a", "https://one", "web"), False),
-        (Connection(context="b"), Target("b", "https://two", ""), False),
-        (Connection(context="b", user="u1"), Target("b", "https://two", ""), True),
-        (Connection(cluster="c2"), Target("a", "https://two", "web"), True),
-        (Connection(server="https://flag"), Target("a", "https://flag", "web"), True),
-        (Connection(context="gone"), Target("gone", "", ""), False),
-    ],
-)
-def test_target_from_kubectls_configuration(flags: Connection, target: Target, has_exec: bool) -> None:
-    assert read_target(CONFIG, flags, {}) == (target, has_exec)
-
-
-def test_target_inside_a_cluster() -> None:
-    inside = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
-    empty = {"clusters": None, "contexts": None, "current-context": "", "users": None}
-    assert read_target(empty, Connection(), inside)[0] == Target("", "https://10.0.0.1:443", "")
-    assert read_target(empty, Connection(), {**inside, "KUBERNETES_SERVICE_HOST": "fd00::1"})[0] == Target(
-        "", "https://[fd00::1]:443", ""
-    )
-
-
 def test_a_deadline_is_extended_at_most_once() -> None:
     asked = []
 
@@ -206,14 +167,14 @@ def test_a_deadline_is_extended_at_most_once() -> None:
         asked.append(1)
         return 60
 
-    deadline = _Deadline(0, more)
+    deadline = Deadline(0, more)
     assert 0 < deadline.remaining() <= 60
     assert not deadline.extend()
     assert asked == [1]
     with pytest.raises(TimeoutError):
-        _Deadline(0, None).remaining()
+        Deadline(0, None).remaining()
     with pytest.raises(TimeoutError):
-        _Deadline(0, lambda: None).remaining()
+        Deadline(0, lambda: None).remaining()
 
 
 def test_what_was_asked_ahead_is_waited_for_as_long_as_who_asks_says() -> None:
@@ -225,9 +186,9 @@ def test_what_was_asked_ahead_is_waited_for_as_long_as_who_asks_says() -> None:
 
     late, in_time = _Ahead("/version", send), _Ahead("/version", send)
     with pytest.raises(TransportError, match="no answer from the API server within 0.1 s"):
-        late.answer(_Deadline(0.1, None))
+        late.answer(Deadline(0.1, None))
     comes.set()
-    assert in_time.answer(_Deadline(60, None)).body == b"it"
+    assert in_time.answer(Deadline(60, None)).body == b"it"
 
 
 def test_a_prompt_is_no_log() -> None:
@@ -238,8 +199,8 @@ def test_a_prompt_is_no_log() -> None:
 
 
 def test_text_from_elsewhere_becomes_one_harmless_line() -> None:
-    assert one_line("  a\r\n\tb\x00c\x1b[2Jd\x9b31me\u202ef ") == "a b c d 31me f"
-    assert one_line("x" * 20, 10) == "xxxxxxxxx…"
+    assert brief("  a\r\n\tb\x00c\x1b[2Jd\x9b31me\u202ef ") == "a b c d 31me f"
+    assert brief("x" * 20, 10) == "xxxxxxxxx…"
 
 
 def test_nothing_is_started_without_kubectl(monkeypatch: pytest.MonkeyPatch) -> None:

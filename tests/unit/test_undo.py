@@ -24,7 +24,6 @@ from kubectl_argo_rescue.model import (
     EVENT,
     JSON,
 )
-from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import (
     BAD,
     CHARTS,
@@ -34,7 +33,8 @@ from kubectl_argo_rescue.simulation.incident import (
     apps_in_git,
     traefik_incident,
 )
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.simulation.wire import Request
+from kubectl_argo_rescue.transport import Response
 
 from .harness import Ran, Run, lag
 

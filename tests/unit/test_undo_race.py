@@ -12,8 +12,8 @@ import pytest
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.journal import CLAIM_SECONDS, ClusterHome
 from kubectl_argo_rescue.model import CONFIGMAP
-from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import GOOD, Incident
+from kubectl_argo_rescue.simulation.wire import Request
 
 from .harness import Ran, Run
 

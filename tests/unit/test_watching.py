@@ -16,13 +16,13 @@ from collections.abc import Callable
 import pytest
 
 from kubectl_argo_rescue import watching
-from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.errors import ExitStatus, Forbidden, Overloaded
 from kubectl_argo_rescue.model import APPLICATION, DEPLOYMENT, JSON, FieldChange, Key
 from kubectl_argo_rescue.progress import Expectation, State, workload_keys
-from kubectl_argo_rescue.simulation.api import Request
 from kubectl_argo_rescue.simulation.incident import traefik_incident
-from kubectl_argo_rescue.transports import Response
+from kubectl_argo_rescue.simulation.wire import Request
+from kubectl_argo_rescue.transport import Response
 
 KEY = Key("Application", "argocd", "traefik")
 

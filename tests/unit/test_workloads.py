@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue import records, workload_rescue, workload_writes, workloads
-from kubectl_argo_rescue.cluster import Cluster
+from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.errors import RefusedError, TransportError
 from kubectl_argo_rescue.model import (
     APPLICATION,
@@ -41,11 +41,12 @@ from kubectl_argo_rescue.model import (
 from kubectl_argo_rescue.progress import State
 from kubectl_argo_rescue.records import Intent, Record, Untrusted
 from kubectl_argo_rescue.rolling import Workloads, failing_periods, maker, plan_workloads
-from kubectl_argo_rescue.simulation.api import InMemoryApi, Request, failure
+from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import BAD, GOOD, Incident, traefik_chart, traefik_incident
 from kubectl_argo_rescue.simulation.status import StatusError
-from kubectl_argo_rescue.transports import Response, Target
+from kubectl_argo_rescue.simulation.wire import Request, failure
+from kubectl_argo_rescue.transport import Response, Target
 from kubectl_argo_rescue.workloads import NUMBER, History, Revision, Way, decide
 
 from .harness import Ran, Run, lag

@@ -6,7 +6,7 @@ changed and there is nothing to undo. On a timeout we take it away.
 
 from __future__ import annotations
 
-from .cluster import Cluster, is_older
+from .client import Cluster, is_older
 from .errors import GuardFailed, Overloaded, RescueError, TransportError
 from .model import APPLICATION, JSON, Key
 from .patches import pointer

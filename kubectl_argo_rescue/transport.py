@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from .. import __version__
-
-_CONTROL = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)|[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+"
-)
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """Make what a server or a program said fit for a message: one line, no control characters."""
-    text = " ".join(_CONTROL.sub(" ", text).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+from . import __version__
 
 
 def user_agent() -> str:
@@ -27,8 +15,7 @@ def user_agent() -> str:
     return f"kubectl-argo-rescue/{__version__} ({sys.platform})"
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """The user's own connection flags, under kubectl's names; empty means "as the kubeconfig says"."""
 
     kubeconfig: str = ""
@@ -54,8 +41,7 @@ class Connection:
     """Seconds for one request; None waits as long as the built-in bound of the cluster module."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One whole answer. Header names are lower case."""
 
     status: int
@@ -63,8 +49,7 @@ class Response:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where the requests go, for the first line of every plan."""
 
     context: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from .cluster import Cluster, Done
+from .client import Cluster
 from .errors import NotFound, NotServed
 from .model import BY_KIND, JSON, Key, ref_of
+from .parallel import Done
 
 MANY = 20
 """From here on one list of a namespace is cheaper than an object each."""

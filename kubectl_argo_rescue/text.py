@@ -1,0 +1,31 @@
+"""Texts made fit for where they go, whoever wrote them."""
+
+from __future__ import annotations
+
+import re
+
+# Compiled when first used: most commands need the first alone.
+_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+_ESCAPE_SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)"
+_COLOUR = "(\x1b\\[[0-9;]*m)"
+
+
+def brief(text: str, limit: int = 300) -> str:
+    """Make what a server or a program said fit for a message: one line, no control characters."""
+    text = " ".join(re.sub(_CONTROL, " ", re.sub(_ESCAPE_SEQUENCE, " ", text)).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def plain(text: str) -> str:
+    """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode."""
+    return re.sub(_CONTROL, "\N{REPLACEMENT CHARACTER}", text)
+
+
+def plain_but_colours(text: str) -> str:
+    """Neutralise a text of ours but for its colours."""
+    return "".join(piece if i % 2 else plain(piece) for i, piece in enumerate(re.split(_COLOUR, text)))
+
+
+def escaped(json: str) -> str:
+    """Write the same characters of a JSON text as JSON escapes them."""
+    return re.sub(_CONTROL, lambda match: f"\\u{ord(match[0]):04x}", json)
