@@ -299,7 +299,9 @@ class Engine:
     ) -> EditResult:
         # Whoever prints it names the object.
         detail = detail.removeprefix(f"{step.ref}: ")
-        return EditResult(step.ref, status, action_of(step, self.actions), tuple(ops), step.reason, detail)
+        role = step.role if isinstance(step, Edit) else None
+        action = action_of(step, self.actions)
+        return EditResult(step.ref, status, action, tuple(ops), step.reason, detail, role)
 
     def _step(
         self,
