@@ -43,30 +43,6 @@ class Handback:
     """Where the git change is owed: repository, path, revision."""
 
 
-def owning_applications(snapshot: Snapshot, key: Key) -> list[Key]:
-    """Return the existing Applications and ApplicationSets that own an object."""
-    return [owner for owner in _claimed(snapshot, key) if owner in snapshot.objects]
-
-
-def _claimed(snapshot: Snapshot, key: Key) -> list[Key]:
-    """Return all that are said to own an object, there or not."""
-    obj = snapshot.objects.get(key)
-    return [] if obj is None else [owner for owner, _ in owners.owners_of(snapshot, obj)]
-
-
-def ancestors(snapshot: Snapshot, keys: Sequence[Key]) -> list[Key]:
-    """Return all owners of the objects and theirs, nearest first."""
-    found: list[Key] = []
-    pending = list(keys)
-    while pending:
-        key = pending.pop(0)
-        for owner in owning_applications(snapshot, key):
-            if owner not in found and owner not in keys:
-                found.append(owner)
-                pending.append(owner)
-    return found
-
-
 def where_owed(owner: JSON) -> str:
     """Say where git is that this owner reads."""
     source = next(iter(applications.sources(owner)), None)
@@ -89,8 +65,12 @@ def judge(snapshot: Snapshot, key: Key, changes: Sequence[Change], witnesses: Se
     `changes` are what undo would write (before: live, after: the saved original); `witnesses` are
     what the owners' git said when the rescue began.
     """
-    owning = owning_applications(snapshot, key)
-    hidden = [o for o in _claimed(snapshot, key) if o not in snapshot.objects and o not in snapshot.missing]
+    owning = owners.owning_applications(snapshot, key)
+    hidden = [
+        o
+        for o in owners.named_owners(snapshot, key)
+        if o not in snapshot.objects and o not in snapshot.missing
+    ]
     if hidden:
         return Handback(key, Evidence.NONE, f"its owner {hidden[0]} cannot be read")
     if not owning and snapshot.is_unlisted:
@@ -165,7 +145,7 @@ def _judge_set(
     """A set's status only mirrors the child's own; its template tells where the value is literal."""
     owner = snapshot.objects[owner_key]
     where = f"the template of {owner_key}"
-    for above in owning_applications(snapshot, owner_key):
+    for above in owners.owning_applications(snapshot, owner_key):
         if above.kind == "Application" and owner_key in out_of_sync(snapshot.objects[above]):
             why = (
                 f"git asks {above} for another {owner_key} than is there, so its template is about to change"

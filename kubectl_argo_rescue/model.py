@@ -263,6 +263,8 @@ class EditResult:
     patch: tuple[JSON, ...] = ()
     reason: str = ""
     detail: str = ""
+    role: Role | None = None
+    """What the edit was for; None of what is no edit of ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,3 +234,27 @@ def owners_of(snapshot: Snapshot, obj: JSON) -> list[tuple[Key, str]]:
     if not (obj["metadata"].get("ownerReferences") or ()):
         found += [(k, "status.resources") for k in snapshot.listed_by.get(key, ()) if k not in known]
     return found
+
+
+def named_owners(snapshot: Snapshot, key: Key) -> list[Key]:
+    """Return all that are said to own an object, there or not."""
+    obj = snapshot.objects.get(key)
+    return [] if obj is None else [owner for owner, _ in owners_of(snapshot, obj)]
+
+
+def owning_applications(snapshot: Snapshot, key: Key) -> list[Key]:
+    """Return the existing Applications and ApplicationSets that own an object."""
+    return [owner for owner in named_owners(snapshot, key) if owner in snapshot.objects]
+
+
+def ancestors(snapshot: Snapshot, keys: Sequence[Key]) -> list[Key]:
+    """Return all owners of the objects and theirs, nearest first."""
+    found: list[Key] = []
+    pending = list(keys)
+    while pending:
+        key = pending.pop(0)
+        for owner in owning_applications(snapshot, key):
+            if owner not in found and owner not in keys:
+                found.append(owner)
+                pending.append(owner)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from . import applications, handback, patches
+from . import applications, handback, owners, patches
 from .durations import ago, human
 from .entries import (
     Live,
@@ -396,7 +396,7 @@ def _place(owner_key: Key | None, witnesses: Sequence[Witness], snapshot: Snapsh
         return "", "", ""
     owner = snapshot.objects.get(owner_key)
     if owner_key.kind == "ApplicationSet":
-        above = handback.owning_applications(snapshot, owner_key)
+        above = owners.owning_applications(snapshot, owner_key)
         return _place(above[0], witnesses, snapshot) if above else ("", "", "")
     source = next(iter(applications.sources(owner)), None) if owner else None
     if source is not None:

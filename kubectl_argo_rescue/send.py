@@ -131,7 +131,9 @@ def result_of(
     step: PlanStep, status: Verdict, action: str, *, ops: Sequence[JSON] = (), detail: str = ""
 ) -> EditResult:
     """Say what came of a step; whoever prints it names the object."""
-    return EditResult(step.ref, status, action, tuple(ops), step.reason, detail.removeprefix(f"{step.ref}: "))
+    role = step.role if isinstance(step, Edit) else None
+    detail = detail.removeprefix(f"{step.ref}: ")
+    return EditResult(step.ref, status, action, tuple(ops), step.reason, detail, role)
 
 
 def not_done(step: Step, live: JSON, answer: JSON) -> str:

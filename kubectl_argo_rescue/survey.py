@@ -139,7 +139,7 @@ def workload_of(word: str) -> Wanted | None:
     return Wanted(resource, name, word) if resource and name else None
 
 
-def owning_applications(
+def applications_of(
     cluster: Cluster, argocd: ArgoCD, wanted: Wanted, namespace: str
 ) -> tuple[list[Key], list[str]]:
     """Find the Applications that own a workload, and what is worth saying about how.

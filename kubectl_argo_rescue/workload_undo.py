@@ -7,26 +7,20 @@ forward at once, to the very version that was fled from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
 
-from . import applications, handback
-from .errors import ExitStatus, RefusedError, TimedOut
+from . import applications, handback, owners
+from .errors import RefusedError, TimedOut
+from .git_check import GitCheck
 from .handback import Evidence, Handback
-from .merge import Tag
 from .model import JSON, EditResult, Key, Role, Rollout, Snapshot, Verdict
-from .outlook import COMMAND, display_name
+from .outlook import COMMAND
 from .procedure import follow, is_idle
-from .records import Entry
-
-if TYPE_CHECKING:
-    from .undoing import Undo
+from .undo_work import RESTORED, Fate, UndoWork
 
 OWNER_SECONDS = 60.0
 """How long an owner may take to apply what git says, once its auto-sync is back."""
-
-HANDED_BACK = "handed back"
 
 
 class Course(Enum):
@@ -41,7 +35,7 @@ class Course(Enum):
 def judge(snapshot: Snapshot, key: Key, rollouts: Sequence[Rollout]) -> Handback:
     """Say what Argo CD would do with workloads that were taken back, by its last comparison."""
     app = snapshot.objects[key]
-    owning = [o for o in handback.owning_applications(snapshot, key) if o.kind == "Application"]
+    owning = [o for o in owners.owning_applications(snapshot, key) if o.kind == "Application"]
     owner = owning[0] if owning else None
     where = handback.where_owed(snapshot.objects[owner] if owner else app)
     errors = applications.conditions(app, "ComparisonError")
@@ -81,10 +75,10 @@ def _asks_for_the_same(app: JSON, deployment: int | None) -> bool:
 class RolledBack:
     """The workloads that the entries of one undo took back, by Application."""
 
-    def __init__(self, undo: Undo) -> None:
-        """Work for that undo, in its snapshot and with its options."""
-        self.undo = undo
-        self.of: dict[Key, list[tuple[Tag, Rollout]]] = {}
+    def __init__(self, work: UndoWork, check: GitCheck) -> None:
+        """Judge what that work is about, by what the check has Argo CD say."""
+        self.work = work
+        self.check = check
         self.held: set[Key] = set()
         """Applications whose auto-sync goes back after their owners."""
         self.doubtful: set[Key] = set()
@@ -92,74 +86,45 @@ class RolledBack:
         self.blocked: set[Key] = set()
         """Owners that stay paused because of them."""
         self.stuck: dict[Key, Handback] = {}
-        self._needed: set[Key] = set()
-
-    def collect(self, entries: Sequence[Entry], others: Sequence[Entry], only: Sequence[Key]) -> None:
-        """Find them. `others` are open entries that stay: a pause of theirs may be lifted later."""
-        for entry in entries:
-            for number, rollout in entry.unsettled_rollouts() if not entry.begin.undoes else ():
-                if not only or rollout.app in only:
-                    self.of.setdefault(rollout.app, []).append((Tag(entry.id, number, 0), rollout))
-        self._needed = {
-            edit.ref.key for e in others for _, _, edit, _ in e.unsettled() if edit.role is Role.PAUSE
-        }
-
-    @property
-    def keys(self) -> list[Key]:
-        """The Applications."""
-        return list(self.of)
-
-    @property
-    def workloads(self) -> list[Key]:
-        """The workloads themselves."""
-        return [rollout.ref.key for rollouts in self.of.values() for _, rollout in rollouts]
-
-    def drop_missing(self) -> None:
-        """Settle those of Applications that do not exist any more."""
-        for key in [k for k in self.of if k not in self.undo.snapshot.objects]:
-            for tag, _ in self.of.pop(key):
-                self.undo.work.settled[tag] = "gone"
-            self.undo.printer.warn(f"{key} does not exist any more: nothing rolls its workloads")
 
     def _at_stake(self) -> list[Key]:
         """Return the Applications of which a later sync by itself is possible through an undo."""
-        resumed = {
-            k for (k, role), fold in self.undo.work.folds.items() if role is Role.PAUSE and fold.changes
-        }
+        work = self.work
+        resumed = {edit.ref.key for edit in work.edits([Role.PAUSE])}
         return [
             key
-            for key in self.of
-            if not applications.is_auto_sync_on(self.undo.snapshot.objects[key])
-            and (key in resumed or key in self._needed)
+            for key in work.rollouts
+            if not applications.is_auto_sync_on(work.snapshot.objects[key])
+            and (key in resumed or key in work.needed)
         ]
 
     def _judge(self, key: Key) -> Handback:
-        return judge(self.undo.snapshot, key, [r for _, r in self.of[key]])
+        return judge(self.work.snapshot, key, [r for _, r in self.work.rollouts[key]])
 
     def _moving_owners(self, key: Key) -> list[Key]:
         """Return the owners that this undo resumes and that would change the Application then."""
-        folds = self.undo.work.folds
+        folds = self.work.folds
         found = []
-        for owner in handback.owning_applications(self.undo.snapshot, key):
+        for owner in owners.owning_applications(self.work.snapshot, key):
             fold = folds.get((owner, Role.PAUSE))
             if owner.kind == "Application" and fold is not None and fold.changes:
-                line = applications.lists(self.undo.snapshot.objects[owner], key)
+                line = applications.lists(self.work.snapshot.objects[owner], key)
                 if line is not None and line.get("status") != "Synced":
                     found.append(owner)
         return found
 
     def _has_moved(self, owner: Key) -> bool:
         """Whether git is elsewhere than when the rescue began."""
-        now = ",".join(applications.synced_revisions(self.undo.snapshot.objects[owner]))
-        then = {w.revision for w in self.undo.witnesses if w.owner == owner}
+        now = ",".join(applications.synced_revisions(self.work.snapshot.objects[owner]))
+        then = {w.revision for w in self.work.witnesses if w.owner == owner}
         return bool(now) and now not in then
 
     def _course(self, key: Key, verdict: Handback) -> Course:
-        block = applications.automated(self.undo.snapshot.objects[key])
+        block = applications.automated(self.work.snapshot.objects[key])
         # An added `enabled: false` survives what an owner applies; a block that is gone comes back with it.
         survives = isinstance(block, dict) and block.get("enabled") is False
         moving = self._moving_owners(key)
-        if self.undo.options.redeploy:
+        if self.work.options.redeploy:
             return Course.AFTER_OWNERS if moving else Course.NOW
         agrees = verdict.evidence is Evidence.AGREES
         if survives and moving and (agrees or all(self._has_moved(o) for o in moving)):
@@ -171,8 +136,15 @@ class RolledBack:
         return Course.NOT
 
     def _refresh(self, keys: Sequence[Key]) -> None:
-        owners = handback.ancestors(self.undo.snapshot, keys)
-        self.undo.compare_anew([*keys, *(o for o in owners if o in self.undo.snapshot.objects)])
+        self.check.compare_anew([*keys, *owners.ancestors(self.work.snapshot, keys)])
+
+    def foretell(self) -> list[str]:
+        """Say what a dry run cannot know."""
+        return [
+            f"the workloads of {self.work.name(key)} are handed back only where Argo CD would not roll "
+            "them forward; a real undo asks it to compare first"
+            for key in self._at_stake()
+        ]
 
     def first_look(self) -> None:
         """Ask Argo CD, and refuse before any write where handing back would roll something forward.
@@ -182,14 +154,7 @@ class RolledBack:
         keys = self._at_stake()
         if not keys:
             return
-        if self.undo.writing.dry_run != "none":
-            for key in keys:
-                self.undo.leave(
-                    f"the workloads of {self._name(key)} are handed back only where Argo CD would not roll "
-                    "them forward; a real undo asks it to compare first"
-                )
-            return
-        deadline = self.undo.deadline()
+        deadline = self.check.deadline()
         while True:
             self._refresh(keys)
             self.doubtful.clear()
@@ -199,16 +164,16 @@ class RolledBack:
             refused = [verdicts[key] for key in keys if courses[key] is Course.NOT]
             if not refused:
                 return
-            if not self.undo.options.when_safe:
+            if not self.work.options.when_safe:
                 raise RefusedError(
                     "; ".join(map(self._text, refused)),
                     f"{self._advice(refused[0])}; --when-safe waits for it, --redeploy hands it back now, "
                     "whatever rolls out then; nothing was changed",
                 )
-            self.undo.tell_waiting(self._text(refused[0]), deadline)
-            if self.undo.is_over(deadline):
+            self.check.tell_waiting(self._text(refused[0]), deadline)
+            if self.check.is_over(deadline):
                 raise TimedOut(f"git did not change in time: {self._text(refused[0])}", "nothing was changed")
-            self.undo.pause_between_looks(deadline)
+            self.check.pause_between_looks(deadline)
 
     def _advice(self, verdict: Handback) -> str:
         where = f" ({verdict.where})" if verdict.where else ""
@@ -216,11 +181,8 @@ class RolledBack:
             return f"undo once Argo CD can compare again and git{where} asks for what runs"
         return f"merge the change in git{where} and undo then"
 
-    def _name(self, key: Key) -> str:
-        return display_name(key, self.undo.argocd)
-
     def _text(self, verdict: Handback) -> str:
-        return f"{self._name(verdict.key)} stays paused: {verdict.why}"
+        return f"{self.work.name(verdict.key)} stays paused: {verdict.why}"
 
     def second_look(self) -> set[Key]:
         """Return owners that must stay paused after all: git says something else of an Application.
@@ -231,30 +193,29 @@ class RolledBack:
             self._refresh(sorted(self.doubtful))
         for key in sorted(self.doubtful):
             moving = self._moving_owners(key)
-            if moving and self.undo.has_written(key):
-                self.undo.compare_settled([key, *handback.ancestors(self.undo.snapshot, [key])])
+            if moving and key in self.work.written:
+                self.check.compare_settled([key, *owners.ancestors(self.work.snapshot, [key])])
                 moving = self._moving_owners(key)
             if moving:
-                names = ", ".join(map(self._name, moving))
+                names = ", ".join(map(self.work.name, moving))
                 why = f"{names} would bring what git asks for by now, and that is not what runs"
                 self.stuck[key] = Handback(key, Evidence.DISAGREES, why, moving[0], self._judge(key).where)
-                self.blocked.update(handback.ancestors(self.undo.snapshot, [key]))
+                self.blocked.update(owners.ancestors(self.work.snapshot, [key]))
         return self.blocked
 
-    def after_owners(self) -> None:
-        """Give back the auto-sync of what waited for its owners, where Argo CD agrees by then."""
+    def after_owners(self) -> Iterator[Key]:
+        """Yield what waited for its owners and may have its auto-sync back, as Argo CD agrees by then."""
         for key in sorted(self.held):
             if not self._wait_for_owners(key):
                 continue
-            if not self.undo.options.redeploy and not self._agrees_in_time(key):
+            if not self.work.options.redeploy and not self._agrees_in_time(key):
                 self.stuck[key] = self._judge(key)
                 continue
-            self.undo.carry_out_pause(key)
+            yield key
 
     def _wait_for_owners(self, key: Key) -> bool:
-        cluster = self.undo.session.cluster
-        for owner in handback.owning_applications(self.undo.snapshot, key):
-            fold = self.undo.work.folds.get((owner, Role.PAUSE))
+        for owner in owners.owning_applications(self.work.snapshot, key):
+            fold = self.work.folds.get((owner, Role.PAUSE))
             if owner.kind != "Application" or fold is None or not applications.is_auto_sync_on(fold.target):
                 continue
 
@@ -262,46 +223,50 @@ class RolledBack:
                 line = applications.lists(live, key)
                 return is_idle(live) and line is not None and line.get("status") == "Synced"
 
-            self.undo.printer.say(f"waiting for {self._name(owner)} to apply what git says …")
-            if follow(cluster, owner, applied, OWNER_SECONDS) is None:
+            self.check.printer.say(f"waiting for {self.work.name(owner)} to apply what git says …")
+            if follow(self.check.cluster, owner, applied, OWNER_SECONDS) is None:
                 why = f"{owner} has not applied what git says of it in time"
                 self.stuck[key] = Handback(key, Evidence.NONE, why, owner, self._judge(key).where)
                 return False
-        self.undo.reread([key, *handback.ancestors(self.undo.snapshot, [key])])
+        self.check.reread([key, *owners.ancestors(self.work.snapshot, [key])])
         return True
 
     def _agrees_in_time(self, key: Key) -> bool:
-        deadline = self.undo.deadline()
+        deadline = self.check.deadline()
         while True:
-            self.undo.compare_anew([key])
+            self.check.compare_anew([key])
             verdict = self._judge(key)
             if verdict.evidence is Evidence.AGREES:
                 return True
-            if not self.undo.options.when_safe or self.undo.is_over(deadline):
+            if not self.work.options.when_safe or self.check.is_over(deadline):
                 return False
-            self.undo.tell_waiting(self._text(verdict), deadline)
-            self.undo.pause_between_looks(deadline)
+            self.check.tell_waiting(self._text(verdict), deadline)
+            self.check.pause_between_looks(deadline)
 
-    def finish(self) -> None:
-        """Settle what is handed back, and say what stands."""
-        for key, rollouts in self.of.items():
+    def handed_back(self) -> list[EditResult]:
+        """Settle what is handed back, and return it."""
+        results = []
+        for key, rollouts in self.work.rollouts.items():
             if key in self.stuck:
                 continue
-            is_on = applications.is_auto_sync_on(self.undo.snapshot.objects[key])
-            detail = HANDED_BACK + (" to Argo CD" if is_on else ": auto-sync is off, so nothing moves it")
+            action = RESTORED[Role.WORKLOAD]
+            is_on = applications.is_auto_sync_on(self.work.snapshot.objects[key])
+            detail = action + (" to Argo CD" if is_on else ": auto-sync is off, so nothing moves it")
             for tag, rollout in rollouts:
-                self.undo.work.settled[tag] = "handed-back"
-                result = EditResult(rollout.ref, Verdict.UNCHANGED, HANDED_BACK, detail=detail)
-                self.undo.tell(result)
+                self.work.settled[tag] = Fate.HANDED_BACK
+                results.append(EditResult(rollout.ref, Verdict.UNCHANGED, action, detail=detail))
+        return results
+
+    def what_stands(self) -> list[tuple[str, str]]:
+        """Say of each Application that stays paused why, and how to go on; git owes what they wait for."""
+        said = []
         for key, verdict in self.stuck.items():
-            name = self._name(key)
-            self.undo.leave(self._text(verdict) if not self.blocked else f"{name}: {verdict.why}")
-            self.undo.owe(verdict)
-            self.undo.printer.say(
-                f"{self.undo.printer.paint('refused:', 'yellow')} the rest is back; {self._advice(verdict)} "
-                f"({COMMAND} undo), or hand it back now with --redeploy"
-            )
-        for key in sorted(self.blocked):
-            self.undo.leave(f"{key.kind} {self._name(key)} stays paused until then")
-        if self.stuck:
-            self.undo.status = ExitStatus.REFUSED
+            self.work.owe(verdict)
+            text = f"{self.work.name(key)}: {verdict.why}" if self.blocked else self._text(verdict)
+            how = f"{self._advice(verdict)} ({COMMAND} undo), or hand it back now with --redeploy"
+            said.append((text, how))
+        return said
+
+    def who_waits(self) -> list[str]:
+        """Name the owners that stay paused because of them."""
+        return [f"{key.kind} {self.work.name(key)} stays paused until then" for key in sorted(self.blocked)]

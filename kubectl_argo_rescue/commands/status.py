@@ -171,7 +171,7 @@ def _keys(session: Session, words: Sequence[str], notes: list[str]) -> list[Key]
             continue
         namespace = survey.own_namespace(session.cluster, session.common)
         try:
-            owned, said = survey.owning_applications(session.cluster, argocd, wanted, namespace)
+            owned, said = survey.applications_of(session.cluster, argocd, wanted, namespace)
         except NotFound:
             # `pod/x` may as well be Application x of a namespace called pod.
             key = parse_target(word, argocd.namespace)

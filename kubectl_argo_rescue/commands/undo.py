@@ -19,7 +19,8 @@ from ..pieces import is_about, owes, touches
 from ..records import Entry
 from ..session import Invocation, Session
 from ..situation import parse_target
-from ..undoing import Options, Undo
+from ..undo_work import OnConflict, Options
+from ..undoing import Undo
 
 SHORTEST = 4
 """Characters of an entry's id that undo wants to see."""
@@ -29,7 +30,7 @@ SHORTEST = 4
 @click.argument("what", nargs=-1, metavar="[ENTRY|APP]...")
 @click.option(
     "--on-conflict",
-    type=click.Choice(["stop", "skip", "overwrite"]),
+    type=click.Choice([c.value for c in OnConflict]),
     default="stop",
     show_default=True,
     help="What to do with fields that somebody else changed since.",
@@ -93,14 +94,14 @@ def command(
         undo = Undo(
             session,
             chosen,
-            Options(on_conflict, redeploy, when_safe, timeout),
+            Options(OnConflict(on_conflict), redeploy, when_safe, timeout),
             writing,
             reading.entries,
         )
         try:
             result = undo.run(others, keys)
         except RescueError as e:
-            e.data["conflicts"] = undo.conflicts_json()
+            e.data["conflicts"] = undo.work.conflicts_json()
             raise
         lacking = tuple(
             f"entry {e.id} has lost {lost(e)} of its {e.begin.total} steps, which are not undone; "

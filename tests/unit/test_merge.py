@@ -244,7 +244,7 @@ class Project:
         self.live = patches.applied(self.live, changes)
 
     def undo(self, *names: str) -> list[Any]:
-        """Undo these entries, as undoing.py does; returns the windows afterwards."""
+        """Undo these entries, as `undo` does; returns the windows afterwards."""
         undone = [
             (Tag(e, 0, i), c)
             for e in reversed(self.entries)
