@@ -472,7 +472,7 @@ def _chunks(named: Sequence[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class JournalReading:
     """Both homes read and merged."""
 
     entries: tuple[Entry, ...]
@@ -514,7 +514,7 @@ class Journal:
         self.warned: set[str] = set()
         """Homes whose failure was told already."""
 
-    def read(self) -> Reading:
+    def read(self) -> JournalReading:
         """Read all entries of both homes. One home failing is a warning."""
         warnings: list[str] = []
         merged: dict[str, list[Record]] = {}
@@ -563,7 +563,7 @@ class Journal:
         closed = {d.entry for d in dropped if not d.place and records.ENTRY_ID.fullmatch(d.entry)}
         unusable = {*newer, *headless, *(closed - merged.keys())}
         entries.sort(key=lambda e: (e.begin.started, e.id))
-        return Reading(tuple(entries), tuple(warnings), frozenset(unusable))
+        return JournalReading(tuple(entries), tuple(warnings), frozenset(unusable))
 
     def _where(self, entry: str, homes: Iterable[str]) -> set[str]:
         """Say where the records of an entry are, for those who must read them themselves."""

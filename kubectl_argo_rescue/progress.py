@@ -52,7 +52,7 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutStatus:
     """How far one workload is."""
 
     done: bool
@@ -60,18 +60,18 @@ class Rollout:
     text: str
 
 
-def rollout(obj: JSON) -> Rollout:
+def rollout(obj: JSON) -> RolloutStatus:
     """Say how far a workload's current generation is (kubectl: polymorphichelpers/rollout_status.go)."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     generation = obj["metadata"].get("generation", 0)
     if status.get("observedGeneration", 0) < generation:
-        return Rollout(False, False, "its new spec has not been looked at yet")
+        return RolloutStatus(False, False, "its new spec has not been looked at yet")
     kind = obj["kind"]
     if kind == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
         updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
         if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-            return Rollout(True, False, f"{available} of {wanted} available (updates on delete only)")
+            return RolloutStatus(True, False, f"{available} of {wanted} available (updates on delete only)")
         return _counts(wanted, updated, available, wanted)
     wanted = spec.get("replicas", 1) if spec.get("replicas") is not None else 1
     updated = status.get("updatedReplicas", 0)
@@ -79,32 +79,34 @@ def rollout(obj: JSON) -> Rollout:
         strategy = spec.get("updateStrategy") or {}
         ready = status.get("readyReplicas", 0)
         if strategy.get("type") == "OnDelete":
-            return Rollout(True, False, f"{ready} of {wanted} ready (updates on delete only)")
+            return RolloutStatus(True, False, f"{ready} of {wanted} ready (updates on delete only)")
         partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
         if ready < wanted:
-            return Rollout(False, False, f"{ready} of {wanted} ready")
+            return RolloutStatus(False, False, f"{ready} of {wanted} ready")
         if partition:
             done = updated >= wanted - partition
-            return Rollout(done, False, f"{updated} of {wanted - partition} updated (partition {partition})")
+            return RolloutStatus(
+                done, False, f"{updated} of {wanted - partition} updated (partition {partition})"
+            )
         if status.get("updateRevision") != status.get("currentRevision") and updated < wanted:
-            return Rollout(False, False, f"{updated} of {wanted} updated")
-        return Rollout(True, False, f"{ready} of {wanted} ready")
+            return RolloutStatus(False, False, f"{updated} of {wanted} updated")
+        return RolloutStatus(True, False, f"{ready} of {wanted} ready")
     for condition in status.get("conditions") or ():
         if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
-            return Rollout(False, True, "it exceeded its progress deadline")
+            return RolloutStatus(False, True, "it exceeded its progress deadline")
     if spec.get("paused"):
-        return Rollout(False, False, "the Deployment itself is paused (spec.paused)")
+        return RolloutStatus(False, False, "the Deployment itself is paused (spec.paused)")
     return _counts(wanted, updated, status.get("availableReplicas", 0), status.get("replicas", 0))
 
 
-def _counts(wanted: int, updated: int, available: int, total: int) -> Rollout:
+def _counts(wanted: int, updated: int, available: int, total: int) -> RolloutStatus:
     if updated < wanted:
-        return Rollout(False, False, f"{updated} of {wanted} updated")
+        return RolloutStatus(False, False, f"{updated} of {wanted} updated")
     if total > updated:
-        return Rollout(False, False, f"{total - updated} old still going away")
+        return RolloutStatus(False, False, f"{total - updated} old still going away")
     if available < updated:
-        return Rollout(False, False, f"{available} of {wanted} available")
-    return Rollout(True, False, f"{available} of {wanted} available")
+        return RolloutStatus(False, False, f"{available} of {wanted} available")
+    return RolloutStatus(True, False, f"{available} of {wanted} available")
 
 
 def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
@@ -175,7 +177,7 @@ def assess(
     all_done = True
     for key in sorted(workloads):
         obj = workloads[key]
-        r = rollout(obj) if obj is not None else Rollout(False, False, "not there")
+        r = rollout(obj) if obj is not None else RolloutStatus(False, False, "not there")
         lines.append((f"{key.kind} {key.namespace}/{key.name}", r.text, r.done))
         all_done = all_done and r.done
         if r.failed and synced:

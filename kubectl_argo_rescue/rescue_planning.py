@@ -43,7 +43,9 @@ from .plans import Plan, joined
 from .protection import Protection, _stop_rolling_sync, protect
 
 
-def choose_deployment(app: JSON, to: str | None, known: applications.Known | None = None) -> Deployment:
+def choose_deployment(
+    app: JSON, to: str | None, known: applications.KnownVersions | None = None
+) -> Deployment:
     """Pick the deployment to go back to: by history id, by version, else the last good one.
 
     Raises RefusedError where history has none, NotFound where it has not that one.
@@ -129,7 +131,7 @@ def plan_rollback(
     actor: str,
     reason: str = "",
     to: str | None = None,
-    known: applications.Known | None = None,
+    known: applications.KnownVersions | None = None,
     only: bool = False,
     prune: bool = False,
 ) -> Plan:

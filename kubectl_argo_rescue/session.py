@@ -18,8 +18,7 @@ from .engine import ACTIONS, Engine, Run, action_of, ops_of
 from .entries import is_of, one_line
 from .errors import ExitStatus, Forbidden, Overloaded, RefusedError, RescueError, TransportError
 from .flags import Common, Writing
-from .journal import ClusterHome, Journal, LocalHome, state_home
-from .journal import Reading as JournalReading
+from .journal import ClusterHome, Journal, JournalReading, LocalHome, state_home
 from .looking import look
 from .model import (
     APPPROJECT,
@@ -247,7 +246,7 @@ class Session(AbstractContextManager["Session"]):
         """Let this machine know later whose its record is, when the cluster cannot be asked."""
         target, home = self.cluster.target(), state_home(self.streams.environ)
         folders = tuple(folder.name for folder in self.journal.local.folders)
-        offline.remember(home, offline.Known(target.server, target.context, folders))
+        offline.remember(home, offline.KnownCluster(target.server, target.context, folders))
 
     def begin(self, verb: str, writing: Writing, *, undoes: Sequence[str] = ()) -> Begin:
         """Describe who does what, for the first record of an entry."""

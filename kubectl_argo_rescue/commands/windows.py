@@ -16,7 +16,7 @@ from ..outlook import display_name, served
 from ..outlook import projects as projects_of
 from ..output import STATUS_WORDS, columns, resource_name
 from ..session import Session
-from ..verdicts import AppVerdict, WindowLine, judge_apps, line_json, lines_of, short, verdict_json
+from ..verdicts import WindowLine, WindowVerdict, judge_apps, line_json, lines_of, short, verdict_json
 
 
 @click.command("windows", cls=Verb)
@@ -43,7 +43,7 @@ def command(common: Common, apps: tuple[str, ...], all_namespaces: bool) -> int:
         return _tell(session, found, verdicts, details=bool(apps))
 
 
-def _named(session: Session, names: Sequence[str]) -> tuple[list[JSON], list[AppVerdict]]:
+def _named(session: Session, names: Sequence[str]) -> tuple[list[JSON], list[WindowVerdict]]:
     reading = session.read(names)
     snapshot = reading.snapshot
     unreadable = frozenset(k.name for k in session.reader.unreadable if k.kind == "AppProject")
@@ -52,7 +52,7 @@ def _named(session: Session, names: Sequence[str]) -> tuple[list[JSON], list[App
     return found, judge_apps(found, projects, snapshot.argocd, snapshot.now, unreadable=unreadable)
 
 
-def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[AppVerdict]]:
+def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[WindowVerdict]]:
     snapshot = session.read([]).snapshot
     argocd = snapshot.argocd
     namespace = "" if all_namespaces else session.common.namespace
@@ -92,7 +92,7 @@ def _left_out(apps: Sequence[JSON], argocd: ArgoCD) -> list[str]:
     ]
 
 
-def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
+def _warnings(session: Session, verdicts: Sequence[WindowVerdict]) -> list[str]:
     assert session.reading is not None
     argocd = session.reading.snapshot.argocd
     found = list(session.reader.warnings)
@@ -130,7 +130,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict], *, details: bool) -> int:
+def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[WindowVerdict], *, details: bool) -> int:
     assert session.reading is not None
     printer = session.printer
     argocd = session.reading.snapshot.argocd
@@ -171,7 +171,7 @@ def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict]
     )  # fmt: skip
 
 
-def _row(name: str, verdict: AppVerdict, now: datetime) -> tuple[str, ...]:
+def _row(name: str, verdict: WindowVerdict, now: datetime) -> tuple[str, ...]:
     if verdict.unknown:
         return name, verdict.project, "unknown", "unknown", verdict.unknown, ""
     yes = {True: "yes", False: "no"}
@@ -188,7 +188,7 @@ def _row(name: str, verdict: AppVerdict, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _until(verdict: AppVerdict, now: datetime) -> str:
+def _until(verdict: WindowVerdict, now: datetime) -> str:
     """Say until when the verdicts hold: both in one where they change together."""
     if verdict.error:
         return "the window is corrected"
