@@ -301,7 +301,7 @@ class Engine:
         detail = detail.removeprefix(f"{step.ref}: ")
         return EditResult(step.ref, status, action_of(step, self.actions), tuple(ops), step.reason, detail)
 
-    def _step(
+    def _step(  # noqa: C901
         self,
         number: int,
         step: PlanStep,

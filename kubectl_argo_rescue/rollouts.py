@@ -82,7 +82,7 @@ def _judge(step: Rollout, past: History) -> tuple[JSON, EditResult | None]:
     return target.template, None
 
 
-def roll_back(
+def roll_back(  # noqa: C901
     cluster: Cluster, step: Rollout, *, dry_run: bool = False, in_doubt: Callable[[], None] = lambda: None
 ) -> EditResult:
     """Write one workload's template, guarded by its uid and generation, until it certainly stands or not.
