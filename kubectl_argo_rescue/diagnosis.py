@@ -70,7 +70,7 @@ def pause_of(
 ) -> Pause | None:
     """Say whose pause it is that keeps an Application from syncing by itself; None where it is on."""
     for mine in ours.get(applications.key_of(app), ()):
-        if merge.judge(mine.change, app) is merge.Standing.OURS:
+        if merge.standing_of(mine.change, app) is merge.Standing.OURS:
             b = mine.entry.begin
             why = f": {one_line(b.reason)}" if b.reason else ""
             text = f"paused by entry {mine.entry.id}, {ago(now - b.started)}, {who_wrote(mine.entry)}{why}"

@@ -486,7 +486,7 @@ class Engine:
             details = []
             for change in step.changes:
                 c = merge.conflict(change, fresh)
-                if merge.judge(change, fresh) is not merge.Standing.OURS:
+                if merge.standing_of(change, fresh) is not merge.Standing.OURS:
                     details.append(f"{patches.show_path(c.path)} is now {patches.shown(c.ours)}")
             detail = "somebody else keeps changing it" + (f": {'; '.join(details)}" if details else "")
         return self._result(step, Verdict.CONFLICT, detail=detail)
@@ -514,7 +514,7 @@ class Engine:
             return self._result(step, Verdict.APPLIED, ops=ops)
         if isinstance(step, Order):
             return None
-        if all(merge.judge(change, fresh) is merge.Standing.ORIGINAL for change in step.changes):
+        if all(merge.standing_of(change, fresh) is merge.Standing.ORIGINAL for change in step.changes):
             return None
         return self._conflict(step, fresh)
 
@@ -542,7 +542,7 @@ class Engine:
             except (Expired, TransportError):
                 run.objects[ref.key] = self.cluster.get(resource, ref.namespace, ref.name)
             live = run.objects[ref.key]
-            if all(merge.judge(change, live) is merge.Standing.OURS for change in step.changes):
+            if all(merge.standing_of(change, live) is merge.Standing.OURS for change in step.changes):
                 continue
             again += 1
             if again > MAX_REPLANS:
@@ -578,7 +578,7 @@ class Engine:
 def _has_landed(step: Step, fresh: JSON) -> bool:
     """Whether an object shows what a step writes."""
     if not isinstance(step, Order):
-        return all(merge.judge(change, fresh) is merge.Standing.OURS for change in step.changes)
+        return all(merge.standing_of(change, fresh) is merge.Standing.OURS for change in step.changes)
     state = (fresh.get("status") or {}).get("operationState") or {}
     if step.kind not in STARTING:
         return state.get("phase") == "Terminating" or not applications.operation(fresh).in_progress

@@ -242,7 +242,7 @@ def _object_now(ref: Ref, live: Live) -> Now | None:
 
 def change_now(ref: Ref, change: Change, live: Live) -> Now:
     """Say what stands of one change."""
-    return _object_now(ref, live) or _NOW[merge.judge(change, live[ref.key])]
+    return _object_now(ref, live) or _NOW[merge.standing_of(change, live[ref.key])]
 
 
 def edit_now(edit: Edit, live: Live) -> Now:

@@ -185,7 +185,7 @@ def part_of(key: Key) -> str:
 def _taken_back(app: JSON, operation: applications.Operation, expectation: Expectation) -> Assessment | None:
     """Say that somebody undid what is waited for; None where all of it stands."""
     for change in expectation.changes:
-        if merge.judge(change, app) is not merge.Standing.OURS:
+        if merge.standing_of(change, app) is not merge.Standing.OURS:
             c = merge.conflict(change, app)
             reason = (
                 f"{show_path(c.path)} is {shown(c.ours)} again, no more {shown(c.base)}: somebody put it back"

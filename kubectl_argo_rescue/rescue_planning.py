@@ -31,12 +31,12 @@ from .outlook import (
     blocked_text,
     display_name,
     is_part_down,
-    judge,
     living_application,
     obstacles_of,
     require_project,
     source_trouble,
     will_act,
+    windows_allow,
 )
 from .planning import choose_source, choose_version, others_freed, plan_pause, refuse_hydrated, window_edits
 from .plans import Plan, joined
@@ -146,7 +146,7 @@ def plan_rollback(
             f"{key} has an operation in progress: {running.describe()}",
             f"end it first: {COMMAND} terminate {name}",
         )
-    verdict = judge(snapshot, app, manual=True)
+    verdict = windows_allow(snapshot, app, manual=True)
     if not verdict.can_sync:
         raise RefusedError(blocked_text(snapshot, app, verdict))
     steps: list[Edit | Order] = []
@@ -283,7 +283,7 @@ def plan_rescue(
     running = applications.operation(app)
     opening = _after(snapshot, opened)
     idle = _idle(patches.applied(app, changes))
-    verdict = judge(opening, idle, manual=True)
+    verdict = windows_allow(opening, idle, manual=True)
     if not verdict.can_sync:
         raise RefusedError(
             blocked_text(opening, idle, verdict),

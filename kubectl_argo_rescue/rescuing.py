@@ -279,7 +279,7 @@ class Terminating(Procedure):
         live = self.snapshot.objects[self.key]
         if (
             not are_terminations_held(self.snapshot.argocd.version)
-            or outlook.judge(
+            or outlook.windows_allow(
                 self.snapshot, live, manual=not applications.operation(live).is_automated
             ).can_sync
         ):

@@ -95,7 +95,7 @@ def judge_apps(
         places = tuple((w.project, w.index) for w in matching)
         if places not in known:
             known[places] = (
-                windows.judge(matching, app, now, manual=False),
+                windows.judge_sync(matching, app, now, manual=False),
                 windows.judge_operation(matching, app, now),
                 windows.until(matching, app, now, manual=False) if look_ahead else None,
                 windows.until(matching, app, now, manual=True) if look_ahead and is_held else None,

@@ -51,7 +51,7 @@ class Versions:
         self.verdicts = {}
         for key in keys:
             fold = undo.work.folds[key, Role.VERSION]
-            verdict = handback.judge(undo.snapshot, key, fold.changes, undo.witnesses)
+            verdict = handback.git_says(undo.snapshot, key, fold.changes, undo.witnesses)
             gone = self._sets_gone({tag.entry for tag in fold.restored})
             if verdict.evidence is Evidence.FREE and gone:
                 why = f"its owner {gone[0]} of the time of the rescue does not exist any more"
@@ -214,7 +214,7 @@ class Versions:
         undo = self.undo
         for key, conflicts in undo.skipped_versions().items():
             changes = [FieldChange(c.path, c.ours, c.theirs) for c in conflicts]
-            verdict = handback.judge(undo.snapshot, key, changes, undo.witnesses)
+            verdict = handback.git_says(undo.snapshot, key, changes, undo.witnesses)
             if verdict.evidence in (Evidence.FREE, Evidence.AGREES) or undo.options.redeploy:
                 continue
             above = handback.ancestors(undo.snapshot, [key])

@@ -354,10 +354,10 @@ def run(session: Session, expectation: Expectation, timeout: float | None) -> En
     def hint(app: JSON) -> str:
         snapshot = replace(reading.snapshot, now=session.now())
         automatic = applications.is_auto_sync_on(app)
-        if not outlook.judge(snapshot, app, manual=not automatic).can_sync:
+        if not outlook.windows_allow(snapshot, app, manual=not automatic).can_sync:
             # Somebody may have opened it since: look again before saying so.
             snapshot = session.reread_projects()
-            verdict = outlook.judge(snapshot, app, manual=not automatic)
+            verdict = outlook.windows_allow(snapshot, app, manual=not automatic)
             if not verdict.can_sync:
                 return outlook.blocked_text(snapshot, app, verdict)
         if automatic:

@@ -170,7 +170,7 @@ class SimulatedArgoCD:
     ) -> str | None:
         """Why windows stop a sync: None they do not, "" they do, else the windows are malformed."""
         projects = self.api.peek(model.APPPROJECT, self.namespace)
-        found = windows.judge(
+        found = windows.judge_sync(
             windows.effective_windows(project, projects, argocd),
             app,
             self.clock(),
