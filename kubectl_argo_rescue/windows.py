@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from . import cron, durations, globs
+from .applications import project_name
 from .model import ABSENT, APPPROJECT, JSON, ArgoCD, Change, FieldChange, Key, Match, MemberChange, Version
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=cron.UTC)
@@ -103,11 +104,6 @@ def _strings(value: JSON) -> tuple[str, ...]:
 
 
 # -- which windows count
-
-
-def project_name_of(app: JSON) -> str:
-    """Name the AppProject of an Application. Argo CD: types.go ApplicationSpec.GetProject."""
-    return (app.get("spec") or {}).get("project") or "default"
 
 
 def global_projects_of(
@@ -752,7 +748,7 @@ def changed_verdicts(
         states.append({name: effective_windows(p, projects, argocd) for name, p in by_name.items()})
     found = []
     for app in apps:
-        project = project_name_of(app)
+        project = project_name(app)
         if any(project not in state for state in states):
             continue
         automatic, manual = (
