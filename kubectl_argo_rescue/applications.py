@@ -307,7 +307,7 @@ def _last_resolved(past: Sequence[Deployment], index: int, source: JSON, revisio
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownVersions:
     """What the journal knows of an app's versions."""
 
     is_pinned: bool = False
@@ -325,7 +325,7 @@ class Known:
         )
 
 
-def last_good(app: JSON, known: Known | None = None) -> Deployment | None:
+def last_good(app: JSON, known: KnownVersions | None = None) -> Deployment | None:
     """Return the newest deployment that is not what is failing now; None where there is none.
 
     History after a fight reads 2.4.1, 2.5.1, 2.4.1, 2.5.1, so this is not simply the one before
@@ -333,7 +333,7 @@ def last_good(app: JSON, known: Known | None = None) -> Deployment | None:
     nothing of whether the ingress works; what an open rescue has pinned is good, what somebody was
     rescued from is not.
     """
-    known = known or Known()
+    known = known or KnownVersions()
     wanted = failing_identity(app)
     newest_first = history(app)[::-1]
     held = [d for d in newest_first if d.identity == wanted] if known.is_pinned else []

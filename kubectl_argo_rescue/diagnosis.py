@@ -18,7 +18,7 @@ from .entries import who as who_wrote
 from .model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Role, Snapshot, ref_of
 from .operation import Operation, operation
 from .records import Entry
-from .verdicts import AppVerdict, judge_apps
+from .verdicts import WindowVerdict, judge_apps
 from .vitals import PICK_UP, written_at
 
 # -- pauses
@@ -71,7 +71,7 @@ def pause_of(
 ) -> Pause | None:
     """Say whose pause it is that keeps an Application from syncing by itself; None where it is on."""
     for mine in ours.get(applications.key_of(app), ()):
-        if merge.judge(mine.change, app) is merge.Standing.OURS:
+        if merge.standing_of(mine.change, app) is merge.Standing.OURS:
             b = mine.entry.begin
             why = f": {one_line(b.reason)}" if b.reason else ""
             text = f"paused by entry {mine.entry.id}, {ago(now - b.started)}, {who_wrote(mine.entry)}{why}"
@@ -267,7 +267,7 @@ def versions(deployment: Deployment) -> str:
     return ", ".join(found) or "(unknown)"
 
 
-def last_good(app: JSON, now: datetime, known: applications.Known | None = None) -> LastGood:
+def last_good(app: JSON, now: datetime, known: applications.KnownVersions | None = None) -> LastGood:
     """Choose the last good version: what an open rescue has pinned, else the newest other one.
 
     That what runs is Synced and Healthy does not make it good: the broken ingress is, too.
@@ -276,7 +276,7 @@ def last_good(app: JSON, now: datetime, known: applications.Known | None = None)
     if not past:
         return LastGood(None, "the history is empty")
     failing = applications.failing_identity(app)
-    known = known or applications.Known()
+    known = known or applications.KnownVersions()
     found = applications.last_good(app, known)
     if found is None:
         left = ", ".join(sorted({version for _, version, _ in known.left}))
@@ -331,7 +331,7 @@ class AppDiagnosis:
     owners: tuple[Owner, ...]
     project: Key
     project_owners: tuple[Owner, ...]
-    verdict: AppVerdict
+    verdict: WindowVerdict
     last_good: LastGood
     entries: tuple[tuple[Entry, str], ...]
     """Open entries about it, its project or its owners, each with how it is now."""
@@ -343,7 +343,7 @@ def diagnose(
     entries: Sequence[Entry],
     *,
     unreadable: Collection[Key] = (),
-    verdict: AppVerdict | None = None,
+    verdict: WindowVerdict | None = None,
 ) -> AppDiagnosis:
     """Judge one Application of the snapshot; `verdict` where its windows were judged before.
 
@@ -384,7 +384,7 @@ def diagnose(
     )
 
 
-def verdict_of(snapshot: Snapshot, app: JSON, unreadable: Collection[Key] = ()) -> AppVerdict:
+def verdict_of(snapshot: Snapshot, app: JSON, unreadable: Collection[Key] = ()) -> WindowVerdict:
     """Judge the windows of one Application."""
     names = frozenset(k.name for k in unreadable if k.kind == "AppProject")
     return judge_apps([app], outlook.projects(snapshot), snapshot.argocd, snapshot.now, unreadable=names)[0]
@@ -430,7 +430,7 @@ def _window_edits(snapshot: Snapshot, project: Key) -> list[tuple[str, Sequence[
 
 
 def _findings(
-    snapshot: Snapshot, app: JSON, operation: Operation, verdict: AppVerdict
+    snapshot: Snapshot, app: JSON, operation: Operation, verdict: WindowVerdict
 ) -> tuple[tuple[Finding, ...], bool]:
     name = outlook.display_name(applications.key_of(app), snapshot.argocd)
     bad = [Finding(Weight.BAD, one_line(text)) for text in outlook.obstacles_of(snapshot, app)]

@@ -242,7 +242,7 @@ def _object_now(ref: Ref, live: Live) -> Now | None:
 
 def change_now(ref: Ref, change: Change, live: Live) -> Now:
     """Say what stands of one change."""
-    return _object_now(ref, live) or _NOW[merge.judge(change, live[ref.key])]
+    return _object_now(ref, live) or _NOW[merge.standing_of(change, live[ref.key])]
 
 
 def edit_now(edit: Edit, live: Live) -> Now:
@@ -412,62 +412,6 @@ def _change_json(change: Change) -> dict[str, JSON]:
 
 def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime) -> dict[str, JSON]:
     """Return an entry as plain JSON values; a field that was or is absent is a key that is not there."""
-    settled = settlements(entry)
-    at = outcome_times(entry)
-    looked = set(live)
-    edits: list[JSON] = []
-    orders: list[JSON] = []
-    rollouts: list[JSON] = []
-    for number, step in sorted(entry.intents.items()):
-        common: dict[str, JSON] = {
-            "number": number,
-            "kind": step.ref.kind,
-            "namespace": step.ref.namespace,
-            "name": step.ref.name,
-            "uid": step.ref.uid,
-            "reason": step.reason,
-            "named": step.named,
-            "outcome": entry.outcomes.get(number, "in-doubt"),
-            "at": time_json(at.get(number)),
-        }
-        is_known = step.ref.key in looked
-        if isinstance(step, Order):
-            fate = order_fate(step, live) if is_known else None
-            what_for = {"id": step.id, "order": step.kind.name.lower(), "operation": step.operation}
-            orders.append({**common, **what_for, "fate": fate})
-            continue
-        if isinstance(step, Rollout):
-            how = settled.get((number, 0))
-            rollouts.append(
-                {
-                    **common,
-                    "app": {"namespace": step.app.namespace, "name": step.app.name},
-                    "from": step.from_revision,
-                    "to": step.to_revision,
-                    "revision": step.revision,
-                    "destination": step.destination or None,
-                    "now": rollout_now(step, live) if is_known else None,
-                    "settled": {"how": how.how, "by": how.by, "at": time_json(how.at)} if how else None,
-                }
-            )
-            continue
-        changes: list[JSON] = []
-        for i, change in enumerate(step.changes):
-            how = settled.get((number, i))
-            is_ours = change_now(step.ref, change, live) not in (Now.CHANGED, Now.RESTORED)
-            changes.append(
-                {
-                    **_change_json(change),
-                    "now": change_now(step.ref, change, live).value if is_known else None,
-                    "overwrittenBy": (
-                        overwritten_by(entry, step.ref, change, entries, live)
-                        if is_known and not is_ours
-                        else ""
-                    ),
-                    "settled": {"how": how.how, "by": how.by, "at": time_json(how.at)} if how else None,
-                }
-            )
-        edits.append({**common, "role": step.role.value, "changes": changes})
     b = entry.begin
     return {
         "id": entry.id,
@@ -490,9 +434,7 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
         "undoneBy": undone_by(entry, entries),
         "lostRecords": lost(entry),
         "details": list(entry.details),
-        "edits": edits,
-        "orders": orders,
-        "rollouts": rollouts,
+        **_steps_json(entry, entries, live),
         "relies": [
             {
                 "kind": r.key.kind,
@@ -515,7 +457,68 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
     }
 
 
-def known_of(app: JSON, entries: Iterable[Entry]) -> applications.Known:
+def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live) -> dict[str, list[JSON]]:
+    settled = {place: _settlement_json(how) for place, how in settlements(entry).items()}
+    at = outcome_times(entry)
+    found: dict[str, list[JSON]] = {"edits": [], "orders": [], "rollouts": []}
+    for number, step in sorted(entry.intents.items()):
+        common: dict[str, JSON] = {
+            "number": number,
+            "kind": step.ref.kind,
+            "namespace": step.ref.namespace,
+            "name": step.ref.name,
+            "uid": step.ref.uid,
+            "reason": step.reason,
+            "named": step.named,
+            "outcome": entry.outcomes.get(number, "in-doubt"),
+            "at": time_json(at.get(number)),
+        }
+        is_known = step.ref.key in live
+        if isinstance(step, Order):
+            fate = order_fate(step, live) if is_known else None
+            what_for = {"id": step.id, "order": step.kind.name.lower(), "operation": step.operation}
+            found["orders"].append({**common, **what_for, "fate": fate})
+        elif isinstance(step, Rollout):
+            place = {
+                "app": {"namespace": step.app.namespace, "name": step.app.name},
+                "from": step.from_revision,
+                "to": step.to_revision,
+                "revision": step.revision,
+                "destination": step.destination or None,
+                "now": rollout_now(step, live) if is_known else None,
+                "settled": settled.get((number, 0)),
+            }
+            found["rollouts"].append({**common, **place})
+        else:
+            changes = [
+                {
+                    **_change_json(change),
+                    **_now_json(entry, step.ref, change, entries, live),
+                    "settled": settled.get((number, i)),
+                }
+                for i, change in enumerate(step.changes)
+            ]
+            found["edits"].append({**common, "role": step.role.value, "changes": changes})
+    return found
+
+
+def _settlement_json(how: Settlement) -> JSON:
+    return {"how": how.how, "by": how.by, "at": time_json(how.at)}
+
+
+def _now_json(
+    entry: Entry, ref: Ref, change: Change, entries: Sequence[Entry], live: Live
+) -> dict[str, JSON]:
+    """Say how a change is now, and who overwrote it; null where its object was not read."""
+    if ref.key not in live:
+        return {"now": None, "overwrittenBy": ""}
+    now = change_now(ref, change, live)
+    is_theirs = now in (Now.CHANGED, Now.RESTORED)
+    by = overwritten_by(entry, ref, change, entries, live) if is_theirs else ""
+    return {"now": now.value, "overwrittenBy": by}
+
+
+def known_of(app: JSON, entries: Iterable[Entry]) -> applications.KnownVersions:
     """Say what the journal knows of an Application's versions."""
     entries = list(entries)
     key = ref_of(app).key
@@ -532,7 +535,7 @@ def known_of(app: JSON, entries: Iterable[Entry]) -> applications.Known:
         for step in change.path[-2:-1]
     ]
     kinds = [s.kind for s in applications.sources(app)]
-    return applications.Known(
+    return applications.KnownVersions(
         is_pinned(app, entries),
         tuple(
             (index, version, when)

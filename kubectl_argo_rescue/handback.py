@@ -59,7 +59,9 @@ def is_unknown(owner: JSON) -> bool:
     )
 
 
-def judge(snapshot: Snapshot, key: Key, changes: Sequence[Change], witnesses: Sequence[Witness]) -> Handback:
+def git_says(
+    snapshot: Snapshot, key: Key, changes: Sequence[Change], witnesses: Sequence[Witness]
+) -> Handback:
     """Judge the version changes of one object, with its owners as last compared.
 
     `changes` are what undo would write (before: live, after: the saved original); `witnesses` are

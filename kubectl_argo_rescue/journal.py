@@ -484,7 +484,7 @@ def _chunks(named: Sequence[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class JournalReading:
     """Both homes read and merged."""
 
     entries: tuple[Entry, ...]
@@ -528,7 +528,7 @@ class Journal:
         self.warned: set[str] = set()
         """Homes whose failure was told already."""
 
-    def read(self) -> Reading:
+    def read(self) -> JournalReading:
         """Read all entries of both homes. One home failing is a warning."""
         warnings: list[str] = []
         merged: dict[str, list[Record]] = {}
@@ -578,7 +578,7 @@ class Journal:
         unusable = {*newer, *headless, *(closed - merged.keys())}
         entries.sort(key=lambda e: (e.begin.started, e.id))
         damaged = frozenset(d.entry for d in dropped)
-        return Reading(tuple(entries), tuple(warnings), frozenset(unusable), damaged)
+        return JournalReading(tuple(entries), tuple(warnings), frozenset(unusable), damaged)
 
     def _where(self, entry: str, homes: Iterable[str]) -> set[str]:
         """Say where the records of an entry are, for those who must read them themselves."""

@@ -42,7 +42,7 @@ class Conflict:
     """What happened to it, or to the list item that it was in."""
 
 
-def judge(change: Change, live: JSON) -> Standing:
+def standing_of(change: Change, live: JSON) -> Standing:
     """Say what stands of `change` in `live`."""
     try:
         now = patches.read(change.path, live)
@@ -204,7 +204,7 @@ def fold(
             if overwrite and holder is None and not _reachable(change, draft):
                 change = _in_edited(change, draft) or change
                 holder = _holder_anew(change, draft, made_up)
-            standing = judge(change, draft)
+            standing = standing_of(change, draft)
             if overwrite and standing is Standing.FOREIGN and (moved := _moved_away(change, draft)):
                 if patches.equal(_read(change.path, draft), getattr(change, "before", ABSENT)):
                     change, standing = moved, Standing.OURS
@@ -227,7 +227,8 @@ def fold(
 
 def _fits(change: Change, draft: JSON, neighbours: Sequence[Neighbour]) -> bool:
     return (
-        judge(change, draft) is not Standing.FOREIGN or _removed_holder(change, draft, neighbours) is not None
+        standing_of(change, draft) is not Standing.FOREIGN
+        or _removed_holder(change, draft, neighbours) is not None
     )
 
 

@@ -126,8 +126,8 @@ class Match:
         return hash((tuple(name for name, _ in self.content), self.index))
 
 
-Step: TypeAlias = str | Match
-Path: TypeAlias = tuple[Step, ...]
+PathStep: TypeAlias = str | Match
+Path: TypeAlias = tuple[PathStep, ...]
 """Where a value lives: field names, and Match for the item of a list."""
 
 

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .journal import Journal, LocalHome, Reading
+from .journal import Journal, JournalReading, LocalHome
 
 INDEX = "clusters.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownCluster:
     """A cluster by the names that one session reached it by."""
 
     server: str
@@ -30,11 +30,13 @@ class Known:
     """Of its journals: the uids that it goes by."""
 
 
-def known(home: Path) -> list[Known]:
+def known(home: Path) -> list[KnownCluster]:
     """Read the index of a state home; what is no index is an empty one."""
     try:
         lines: Any = json.loads((home / INDEX).read_text("utf-8"))
-        return [Known(str(k["server"]), str(k["context"]), tuple(map(_name, k["folders"]))) for k in lines]
+        return [
+            KnownCluster(str(k["server"]), str(k["context"]), tuple(map(_name, k["folders"]))) for k in lines
+        ]
     except (OSError, ValueError, TypeError, KeyError):
         return []
 
@@ -46,7 +48,7 @@ def _name(folder: object) -> str:
     return name
 
 
-def remember(home: Path, cluster: Known) -> None:
+def remember(home: Path, cluster: KnownCluster) -> None:
     """Keep the names of a cluster; best effort, since it is no more than a convenience later."""
     there = known(home)
     if cluster in there:
@@ -64,13 +66,13 @@ def remember(home: Path, cluster: Known) -> None:
             fresh.unlink(missing_ok=True)
 
 
-def recall(home: Path, server: str, context: str) -> list[Known]:
+def recall(home: Path, server: str, context: str) -> list[KnownCluster]:
     """Return what is known of a server, by that context where it was reached by several."""
     by_server = [k for k in known(home) if k.server == server]
     return [k for k in by_server if k.context == context] or by_server
 
 
-def read(home: Path, clusters: Sequence[Known]) -> Reading:
+def read(home: Path, clusters: Sequence[KnownCluster]) -> JournalReading:
     """Read this machine's record of what may be one cluster; what else keeps an entry is not known."""
     folders = dict.fromkeys(folder for cluster in clusters for folder in cluster.folders)
     found = Journal(LocalHome([home / folder for folder in folders]), None).read()

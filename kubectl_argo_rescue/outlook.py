@@ -80,7 +80,7 @@ def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
 
 
 def _frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
-    verdict = judge(snapshot, app, manual=False)
+    verdict = windows_allow(snapshot, app, manual=False)
     if verdict.can_sync:
         return None
     change = windows.until(app_windows(snapshot, app), app, snapshot.now, manual=False)
@@ -118,12 +118,12 @@ def projects(snapshot: Snapshot) -> list[JSON]:
     return [o for k, o in snapshot.objects.items() if k.kind == "AppProject"]
 
 
-def judge(snapshot: Snapshot, app: JSON, *, manual: bool) -> windows.Judgement:
+def windows_allow(snapshot: Snapshot, app: JSON, *, manual: bool) -> windows.Judgement:
     """Say whether windows let the app sync now: by itself, or by an operation that somebody orders."""
     found = app_windows(snapshot, app)
     if manual:
         return windows.judge_operation(found, app, snapshot.now)
-    return windows.judge(found, app, snapshot.now, manual=False)
+    return windows.judge_sync(found, app, snapshot.now, manual=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +151,8 @@ def will_act(snapshot: Snapshot, app: JSON, *, auto_sync: bool) -> Act:
             what = f"an operation is in progress ({running.describe()}) and must end first"
         obstacles.append(f"{what}; end it: {COMMAND} terminate {name}, then: {COMMAND} sync {name}")
         return Act(False, warnings=tuple(obstacles))
-    automatic = judge(snapshot, app, manual=False)
-    manual = judge(snapshot, app, manual=True)
+    automatic = windows_allow(snapshot, app, manual=False)
+    manual = windows_allow(snapshot, app, manual=True)
     if auto_sync and automatic.can_sync and not _auto_sync_gave_up(app):
         return Act(False, "auto-sync does it", tuple(obstacles))
     if manual.can_sync:
@@ -180,7 +180,7 @@ def blocked_text(snapshot: Snapshot, app: JSON, verdict: windows.Judgement) -> s
             "mend the AppProject by hand: kubectl edit appprojects.argoproj.io -n "
             f"{snapshot.argocd.namespace} {applications.project_name(app)}"
         )
-    elif judge(snapshot, app, manual=True).can_sync:
+    elif windows_allow(snapshot, app, manual=True).can_sync:
         way = f"a manual sync gets through: {COMMAND} sync {name}"
     else:
         way = f"free it: {COMMAND} unblock {name}"

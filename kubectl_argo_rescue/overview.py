@@ -17,7 +17,7 @@ from .entries import newest_first, one_line
 from .model import JSON, ArgoCD, Key, ref_of
 from .operation import operation
 from .records import Entry
-from .verdicts import AppVerdict, judge_apps
+from .verdicts import WindowVerdict, judge_apps
 from .vitals import Trace, stale_after, trace_of
 
 STUCK, BROKEN, MISSING, ROLLING, BLOCKED, DRIFTED, PAUSED, FINE = range(8)
@@ -72,7 +72,7 @@ class Collector:
     sets: Sequence[JSON]
     entries: Sequence[Entry]
     now: datetime
-    view: Callable[[JSON, AppVerdict], JSON] | None = None
+    view: Callable[[JSON, WindowVerdict], JSON] | None = None
     """Makes the JSON view of an Application; None where nobody wants it."""
     facts: list[Fact] = field(default_factory=list)
     _unanswered: list[Trace] = field(default_factory=list)
@@ -106,7 +106,7 @@ class Collector:
     def _fact(
         self,
         app: JSON,
-        verdict: AppVerdict,
+        verdict: WindowVerdict,
         ours: dict[Key, list[Ours]],
         rolling: set[Key],
     ) -> Fact:
@@ -162,46 +162,52 @@ def _frozen(newest: dict[str, Trace], limit: timedelta | None, now: datetime) ->
     ]
 
 
-def _rank(app: JSON, verdict: AppVerdict, pause: Pause | None, now: datetime) -> tuple[int, str]:
+def _rank(app: JSON, verdict: WindowVerdict, pause: Pause | None, now: datetime) -> tuple[int, str]:
     """Say how bad it is, and the worst thing in one phrase."""
     running = operation(app)
-    status = app.get("status") or {}
-    if not verdict.is_served:
-        return BROKEN, "this Argo CD does not serve its namespace"
-    if verdict.is_project_missing:
-        return BROKEN, f"AppProject {verdict.project} does not exist"
+    if why := _no_place(verdict):
+        return BROKEN, why
     if stuck := stuck_text(app, running, now):
         return STUCK, f"operation {stuck}"
-    if app["metadata"].get("deletionTimestamp"):
-        return BROKEN, "it is being deleted"
-    for c in applications.conditions(app):
-        if str(c.get("type", "")).endswith("Error"):
-            return BROKEN, f"{c.get('type')}: {one_line(str(c.get('message') or ''))[:160]}"
-    if verdict.automatic.error:
-        return BROKEN, one_line(verdict.automatic.error)[:160]
+    if why := _no_sync(app, verdict):
+        return BROKEN, why
     health = applications.health_status(app)
-    since = applications.parse_time((status.get("health") or {}).get("lastTransitionTime"))
+    since = applications.parse_time(((app.get("status") or {}).get("health") or {}).get("lastTransitionTime"))
     age = f" for {human(now - since)}" if since else ""
     sync = applications.sync_status(app)
     windows = "" if verdict.manual.can_sync or verdict.unknown else "sync windows stop every sync"
     if windows and verdict.blocking:
         windows += f" ({verdict.blocking[0].project} #{verdict.blocking[0].index})"
+    unwell = ", ".join(filter(None, (f"{health}{age}", windows)))
     if health == "Degraded":
-        return BROKEN, ", ".join(filter(None, (f"Degraded{age}", windows)))
+        return BROKEN, unwell
     if running.phase in ("Failed", "Error") and not running.in_progress:
         return BROKEN, f"last operation {running.phase}: {one_line(running.message)[:160]}"
-    if health == "Missing":
-        return MISSING, ", ".join(filter(None, (f"Missing{age}", windows)))
-    if health == "Progressing":
-        return ROLLING, ", ".join(filter(None, (f"Progressing{age}", windows)))
+    if health in ("Missing", "Progressing"):
+        return MISSING if health == "Missing" else ROLLING, unwell
     if running.in_progress:
         return ROLLING, running.describe()
-    if windows and sync != "Synced":
-        return BLOCKED, f"{sync}, {windows}"
     if sync != "Synced":
+        if windows:
+            return BLOCKED, f"{sync}, {windows}"
         return DRIFTED, sync + (f"; {pause.brief}" if pause else "")
     if pause and pause.how in ("ours", "by-hand"):
         return PAUSED, pause.brief
-    if health not in ("Healthy", "Suspended"):
-        return DRIFTED, f"health {health}"
-    return FINE, ""
+    return (FINE, "") if health in ("Healthy", "Suspended") else (DRIFTED, f"health {health}")
+
+
+def _no_place(verdict: WindowVerdict) -> str:
+    """Say that Argo CD does not look at it at all, empty where it does."""
+    if not verdict.is_served:
+        return "this Argo CD does not serve its namespace"
+    return f"AppProject {verdict.project} does not exist" if verdict.is_project_missing else ""
+
+
+def _no_sync(app: JSON, verdict: WindowVerdict) -> str:
+    """Say what keeps every sync from working, empty where nothing does."""
+    if app["metadata"].get("deletionTimestamp"):
+        return "it is being deleted"
+    for c in applications.conditions(app):
+        if str(c.get("type", "")).endswith("Error"):
+            return f"{c.get('type')}: {one_line(str(c.get('message') or ''))[:160]}"
+    return one_line(verdict.automatic.error)[:160] if verdict.automatic.error else ""

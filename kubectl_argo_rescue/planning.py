@@ -34,13 +34,13 @@ from .outlook import (
     application,
     blocked_text,
     display_name,
-    judge,
     living_application,
     obstacles_of,
     project_key,
     projects,
     require_project,
     will_act,
+    windows_allow,
 )
 from .plans import Plan, joined
 from .protection import Protection, _stop_rolling_sync, protect
@@ -114,7 +114,7 @@ def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
         total += protect(snapshot, snapshot.objects[edit.ref.key], edit.changes, only=only)
         steps.append(edit)
     if not steps:
-        verdict = judge(snapshot, app, manual=False)
+        verdict = windows_allow(snapshot, app, manual=False)
         detail = "already free of sync windows"
         if relaxation.needs_manual:
             detail = (
@@ -348,7 +348,7 @@ def plan_sync(
             f"{key} has an operation in progress: {running.describe()}",
             f"watch it: {COMMAND} watch {name}; or end it: {COMMAND} terminate {name}",
         )
-    verdict = judge(snapshot, app, manual=True)
+    verdict = windows_allow(snapshot, app, manual=True)
     if not verdict.can_sync:
         raise RefusedError(blocked_text(snapshot, app, verdict))
     ordered = sync_operation(app, id=order_id, actor=actor, reason=reason, prune=prune)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from . import applications, merge
-from .model import JSON, Change, Key
+from .model import JSON, Change, Key, Ref
 from .operation import Operation, operation
 from .patches import show_path, shown
+from .workloads import same, template_of
 
 WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 
@@ -53,7 +54,7 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutStatus:
     """How far one workload is."""
 
     done: bool
@@ -61,18 +62,18 @@ class Rollout:
     text: str
 
 
-def rollout(obj: JSON) -> Rollout:
+def rollout(obj: JSON) -> RolloutStatus:
     """Say how far a workload's current generation is (kubectl: polymorphichelpers/rollout_status.go)."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     generation = obj["metadata"].get("generation", 0)
     if status.get("observedGeneration", 0) < generation:
-        return Rollout(False, False, "its new spec has not been looked at yet")
+        return RolloutStatus(False, False, "its new spec has not been looked at yet")
     kind = obj["kind"]
     if kind == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
         updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
         if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-            return Rollout(True, False, f"{available} of {wanted} available (updates on delete only)")
+            return RolloutStatus(True, False, f"{available} of {wanted} available (updates on delete only)")
         return _counts(wanted, updated, available, wanted)
     wanted = spec.get("replicas", 1) if spec.get("replicas") is not None else 1
     updated = status.get("updatedReplicas", 0)
@@ -80,32 +81,34 @@ def rollout(obj: JSON) -> Rollout:
         strategy = spec.get("updateStrategy") or {}
         ready = status.get("readyReplicas", 0)
         if strategy.get("type") == "OnDelete":
-            return Rollout(True, False, f"{ready} of {wanted} ready (updates on delete only)")
+            return RolloutStatus(True, False, f"{ready} of {wanted} ready (updates on delete only)")
         partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
         if ready < wanted:
-            return Rollout(False, False, f"{ready} of {wanted} ready")
+            return RolloutStatus(False, False, f"{ready} of {wanted} ready")
         if partition:
             done = updated >= wanted - partition
-            return Rollout(done, False, f"{updated} of {wanted - partition} updated (partition {partition})")
+            return RolloutStatus(
+                done, False, f"{updated} of {wanted - partition} updated (partition {partition})"
+            )
         if status.get("updateRevision") != status.get("currentRevision") and updated < wanted:
-            return Rollout(False, False, f"{updated} of {wanted} updated")
-        return Rollout(True, False, f"{ready} of {wanted} ready")
+            return RolloutStatus(False, False, f"{updated} of {wanted} updated")
+        return RolloutStatus(True, False, f"{ready} of {wanted} ready")
     for condition in status.get("conditions") or ():
         if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
-            return Rollout(False, True, "it exceeded its progress deadline")
+            return RolloutStatus(False, True, "it exceeded its progress deadline")
     if spec.get("paused"):
-        return Rollout(False, False, "the Deployment itself is paused (spec.paused)")
+        return RolloutStatus(False, False, "the Deployment itself is paused (spec.paused)")
     return _counts(wanted, updated, status.get("availableReplicas", 0), status.get("replicas", 0))
 
 
-def _counts(wanted: int, updated: int, available: int, total: int) -> Rollout:
+def _counts(wanted: int, updated: int, available: int, total: int) -> RolloutStatus:
     if updated < wanted:
-        return Rollout(False, False, f"{updated} of {wanted} updated")
+        return RolloutStatus(False, False, f"{updated} of {wanted} updated")
     if total > updated:
-        return Rollout(False, False, f"{total - updated} old still going away")
+        return RolloutStatus(False, False, f"{total - updated} old still going away")
     if available < updated:
-        return Rollout(False, False, f"{available} of {wanted} available")
-    return Rollout(True, False, f"{available} of {wanted} available")
+        return RolloutStatus(False, False, f"{available} of {wanted} available")
+    return RolloutStatus(True, False, f"{available} of {wanted} available")
 
 
 def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
@@ -136,62 +139,72 @@ def assess(
 
     `stuck_hint` is what to say where neither auto-sync nor an operation will sync it.
     """
-    lines: list[tuple[str, str, bool]] = []
+    running = operation(app)
+    if taken_back := _taken_back(app, running, expectation):
+        return taken_back
+    done, text = _operation(running, expectation, app)
+    failed, failing = "" if done is not None else text, ""
+    compared = applications.is_compared(app)
+    status = applications.sync_status(app)
+    if expectation.rollback:
+        compared, synced, what = True, True, f"{status}: a rollback leaves the spec as it is"
+    else:
+        if expectation.order_id and running.own_id == expectation.order_id:
+            stuck_hint = ""  # it was ordered and has run: its comparison is only not there yet
+        synced, what = _sync(app, compared=compared, status=status, operation=running, stuck_hint=stuck_hint)
+        if status == "Unknown" and not running.in_progress:
+            failed = failed or (_what_is_missing(app) if compared else "")
+            # Not at once: the comparison with the spec of now may not have taken it away yet.
+            failing = _invalid_spec(app)
+    lines = [("operation", text, bool(done)), ("sync", what, synced), _health(app)]
+    for key in sorted(workloads):
+        obj = workloads[key]
+        r = rollout(obj) if obj is not None else RolloutStatus(False, False, "not there")
+        lines.append((part_of(key), r.text, r.done))
+        if r.failed and synced:
+            failing = failing or f"{key}: {r.text}"
+    if failed or failing:
+        return Assessment(State.FAILED if failed else State.FAILING, tuple(lines), failed or failing)
+    waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "")
+    if waiting or not compared:
+        return Assessment(State.WAITING, tuple(lines), waiting or "not yet")
+    if expectation.rollback:
+        verb, revisions = "rolled back", running.revision
+    else:
+        verb, revisions = "synced", ", ".join(applications.synced_revisions(app))
+    reason = f"{verb} to {revisions or 'its revision'} and {applications.health_status(app).lower()}"
+    return Assessment(State.SUCCEEDED, tuple(lines), reason)
+
+
+def part_of(key: Key) -> str:
+    """Name a workload as the lines of an assessment do."""
+    return f"{key.kind} {key.namespace}/{key.name}"
+
+
+def _taken_back(app: JSON, running: Operation, expectation: Expectation) -> Assessment | None:
+    """Say that somebody undid what is waited for; None where all of it stands."""
     for change in expectation.changes:
-        if merge.judge(change, app) is not merge.Standing.OURS:
+        if merge.standing_of(change, app) is not merge.Standing.OURS:
             c = merge.conflict(change, app)
             reason = (
                 f"{show_path(c.path)} is {shown(c.ours)} again, no more {shown(c.base)}: somebody put it back"
             )
             return Assessment(State.REVERTED, (("edit", reason, False),), reason)
-    running = operation(app)
     if expectation.rollback and running.own_id != expectation.order_id:
         # The order took the state of before away, so what is there now came after it.
         reason = f"another operation came after the rollback: {running.describe()}"
         return Assessment(State.REVERTED, (("operation", reason, False),), reason)
-    failed, failing = "", ""
-    done, text = _operation(running, expectation, app)
-    if done is None:
-        failed = text
-    lines.append(("operation", text, bool(done)))
-    compared = applications.is_compared(app)
-    status = applications.sync_status(app)
-    if expectation.order_id and running.own_id == expectation.order_id:
-        stuck_hint = ""  # it was ordered and has run: its comparison is only not there yet
-    synced, what = _sync(app, compared=compared, status=status, operation=running, stuck_hint=stuck_hint)
-    if expectation.rollback:
-        compared, synced, what = True, True, f"{status}: a rollback leaves the spec as it is"
-    elif status == "Unknown" and not running.in_progress:
-        failed = failed or (_what_is_missing(app) if compared else "")
-        # Not at once: the comparison with the spec of now may not have taken it away yet.
-        failing = _invalid_spec(app)
-    lines.append(("sync", what, synced))
+    return None
+
+
+def _health(app: JSON) -> tuple[str, str, bool]:
     health = applications.health_status(app)
-    healthy = health in ("Healthy", "Suspended")
-    note = (
-        " (something waits for a person to go on, as a paused canary does)" if health == "Suspended" else ""
-    )
+    if health == "Suspended":
+        return "health", "Suspended (something waits for a person to go on, as a paused canary does)", True
+    if health == "Healthy":
+        return "health", health, True
     message = str(((app.get("status") or {}).get("health") or {}).get("message") or "")
-    lines.append(("health", f"{health}{note}{': ' + message if message and not healthy else ''}", healthy))
-    all_done = True
-    for key in sorted(workloads):
-        obj = workloads[key]
-        r = rollout(obj) if obj is not None else Rollout(False, False, "not there")
-        lines.append((f"{key.kind} {key.namespace}/{key.name}", r.text, r.done))
-        all_done = all_done and r.done
-        if r.failed and synced:
-            failing = failing or f"{key}: {r.text}"
-    if failed or failing:
-        return Assessment(State.FAILED if failed else State.FAILING, tuple(lines), failed or failing)
-    if done and compared and synced and healthy and all_done:
-        if expectation.rollback:
-            verb, revisions = "rolled back", running.revision
-        else:
-            verb, revisions = "synced", ", ".join(applications.synced_revisions(app))
-        reason = f"{verb} to {revisions or 'its revision'} and {health.lower()}"
-        return Assessment(State.SUCCEEDED, tuple(lines), reason)
-    waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "not yet")
-    return Assessment(State.WAITING, tuple(lines), waiting)
+    return "health", health + (f": {message}" if message else ""), False
 
 
 def _operation(operation: Operation, expectation: Expectation, app: JSON) -> tuple[bool | None, str]:
@@ -277,3 +290,47 @@ def _cause(condition: JSON) -> str:
 def _names(resources: Sequence[JSON]) -> str:
     names = [f"{r.get('kind')} {r.get('name')}" for r in resources]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+# -- workloads that were taken back
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a workload must run in the end."""
+
+    template: JSON = field(repr=False)
+    given_up_at: str = ""
+    """When the Deployment gave up on the version before: it says so until the first new pod is there."""
+
+
+def given_up_at(workload: JSON) -> str:
+    """Say when a Deployment last exceeded its progress deadline, empty where it has not."""
+    for condition in (workload.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return str(condition.get("lastUpdateTime") or "")
+    return ""
+
+
+def assess_workloads(live: Mapping[Ref, JSON | None], expected: Mapping[Ref, Expected]) -> Assessment:
+    """Judge one look at workloads that were taken back: their templates stand, their pods are there."""
+    lines: list[tuple[str, str, bool]] = []
+    failed = ""
+    for ref in sorted(expected):
+        obj = live.get(ref)
+        if obj is None or obj["metadata"].get("uid") != ref.uid:
+            text = "it is gone"
+            return Assessment(State.REVERTED, ((part_of(ref.key), text, False),), f"{ref}: {text}")
+        if not same(template_of(obj), expected[ref].template):
+            text = "somebody deployed another template since"
+            return Assessment(State.REVERTED, ((part_of(ref.key), text, False),), f"{ref}: {text}")
+        r = rollout(obj)
+        lines.append((part_of(ref.key), r.text, r.done))
+        if r.failed and given_up_at(obj) != expected[ref].given_up_at:
+            failed = failed or f"{ref}: {r.text}"
+    if failed:
+        return Assessment(State.FAILED, tuple(lines), failed)
+    waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "")
+    if waiting:
+        return Assessment(State.WAITING, tuple(lines), waiting)
+    return Assessment(State.SUCCEEDED, tuple(lines), "every workload that was taken back is available")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TypeAlias
@@ -213,103 +213,80 @@ def _time(at: datetime | None) -> JSON:
 def to_line(record: Record) -> str:
     """Write a record as one line of JSON, without the newline."""
     c = record.content
-    body: dict[str, JSON]
+    kind, fields = _intent_fields(c) if isinstance(c, Intent) else _other_fields(c)
+    line = {"v": FORMAT, "entry": record.entry, "id": record.id, kind: fields}
+    return json.dumps(line, separators=(",", ":"))
+
+
+def _intent_fields(intent: Intent) -> tuple[str, dict[str, JSON]]:
+    """Return the kind of a step that is about to be taken, and all that its undo needs."""
+    what = intent.what
+    fields: dict[str, JSON] = {"number": intent.number, "ref": _ref(what.ref)}
+    if isinstance(what, Edit):
+        return "edit", fields | {
+            "role": what.role.value,
+            "reason": _clip(what.reason),
+            "named": what.named,
+            "changes": [change_json(x) for x in what.changes],
+        }
+    if isinstance(what, Order):
+        return "order", fields | {
+            "id": what.id,
+            "operation": what.operation,
+            "kind": what.kind.name,
+            "reason": _clip(what.reason),
+            "named": what.named,
+        }
+    return "rollout", fields | {
+        "app": _key(what.app),
+        "from": what.from_revision,
+        "to": what.to_revision,
+        "revision": what.revision,
+        "reason": _clip(what.reason),
+        "named": what.named,
+        "destination": _clip(what.destination),
+        "deployment": what.deployment,
+    }
+
+
+def _other_fields(c: Begin | Context | Outcome | Settled | Reopened | End) -> tuple[str, dict[str, JSON]]:
     if isinstance(c, Begin):
-        body = {
-            "begin": {
-                "verb": c.verb,
-                "argv": [_clip(word) for word in c.argv],
-                "actor": _clip(c.actor),
-                "host": _clip(c.host),
-                "started": _time(c.started),
-                "reason": _clip(c.reason),
-                "argocdNamespace": c.argocd_namespace,
-                "argocdVersion": c.argocd_version,
-                "undoes": list(c.undoes),
-                "expires": _time(c.expires),
-                "total": c.total,
-            }
+        return "begin", {
+            "verb": c.verb,
+            "argv": [_clip(word) for word in c.argv],
+            "actor": _clip(c.actor),
+            "host": _clip(c.host),
+            "started": _time(c.started),
+            "reason": _clip(c.reason),
+            "argocdNamespace": c.argocd_namespace,
+            "argocdVersion": c.argocd_version,
+            "undoes": list(c.undoes),
+            "expires": _time(c.expires),
+            "total": c.total,
         }
-    elif isinstance(c, Intent) and isinstance(c.what, Edit):
-        e = c.what
-        body = {
-            "edit": {
-                "number": c.number,
-                "ref": _ref(e.ref),
-                "role": e.role.value,
-                "reason": _clip(e.reason),
-                "named": e.named,
-                "changes": [change_json(x) for x in e.changes],
-            }
+    if isinstance(c, Context):
+        return "context", {
+            "relies": [{"key": _key(r.key), "change": change_json(r.change)} for r in c.relies],
+            "witnesses": [
+                {
+                    "owner": _key(w.owner),
+                    "repoURL": w.repo_url,
+                    "path": w.path,
+                    "targetRevision": w.target_revision,
+                    "revision": w.revision,
+                }
+                for w in c.witnesses
+            ],
         }
-    elif isinstance(c, Intent) and isinstance(c.what, Order):
-        o = c.what
-        body = {
-            "order": {
-                "number": c.number,
-                "ref": _ref(o.ref),
-                "id": o.id,
-                "operation": o.operation,
-                "kind": o.kind.name,
-                "reason": _clip(o.reason),
-                "named": o.named,
-            }
-        }
-    elif isinstance(c, Intent) and isinstance(c.what, Rollout):
-        w = c.what
-        body = {
-            "rollout": {
-                "number": c.number,
-                "ref": _ref(w.ref),
-                "app": _key(w.app),
-                "from": w.from_revision,
-                "to": w.to_revision,
-                "revision": w.revision,
-                "reason": _clip(w.reason),
-                "named": w.named,
-                "destination": _clip(w.destination),
-                "deployment": w.deployment,
-            }
-        }
-    elif isinstance(c, Outcome):
-        body = {
-            "outcome": {
-                "of": {str(k): v for k, v in c.of.items()},
-                "detail": _clip(c.detail),
-                "at": _time(c.at),
-            }
-        }
-    elif isinstance(c, Settled):
-        body = {
-            "settled": {
-                "changes": [[edit, change, how] for (edit, change), how in c.changes.items()],
-                "by": c.by,
-                "at": _time(c.at),
-            }
-        }
-    elif isinstance(c, Reopened):
-        body = {"reopened": {"changes": [list(x) for x in c.changes], "by": c.by}}
-    elif isinstance(c, Context):
-        body = {
-            "context": {
-                "relies": [{"key": _key(r.key), "change": change_json(r.change)} for r in c.relies],
-                "witnesses": [
-                    {
-                        "owner": _key(w.owner),
-                        "repoURL": w.repo_url,
-                        "path": w.path,
-                        "targetRevision": w.target_revision,
-                        "revision": w.revision,
-                    }
-                    for w in c.witnesses
-                ],
-            }
-        }
-    else:
-        assert isinstance(c, End)
-        body = {"end": {"status": c.status, "at": _time(c.at)}}
-    line = json.dumps({"v": FORMAT, "entry": record.entry, "id": record.id, **body}, separators=(",", ":"))
-    return line
+    if isinstance(c, Outcome):
+        of = {str(k): v for k, v in c.of.items()}
+        return "outcome", {"of": of, "detail": _clip(c.detail), "at": _time(c.at)}
+    if isinstance(c, Settled):
+        changes = [[edit, change, how] for (edit, change), how in c.changes.items()]
+        return "settled", {"changes": changes, "by": c.by, "at": _time(c.at)}
+    if isinstance(c, Reopened):
+        return "reopened", {"changes": [list(x) for x in c.changes], "by": c.by}
+    return "end", {"status": c.status, "at": _time(c.at)}
 
 
 # -- reading
@@ -424,78 +401,90 @@ def _read_rollout(fields: dict[str, JSON]) -> Rollout:
     )
 
 
+def _read_begin(b: dict[str, JSON]) -> Begin:
+    started = _read_time(b.get("started"))
+    if started is None:
+        raise Untrusted("an entry has no time")
+    return Begin(
+        verb=_text(b.get("verb"), 64),
+        argv=tuple(_text(a) for a in _list(b.get("argv"))),
+        actor=_text(b.get("actor")),
+        host=_text(b.get("host")),
+        started=started,
+        reason=_text(b.get("reason")),
+        argocd_namespace=_text(b.get("argocdNamespace"), 253),
+        argocd_version=_text(b.get("argocdVersion", ""), 128),
+        undoes=tuple(_text(u, 16) for u in _list(b.get("undoes", []))),
+        expires=_read_time(b.get("expires")),
+        total=_number(b.get("total", 0)),
+    )
+
+
+def _read_order(o: dict[str, JSON]) -> Order:
+    ref = _read_ref(o.get("ref"))
+    if ref.kind != "Application":
+        raise Untrusted("an order is not for an Application")
+    kind = OrderKind.__members__.get(str(o.get("kind", "START")))
+    if kind is None:
+        raise Untrusted("an order is of an unknown kind")
+    return Order(
+        ref,
+        _text(o.get("id"), 64),
+        o.get("operation"),
+        _text(o.get("reason")),
+        o.get("named") is not False,
+        kind,
+    )
+
+
+def _read_outcome(o: dict[str, JSON]) -> Outcome:
+    of = {_number(int(k)): _text(v, 32) for k, v in _map(o.get("of")).items()}
+    return Outcome(of, _text(o.get("detail", "")), _read_time(o.get("at")))
+
+
+def _read_settled(s: dict[str, JSON]) -> Settled:
+    changes = {(_number(e), _number(c)): _text(how, 32) for e, c, how in _list(s.get("changes"))}
+    return Settled(changes, _text(s.get("by"), 16), _read_time(s.get("at")))
+
+
+def _read_reopened(r: dict[str, JSON]) -> Reopened:
+    pairs = tuple((_number(e), _number(c)) for e, c in _list(r.get("changes")))
+    return Reopened(pairs, _text(r.get("by"), 16))
+
+
+def _read_context(c: dict[str, JSON]) -> Context:
+    return Context(
+        tuple(
+            Reliance(_read_key(_map(r).get("key")), read_change(_map(r).get("change")))
+            for r in _list(c.get("relies", []))
+        ),
+        tuple(
+            Witness(
+                _read_key(_map(w).get("owner")),
+                *(_text(_map(w).get(n, "")) for n in ("repoURL", "path", "targetRevision", "revision")),
+            )
+            for w in _list(c.get("witnesses", []))
+        ),
+    )
+
+
+_READERS: dict[str, Callable[[dict[str, JSON]], Content]] = {
+    "begin": _read_begin,
+    "edit": lambda e: Intent(_number(e.get("number")), _read_edit(e)),
+    "order": lambda o: Intent(_number(o.get("number")), _read_order(o)),
+    "rollout": lambda w: Intent(_number(w.get("number")), _read_rollout(w)),
+    "outcome": _read_outcome,
+    "settled": _read_settled,
+    "reopened": _read_reopened,
+    "context": _read_context,
+    "end": lambda e: End(_text(e.get("status"), 64), _read_time(e.get("at"))),
+}
+
+
 def _read_content(line: dict[str, JSON]) -> Content:
-    if "begin" in line:
-        b = _map(line["begin"])
-        started = _read_time(b.get("started"))
-        if started is None:
-            raise Untrusted("an entry has no time")
-        return Begin(
-            verb=_text(b.get("verb"), 64),
-            argv=tuple(_text(a) for a in _list(b.get("argv"))),
-            actor=_text(b.get("actor")),
-            host=_text(b.get("host")),
-            started=started,
-            reason=_text(b.get("reason")),
-            argocd_namespace=_text(b.get("argocdNamespace"), 253),
-            argocd_version=_text(b.get("argocdVersion", ""), 128),
-            undoes=tuple(_text(u, 16) for u in _list(b.get("undoes", []))),
-            expires=_read_time(b.get("expires")),
-            total=_number(b.get("total", 0)),
-        )
-    if "edit" in line:
-        e = _map(line["edit"])
-        return Intent(_number(e.get("number")), _read_edit(e))
-    if "order" in line:
-        o = _map(line["order"])
-        ref = _read_ref(o.get("ref"))
-        if ref.kind != "Application":
-            raise Untrusted("an order is not for an Application")
-        kind = OrderKind.__members__.get(str(o.get("kind", "START")))
-        if kind is None:
-            raise Untrusted("an order is of an unknown kind")
-        order = Order(
-            ref,
-            _text(o.get("id"), 64),
-            o.get("operation"),
-            _text(o.get("reason")),
-            o.get("named") is not False,
-            kind,
-        )
-        return Intent(_number(o.get("number")), order)
-    if "rollout" in line:
-        w = _map(line["rollout"])
-        return Intent(_number(w.get("number")), _read_rollout(w))
-    if "outcome" in line:
-        o = _map(line["outcome"])
-        of = {_number(int(k)): _text(v, 32) for k, v in _map(o.get("of")).items()}
-        return Outcome(of, _text(o.get("detail", "")), _read_time(o.get("at")))
-    if "settled" in line:
-        s = _map(line["settled"])
-        changes = {(_number(e), _number(c)): _text(how, 32) for e, c, how in _list(s.get("changes"))}
-        return Settled(changes, _text(s.get("by"), 16), _read_time(s.get("at")))
-    if "reopened" in line:
-        r = _map(line["reopened"])
-        pairs = tuple((_number(e), _number(c)) for e, c in _list(r.get("changes")))
-        return Reopened(pairs, _text(r.get("by"), 16))
-    if "context" in line:
-        c = _map(line["context"])
-        return Context(
-            tuple(
-                Reliance(_read_key(_map(r).get("key")), read_change(_map(r).get("change")))
-                for r in _list(c.get("relies", []))
-            ),
-            tuple(
-                Witness(
-                    _read_key(_map(w).get("owner")),
-                    *(_text(_map(w).get(n, "")) for n in ("repoURL", "path", "targetRevision", "revision")),
-                )
-                for w in _list(c.get("witnesses", []))
-            ),
-        )
-    if "end" in line:
-        e = _map(line["end"])
-        return End(_text(e.get("status"), 64), _read_time(e.get("at")))
+    for kind, read in _READERS.items():
+        if kind in line:
+            return read(_map(line[kind]))
     raise Untrusted("a record of an unknown kind")
 
 

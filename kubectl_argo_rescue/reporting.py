@@ -371,7 +371,7 @@ def _judged(
 ) -> Owed | bool:
     """Return what git owes of one object; True where git agrees by now, False where no git is concerned."""
     back = [patches.inverse(c) for c in changes]
-    verdict = handback.judge(snapshot, ref.key, back, witnesses)
+    verdict = handback.git_says(snapshot, ref.key, back, witnesses)
     if verdict.evidence is Evidence.FREE:
         return False
     why = verdict.why

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from . import applications, owners, patches
@@ -32,19 +32,22 @@ from .outlook import (
     blocked_text,
     display_name,
     is_part_down,
-    judge,
     living_application,
     obstacles_of,
     require_project,
     source_trouble,
     will_act,
+    windows_allow,
 )
 from .planning import choose_source, choose_version, others_freed, plan_pause, refuse_hydrated, window_edits
 from .plans import Plan, joined
 from .protection import Protection, _stop_rolling_sync, protect
+from .records import Reliance
 
 
-def choose_deployment(app: JSON, to: str | None, known: applications.Known | None = None) -> Deployment:
+def choose_deployment(
+    app: JSON, to: str | None, known: applications.KnownVersions | None = None
+) -> Deployment:
     """Pick the deployment to go back to: by history id, by version, else the last good one.
 
     Raises RefusedError where history has none, NotFound where it has not that one.
@@ -130,7 +133,7 @@ def plan_rollback(
     actor: str,
     reason: str = "",
     to: str | None = None,
-    known: applications.Known | None = None,
+    known: applications.KnownVersions | None = None,
     only: bool = False,
     prune: bool = False,
 ) -> Plan:
@@ -144,7 +147,7 @@ def plan_rollback(
             f"{key} has an operation in progress: {running.describe()}",
             f"end it first: {COMMAND} terminate {name}",
         )
-    verdict = judge(snapshot, app, manual=True)
+    verdict = windows_allow(snapshot, app, manual=True)
     if not verdict.can_sync:
         raise RefusedError(blocked_text(snapshot, app, verdict))
     steps: list[Edit | Order] = []
@@ -269,81 +272,98 @@ def plan_rescue(
     app = living_application(snapshot, key)
     name = display_name(key, snapshot.argocd)
     if pause_only:
-        plan = plan_pause(snapshot, [key], only=only)
-        own = tuple(s for s in plan.steps if isinstance(s, Edit))
-        plan = replace(plan, verb="rescue")
-        return Rescue(plan, own, (), (), None, (), False, "paused only", is_pause_only=True)
+        return _pause_only(snapshot, key, only=only)
     require_project(snapshot, app)
-    warnings: list[str] = []
-    questions: list[str] = []
-    changes, notes, asked, words = _rescue_changes(
+    changes, notes, questions, words = _rescue_changes(
         snapshot, app, version or good or choose_deployment(app, None), source, whole_source
     )
-    questions += asked
-    total = Protection()
-    unchanged: list[EditResult] = []
-    pin: tuple[Edit, ...] = ()
-    pinned = app
-    total += protect(snapshot, app, changes, only=only)
-    if changes:
-        generated = any(o.kind == "ApplicationSet" for o, _ in owners.owners_of(snapshot, app))
-        pin = (
-            Edit(ref_of(app), changes, f"to {words}", Role.VERSION, hold=HOLD_SECONDS if generated else 0.0),
-        )
-        pinned = patches.applied(app, changes)
-    else:
-        unchanged.append(EditResult(ref_of(app), Verdict.UNCHANGED, "pinned", detail=f"already at {words}"))
+    pin = _pin(snapshot, app, changes, words)
     opened = window_edits(snapshot, app)
-    reopened: list[Edit] = []
+    reopened = tuple(_closed_again(opened))
+    total = protect(snapshot, app, changes, only=only)
     for edit in opened:
         total += protect(snapshot, snapshot.objects[edit.ref.key], edit.changes, only=only)
-        shared = tuple(patches.inverse(c) for c in edit.changes if isinstance(c, FieldChange))
-        if shared:
-            reopened.append(Edit(edit.ref, shared, "closed again for the others", Role.WINDOW))
-    questions += others_freed(snapshot, opened, key) if opened else []
-    after = dict(snapshot.objects)
-    for edit in opened:
-        after[edit.ref.key] = patches.applied(after[edit.ref.key], edit.changes)
     running = operation(app)
-    idle = {k: v for k, v in pinned.items() if k != "operation"}
-    if running.in_progress:
-        idle = {**idle, "status": {**(idle.get("status") or {}), "operationState": None}}
-    opening = replace(snapshot, objects=after)
-    verdict = judge(opening, idle, manual=True)
+    opening = _after(snapshot, opened)
+    idle = _idle(patches.applied(app, changes))
+    verdict = windows_allow(opening, idle, manual=True)
     if not verdict.can_sync:
         raise RefusedError(
             blocked_text(opening, idle, verdict),
             f"nothing was changed; to hold it as it is meanwhile: {COMMAND} rescue {name} --pause-only",
         )
-    stays_on = applications.is_auto_sync_on(app) and ref_of(app) not in {
-        g.edit.ref for g in total.guards.values() if g.edit
-    }
-    act = will_act(opening, idle, auto_sync=stays_on)
-    warnings += act.warnings
-    if trouble := source_trouble(snapshot, app):
-        questions.append(
-            f"{trouble}: {words} may not roll out; what the cluster itself remembers needs no source: "
-            f"{COMMAND} rescue {display_name(key, snapshot.argocd)} --workloads"
-        )
+    is_paused = any(g.edit is not None and g.edit.ref == ref_of(app) for g in total.guards.values())
+    act = will_act(opening, idle, auto_sync=applications.is_auto_sync_on(app) and not is_paused)
+    questions += others_freed(snapshot, opened, key) if opened else []
+    questions += _source_questions(snapshot, app, words)
     order = None
     if act.needs_order:
         ordered = sync_operation(app, id=order_id, actor=actor, reason=reason)
         order = Order(ref_of(app), order_id, ordered, act.why)
     if running.in_progress:
         notes.append(f"an operation of {name} is in the way and is ended first: {running.describe()}")
-    steps: list[Edit | Order] = [*pin, *opened, *([order] if order else [])]
+    there = EditResult(ref_of(app), Verdict.UNCHANGED, "pinned", detail=f"already at {words}")
     plan = joined(
-        "rescue", total, steps, unchanged=unchanged, warnings=warnings, notes=notes, questions=questions,
-        next_commands=[f"{COMMAND} watch {display_name(key, snapshot.argocd)}"],
+        "rescue", total, [*pin, *opened, *([order] if order else [])], unchanged=() if pin else (there,),
+        warnings=act.warnings, notes=notes, questions=questions, next_commands=[f"{COMMAND} watch {name}"],
     )  # fmt: skip
     guards = tuple(s for s in plan.steps if isinstance(s, Edit) and s not in pin and s not in opened)
-    watched = tuple(
-        dict.fromkeys(
-            [e.ref.key for e in guards if e.ref.kind == "Application" and e.ref.key != key]
-            + [r.key for r in total.relies.values() if r.key.kind == "Application"]
-        )
-    )
-    return Rescue(plan, guards, pin, opened, order, watched, running.in_progress, words, tuple(reopened))
+    watched = owners_to_stop(key, guards, total.relies.values())
+    return Rescue(plan, guards, pin, opened, order, watched, running.in_progress, words, reopened)
+
+
+def _pause_only(snapshot: Snapshot, key: Key, *, only: bool) -> Rescue:
+    plan = plan_pause(snapshot, [key], only=only)
+    own = tuple(s for s in plan.steps if isinstance(s, Edit))
+    return Rescue(replace(plan, verb="rescue"), own, (), (), None, (), False, "paused only")
+
+
+def _source_questions(snapshot: Snapshot, app: JSON, words: str) -> list[str]:
+    trouble = source_trouble(snapshot, app)
+    if not trouble:
+        return []
+    return [
+        f"{trouble}: {words} may not roll out; what the cluster itself remembers needs no source: "
+        f"{COMMAND} rescue {display_name(applications.key_of(app), snapshot.argocd)} --workloads"
+    ]
+
+
+def _pin(snapshot: Snapshot, app: JSON, changes: tuple[FieldChange, ...], words: str) -> tuple[Edit, ...]:
+    if not changes:
+        return ()
+    generated = any(o.kind == "ApplicationSet" for o, _ in owners.owners_of(snapshot, app))
+    hold = HOLD_SECONDS if generated else 0.0
+    return (Edit(ref_of(app), changes, f"to {words}", Role.VERSION, hold=hold),)
+
+
+def _closed_again(opened: Iterable[Edit]) -> Iterator[Edit]:
+    """Yield what takes back those openings that other applications would profit from."""
+    for edit in opened:
+        shared = tuple(patches.inverse(c) for c in edit.changes if isinstance(c, FieldChange))
+        if shared:
+            yield Edit(edit.ref, shared, "closed again for the others", Role.WINDOW)
+
+
+def _after(snapshot: Snapshot, edits: Iterable[Edit]) -> Snapshot:
+    """Return the snapshot as it is once the edits are written."""
+    after = dict(snapshot.objects)
+    for edit in edits:
+        after[edit.ref.key] = patches.applied(after[edit.ref.key], edit.changes)
+    return replace(snapshot, objects=after)
+
+
+def _idle(app: JSON) -> JSON:
+    """Return an application as it is once the operation in its way is ended."""
+    idle = {k: v for k, v in app.items() if k != "operation"}
+    if operation(app).in_progress:
+        idle = {**idle, "status": {**(idle.get("status") or {}), "operationState": None}}
+    return idle
+
+
+def owners_to_stop(key: Key, guards: Iterable[Edit], relies: Iterable[Reliance]) -> tuple[Key, ...]:
+    """Return the other Applications whose standing still a rescue counts on."""
+    paused = [e.ref.key for e in guards if e.ref.key != key]
+    return tuple(dict.fromkeys(k for k in (*paused, *(r.key for r in relies)) if k.kind == "Application"))
 
 
 HOLD_SECONDS = 3.0

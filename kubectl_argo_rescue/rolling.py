@@ -26,7 +26,7 @@ from .outlook import COMMAND, application, display_name
 from .planning import plan_pause
 from .protection import AUTOMATED
 from .records import Entry, Reliance
-from .rescue_planning import Rescue
+from .rescue_planning import Rescue, owners_to_stop
 from .workloads import ACTION, Decision, History, Revision, Way
 
 
@@ -127,39 +127,17 @@ def plan_workloads(
     name = display_name(key, snapshot.argocd)
     pause = plan_pause(snapshot, [key], only=only)
     own = tuple(s for s in pause.steps if isinstance(s, Edit))
-    entries = tuple(entries)
-    is_failing = failing_periods(app)
-    rollouts: list[Rollout] = []
-    unchanged: list[EditResult] = []
-    warnings: list[str] = []
-    refused: list[str] = []
-    for workload_key, past in sorted(found.histories.items()):
-        if past is None:
-            warnings.append(f"{workload_key} is listed by {name} but is not there")
-            continue
-        ref = ref_of(past.workload)
-        back_already = taken_back(entries, ref)
-        decision = workloads.decide(past, is_failing=is_failing, taken_back=back_already)
-        if decision.way is Way.BACK:
-            rollouts.append(_rollout(decision, ref, app, found.destination))
-            warnings += workloads.hindrances(past.workload)
-        elif decision.way is Way.REFUSED:
-            refused.append(decision.why)
-        else:
-            detail = _detail(decision, ref, back_already)
-            unchanged.append(EditResult(ref, Verdict.UNCHANGED, ACTION, detail=detail))
-    if refused:
-        raise RefusedError("; ".join(refused), "nothing was changed")
+    rollouts, unchanged, warnings = _decided(app, name, found, tuple(entries))
     if not rollouts and not any(_is_already(u) for u in unchanged):
         why = "; ".join(f"{u.ref}: {u.detail}" for u in unchanged) or (
             "it lists no Deployment, StatefulSet or DaemonSet that is there"
         )
         raise RefusedError(
             f"nothing of {name} can be taken back to a previous revision: {why}",
-            f"stop Argo CD and work with kubectl: {COMMAND} rescue {display_name(key, snapshot.argocd)} "
-            "--pause-only",
+            f"stop Argo CD and work with kubectl: {COMMAND} rescue {name} --pause-only",
         )
     relies = pause.relies
+    watched = owners_to_stop(key, own, [r for r in relies if r.key != key])
     if not own or all(e.ref.key != key for e in own):
         block = applications.automated(app)
         relies = (*relies, Reliance(key, FieldChange(AUTOMATED, ABSENT, block)))
@@ -180,13 +158,36 @@ def plan_workloads(
         independent_from=None,
         next_commands=(),
     )
-    watched = tuple(
-        dict.fromkeys(
-            [e.ref.key for e in own if e.ref.kind == "Application" and e.ref.key != key]
-            + [r.key for r in relies if r.key.kind == "Application" and r.key != key]
-        )
-    )
     return Rescue(plan, own, (), (), None, watched, running.in_progress, _words(rollouts))
+
+
+def _decided(
+    app: JSON, name: str, found: Workloads, entries: Iterable[Entry]
+) -> tuple[list[Rollout], list[EditResult], list[str]]:
+    """Return what to take back, what is left as it is, and what is worth a warning."""
+    is_failing = failing_periods(app)
+    rollouts: list[Rollout] = []
+    unchanged: list[EditResult] = []
+    warnings: list[str] = []
+    refused: list[str] = []
+    for key, past in sorted(found.histories.items()):
+        if past is None:
+            warnings.append(f"{key} is listed by {name} but is not there")
+            continue
+        ref = ref_of(past.workload)
+        back_already = taken_back(entries, ref)
+        decision = workloads.decide(past, is_failing=is_failing, taken_back=back_already)
+        if decision.way is Way.BACK:
+            rollouts.append(_rollout(decision, ref, app, found.destination))
+            warnings += workloads.hindrances(past.workload)
+        elif decision.way is Way.REFUSED:
+            refused.append(decision.why)
+        else:
+            detail = _detail(decision, ref, back_already)
+            unchanged.append(EditResult(ref, Verdict.UNCHANGED, ACTION, detail=detail))
+    if refused:
+        raise RefusedError("; ".join(refused), "nothing was changed")
+    return rollouts, unchanged, warnings
 
 
 def _is_about_operation(warning: str) -> bool:

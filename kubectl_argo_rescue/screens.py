@@ -18,7 +18,7 @@ from .model import ABSENT, JSON, ArgoCD, Key
 from .output import columns
 from .overview import BLOCKED, BROKEN, DRIFTED, FINE, MISSING, PAUSED, Fact, Overview
 from .records import Entry
-from .verdicts import AppVerdict, short, verdict_json
+from .verdicts import WindowVerdict, short, verdict_json
 from .vitals import Health, Life, Surroundings
 
 WIDTH: Final = 100
@@ -190,7 +190,7 @@ def _operation_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     yield from _wrapped(text, 4, colour="red" if d.is_stuck else "")
 
 
-def _window_lines(verdict: AppVerdict, now: datetime) -> Iterator[Line]:
+def _window_lines(verdict: WindowVerdict, now: datetime) -> Iterator[Line]:
     if not verdict.windows and not verdict.unknown:
         return
     yield _heading("WINDOWS")

@@ -145,10 +145,10 @@ def not_done(step: Step, live: JSON, answer: JSON) -> str:
     if isinstance(step, Order):
         lacks = _not_ordered(step, answer)
     else:
-        others = [c for c in step.changes if merge.judge(c, answer) is not merge.Standing.OURS]
+        others = [c for c in step.changes if merge.standing_of(c, answer) is not merge.Standing.OURS]
         # One of two equal items that was taken out does not look so in what was wanted either.
         wanted = patches.applied(live, step.changes) if others else live
-        lacks = [_lacking(c, answer) for c in others if merge.judge(c, wanted) is merge.Standing.OURS]
+        lacks = [_lacking(c, answer) for c in others if merge.standing_of(c, wanted) is merge.Standing.OURS]
     return f"{NOT_DONE}: {'; '.join(lacks)}" if lacks else ""
 
 
@@ -179,7 +179,7 @@ def _lacking(change: Change, answer: JSON) -> str:
 
 def _as_it_came(step: Edit, answer: JSON) -> Edit:
     """Return the edit that the answer shows to have been made: what an undo has to take back."""
-    made = [c for c in step.changes if merge.judge(c, answer) is not merge.Standing.ORIGINAL]
+    made = [c for c in step.changes if merge.standing_of(c, answer) is not merge.Standing.ORIGINAL]
     return replace(step, changes=tuple(_as_written(c, answer) for c in made))
 
 
@@ -481,7 +481,7 @@ class ObjectSender(Sender):
             details = []
             for change in step.changes:
                 c = merge.conflict(change, fresh)
-                if merge.judge(change, fresh) is not merge.Standing.OURS:
+                if merge.standing_of(change, fresh) is not merge.Standing.OURS:
                     details.append(f"{patches.show_path(c.path)} is now {patches.shown(c.ours)}")
             detail = "somebody else keeps changing it" + (f": {'; '.join(details)}" if details else "")
         return self.result(Verdict.CONFLICT, detail)
@@ -506,7 +506,7 @@ class ObjectSender(Sender):
             return self.result(Verdict.APPLIED, ops=self.ops)
         if isinstance(step, Order):
             return None
-        if all(merge.judge(change, fresh) is merge.Standing.ORIGINAL for change in step.changes):
+        if all(merge.standing_of(change, fresh) is merge.Standing.ORIGINAL for change in step.changes):
             return None
         return self._conflict(fresh)
 
@@ -562,4 +562,4 @@ class ObjectSender(Sender):
 
 
 def _stands(edit: Edit, obj: JSON) -> bool:
-    return all(merge.judge(change, obj) is merge.Standing.OURS for change in edit.changes)
+    return all(merge.standing_of(change, obj) is merge.Standing.OURS for change in edit.changes)

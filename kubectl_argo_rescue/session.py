@@ -17,8 +17,7 @@ from .client import Cluster
 from .durations import human
 from .entries import is_of, one_line
 from .errors import ExitStatus, Overloaded, TransportError
-from .journal import ClusterHome, Journal, LocalHome, state_home
-from .journal import Reading as JournalReading
+from .journal import ClusterHome, Journal, JournalReading, LocalHome, state_home
 from .model import (
     APPPROJECT,
     JSON,
@@ -262,7 +261,7 @@ class Session:
         """Let this machine know later whose its record is, when the cluster cannot be asked."""
         target, home = self.cluster.target(), state_home(self.streams.environ)
         folders = tuple(folder.name for folder in journal.local.folders)
-        offline.remember(home, offline.Known(target.server, target.context, folders))
+        offline.remember(home, offline.KnownCluster(target.server, target.context, folders))
 
     def begin(self, verb: str, writing: Writing, *, undoes: Sequence[str] = ()) -> Begin:
         """Describe who does what, for the first record of an entry."""

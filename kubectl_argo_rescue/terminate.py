@@ -70,7 +70,7 @@ class TerminateRun(Procedure):
         live = self.snapshot.objects[self.key]
         if (
             not are_terminations_held(self.snapshot.argocd.version)
-            or outlook.judge(self.snapshot, live, manual=not operation(live).is_automated).can_sync
+            or outlook.windows_allow(self.snapshot, live, manual=not operation(live).is_automated).can_sync
         ):
             return Plan("terminate")
         try:

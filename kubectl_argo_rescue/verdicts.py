@@ -13,7 +13,7 @@ from .windows import Judgement, Window
 
 
 @dataclass(frozen=True, slots=True)
-class AppVerdict:
+class WindowVerdict:
     """What the windows say of one Application, both for automatic and for manual syncs."""
 
     key: Key
@@ -57,7 +57,7 @@ def judge_apps(
     *,
     unreadable: frozenset[str] = frozenset(),
     look_ahead: bool = True,
-) -> list[AppVerdict]:
+) -> list[WindowVerdict]:
     """Judge Applications by the AppProjects of Argo CD's namespace.
 
     Apps that the same windows match share the work. An app of a project that does not exist has no
@@ -80,7 +80,7 @@ def judge_apps(
         tuple[tuple[str, int], ...], tuple[Judgement, Judgement, datetime | None, datetime | None]
     ] = {}
     is_held = windows.are_operations_held(argocd.version)
-    found: list[AppVerdict] = []
+    found: list[WindowVerdict] = []
     for app in apps:
         key = applications.key_of(app)
         project = applications.project_name(app)
@@ -88,21 +88,21 @@ def judge_apps(
         if project in unreadable:
             no = Judgement(False)
             why = f"AppProject {argocd.namespace}/{project} may not be read: its windows are not known"
-            found.append(AppVerdict(key, project, (), no, no, None, None, is_served, unknown=why))
+            found.append(WindowVerdict(key, project, (), no, no, None, None, is_served, unknown=why))
             continue
         mine = effective.get(project, ())
         matching = windows.matched(mine, app)
         places = tuple((w.project, w.index) for w in matching)
         if places not in known:
             known[places] = (
-                windows.judge(matching, app, now, manual=False),
+                windows.judge_sync(matching, app, now, manual=False),
                 windows.judge_operation(matching, app, now),
                 windows.until(matching, app, now, manual=False) if look_ahead else None,
                 windows.until(matching, app, now, manual=True) if look_ahead and is_held else None,
             )
         home = by_name.get(project)
         is_permitted = home is None or outlook.is_permitted(app, home, argocd)
-        found.append(AppVerdict(key, project, mine, *known[places], is_served, home is None, is_permitted))
+        found.append(WindowVerdict(key, project, mine, *known[places], is_served, home is None, is_permitted))
     return found
 
 
@@ -130,7 +130,7 @@ def window_json(window: Window) -> dict[str, JSON]:
     }
 
 
-def verdict_json(verdict: AppVerdict) -> dict[str, JSON]:
+def verdict_json(verdict: WindowVerdict) -> dict[str, JSON]:
     """Return the verdict as plain JSON values; `canSync` is null where nothing can be said."""
     yes_or_no = {"automatic": verdict.automatic.can_sync, "manual": verdict.manual.can_sync}
     return {
@@ -160,7 +160,7 @@ class WindowLine:
     """automatic, manual."""
 
 
-def lines_of(verdict: AppVerdict, app: JSON, now: datetime) -> list[WindowLine]:
+def lines_of(verdict: WindowVerdict, app: JSON, now: datetime) -> list[WindowLine]:
     """Tell every window of the app's project and of the global projects, in order."""
     found: list[WindowLine] = []
     for window in verdict.windows:

@@ -48,7 +48,7 @@ class Versions:
         work.verdicts = {}
         for key in keys:
             fold = work.folds[key, Role.VERSION]
-            verdict = handback.judge(work.snapshot, key, fold.changes, work.witnesses)
+            verdict = handback.git_says(work.snapshot, key, fold.changes, work.witnesses)
             gone = self._sets_gone({tag.entry for tag in fold.restored})
             if verdict.evidence is Evidence.FREE and gone:
                 why = f"its owner {gone[0]} of the time of the rescue does not exist any more"
@@ -213,7 +213,7 @@ class Versions:
         said: list[str] = []
         for key, conflicts in work.skipped_versions().items():
             changes = [FieldChange(c.path, c.ours, c.theirs) for c in conflicts]
-            verdict = handback.judge(work.snapshot, key, changes, work.witnesses)
+            verdict = handback.git_says(work.snapshot, key, changes, work.witnesses)
             if verdict.evidence in (Evidence.FREE, Evidence.AGREES) or work.options.redeploy:
                 continue
             above = owners.ancestors(work.snapshot, [key])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from . import applications, outlook
 from .client import Cluster
@@ -121,6 +121,170 @@ class Ending:
     message: str
 
 
+class Watched(Protocol):
+    """What a watch is about: it takes in what comes, and judges it."""
+
+    def take(self, key: Key, obj: JSON | None) -> tuple[ExitStatus, str] | None:
+        """Take in the state of an object, None where it is gone; return how the watch ends by it, if it does."""
+
+    def lose(self, key: Key, error: RescueError) -> bool:
+        """Whether it goes on without an object that cannot be read any more."""
+
+    def assess(self) -> Assessment | None:
+        """Judge what was taken in; None while something was not seen yet."""
+
+    def look_again(self, last: Assessment) -> Ending:
+        """End it, since the time is over."""
+
+
+_ENDS = {
+    State.SUCCEEDED: ExitStatus.OK,
+    State.REVERTED: ExitStatus.CONFLICT,
+    State.FAILED: ExitStatus.ERROR,
+}
+
+
+def follow(
+    feed: Feed,
+    watched: Watched,
+    *,
+    timeout: float | None,
+    show: Callable[[Assessment], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Ending:
+    """Judge all that the feed brings until a state is final or `timeout` seconds are over (None: for ever)."""
+    deadline = None if timeout is None else clock() + timeout
+    last = Assessment(State.WAITING, (), "nothing was seen yet")
+    settled: float | None = None
+    """When a failure that was seen counts, unless something better is seen before."""
+    try:
+        while True:
+            now = clock()
+            # What has come already counts, however late it is looked at.
+            is_due = settled is not None and settled <= (now if deadline is None else min(now, deadline))
+            if is_due and feed.events.empty():
+                return Ending(replace(last, state=State.FAILED), ExitStatus.ERROR, last.reason)
+            if deadline is not None and now >= deadline:
+                return watched.look_again(last)
+            end = min(t for t in (settled, deadline, now + 3600.0) if t is not None)
+            try:
+                key, obj = feed.events.get(timeout=max(0.0, end - now))
+            except queue.Empty:
+                continue
+            if not isinstance(obj, RescueError):
+                if ended := watched.take(key, obj):
+                    return Ending(last, *ended)
+            elif not watched.lose(key, obj):
+                return Ending(last, obj.exit_status, f"it cannot be watched any more: {obj.message}")
+            assessment = watched.assess()
+            if assessment is None:
+                continue
+            if assessment != last:
+                show(assessment)
+                last = assessment
+            if assessment.state is not State.FAILING:
+                settled = None
+            elif settled is None:
+                settled = clock() + SETTLE_SECONDS
+            if assessment.state in _ENDS:
+                return Ending(assessment, _ENDS[assessment.state], assessment.reason)
+    finally:
+        feed.close()
+
+
+class _Application:
+    """An application and its workloads, as a watch sees them."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        feed: Feed,
+        expectation: Expectation,
+        hint: Callable[[JSON], str],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.cluster = cluster
+        self.feed = feed
+        self.expectation = expectation
+        self.hint = hint
+        self.warn = warn
+        self.app: JSON | None = None
+        self.workloads: dict[Key, JSON | None] = {}
+        self._unseen: set[Key] = set()
+        self._hidden: set[Key] = set()
+        """Workloads that may not be read."""
+        feed.watch(APPLICATION, expectation.key)
+
+    def take(self, key: Key, obj: JSON | None) -> tuple[ExitStatus, str] | None:
+        if key != self.expectation.key:
+            self.workloads[key] = obj
+            self._unseen.discard(key)
+            return None
+        if obj is None:
+            return ExitStatus.ERROR, f"{key} does not exist any more"
+        self.app = obj
+        wanted = workload_keys(obj, rollback=self.expectation.rollback)
+        for gone in set(self.workloads) - set(wanted):
+            del self.workloads[gone]
+        for workload in wanted:
+            if workload in self.workloads or workload in self._hidden:
+                continue
+            self.workloads[workload] = None
+            if len(self.workloads) <= MAX_WATCHED_WORKLOADS:
+                self._unseen.add(workload)
+                self.feed.watch(BY_KIND[workload.kind], workload)
+        self._read_the_rest()
+        return None
+
+    def lose(self, key: Key, error: RescueError) -> bool:
+        if not isinstance(error, Forbidden) or key not in self.workloads:
+            return False
+        why = error.message.removeprefix(f"{key}: ")
+        self.warn(f"{key} may not be read, so it is judged by the Application alone: {why}")
+        self._hidden.add(key)
+        del self.workloads[key]
+        self._unseen.discard(key)
+        return True
+
+    def assess(self) -> Assessment | None:
+        if self.app is None or self._unseen & set(self.workloads):
+            return None
+        return assess(self.app, self.workloads, self.expectation, stuck_hint=self.hint(self.app))
+
+    def look_again(self, last: Assessment) -> Ending:
+        """Read all once more before it is said that it timed out: a watch may have been dead for long."""
+        key = self.expectation.key
+        wanted = [key, *self.workloads]
+        got = self.cluster.gather_outcomes(
+            *[partial(self.cluster.get, BY_KIND[k.kind], k.namespace, k.name) for k in wanted]
+        )
+        seen = {k: o.value if isinstance(o, Done) else None for k, o in zip(wanted, got, strict=True)}
+        failed = next(
+            (o.error for o in got if isinstance(o, Failed) and not isinstance(o.error, NotFound)), None
+        )
+        if failed is not None:
+            return Ending(last, ExitStatus.TIMEOUT, f"timed out; it cannot be read any more: {failed}")
+        app = seen.pop(key)
+        if app is not None:
+            stuck = ""
+            with suppress(RescueError):  # what it asks for may be out of reach by now
+                stuck = self.hint(app)
+            fresh = assess(app, seen, self.expectation, stuck_hint=stuck)
+            if fresh.state is State.SUCCEEDED:
+                return Ending(fresh, ExitStatus.OK, fresh.reason)
+            last = fresh if fresh.lines != last.lines else last
+        return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
+
+    def _read_the_rest(self) -> None:
+        for key in list(self.workloads)[MAX_WATCHED_WORKLOADS:]:
+            try:
+                self.workloads[key] = self.cluster.get(BY_KIND[key.kind], key.namespace, key.name)
+            except NotFound:
+                self.workloads[key] = None
+            except Forbidden:
+                del self.workloads[key]
+
+
 def watch(
     cluster: Cluster,
     expectation: Expectation,
@@ -133,115 +297,8 @@ def watch(
 ) -> Ending:
     """Follow an application until its state is final or `timeout` seconds are over (None: for ever)."""
     feed = Feed(cluster)
-    feed.watch(APPLICATION, expectation.key)
-    deadline = None if timeout is None else clock() + timeout
-    app: JSON | None = None
-    workloads: dict[Key, JSON | None] = {}
-    unseen: set[Key] = set()
-    hidden: set[Key] = set()
-    """Workloads that may not be read."""
-    last = Assessment(State.WAITING, (), "nothing was seen yet")
-    settled: float | None = None
-    """When a failure that was seen counts, unless something better is seen before."""
-    try:
-        while True:
-            now = clock()
-            # What has come already counts, however late it is looked at.
-            is_due = settled is not None and settled <= (now if deadline is None else min(now, deadline))
-            if is_due and feed.events.empty():
-                return Ending(replace(last, state=State.FAILED), ExitStatus.ERROR, last.reason)
-            if deadline is not None and now >= deadline:
-                return _last_look(cluster, expectation, workloads, last, hint)
-            end = min(t for t in (settled, deadline, now + 3600.0) if t is not None)
-            try:
-                key, obj = feed.events.get(timeout=max(0.0, end - now))
-            except queue.Empty:
-                continue
-            if isinstance(obj, Forbidden) and key in workloads:
-                why = obj.message.removeprefix(f"{key}: ")
-                warn(f"{key} may not be read, so it is judged by the Application alone: {why}")
-                hidden.add(key)
-                del workloads[key]
-                unseen.discard(key)
-            elif isinstance(obj, RescueError):
-                return Ending(last, obj.exit_status, f"it cannot be watched any more: {obj.message}")
-            elif key == expectation.key:
-                if obj is None:
-                    return Ending(last, ExitStatus.ERROR, f"{key} does not exist any more")
-                app = obj
-                wanted = workload_keys(app, rollback=expectation.rollback)
-                for gone in set(workloads) - set(wanted):
-                    del workloads[gone]
-                for workload in wanted:
-                    if workload in workloads or workload in hidden:
-                        continue
-                    workloads[workload] = None
-                    if len(workloads) <= MAX_WATCHED_WORKLOADS:
-                        unseen.add(workload)
-                        feed.watch(BY_KIND[workload.kind], workload)
-                _read_the_rest(cluster, feed, workloads)
-            else:
-                workloads[key] = obj
-                unseen.discard(key)
-            if app is None or unseen & set(workloads):
-                continue
-            assessment = assess(app, workloads, expectation, stuck_hint=hint(app))
-            if assessment != last:
-                show(assessment)
-                last = assessment
-            if assessment.state is not State.FAILING:
-                settled = None
-            elif settled is None:
-                settled = clock() + SETTLE_SECONDS
-            if assessment.state is State.SUCCEEDED:
-                return Ending(assessment, ExitStatus.OK, assessment.reason)
-            if assessment.state is State.REVERTED:
-                return Ending(assessment, ExitStatus.CONFLICT, assessment.reason)
-            if assessment.state is State.FAILED:
-                return Ending(assessment, ExitStatus.ERROR, assessment.reason)
-    finally:
-        feed.close()
-
-
-def _last_look(
-    cluster: Cluster,
-    expectation: Expectation,
-    known: Mapping[Key, JSON | None],
-    last: Assessment,
-    hint: Callable[[JSON], str],
-) -> Ending:
-    """Read all once more before it is said that it timed out: a watch may have been dead for long."""
-    key = expectation.key
-    wanted = [key, *known]
-    got = cluster.gather_outcomes(
-        *[partial(cluster.get, BY_KIND[k.kind], k.namespace, k.name) for k in wanted]
-    )
-    seen = {k: o.value if isinstance(o, Done) else None for k, o in zip(wanted, got, strict=True)}
-    failed = next((o.error for o in got if isinstance(o, Failed) and not isinstance(o.error, NotFound)), None)
-    if failed is not None:
-        return Ending(last, ExitStatus.TIMEOUT, f"timed out; it cannot be read any more: {failed}")
-    app = seen.pop(key)
-    if app is not None:
-        stuck = ""
-        with suppress(RescueError):  # what it asks for may be out of reach by now
-            stuck = hint(app)
-        fresh = assess(app, seen, expectation, stuck_hint=stuck)
-        if fresh.state is State.SUCCEEDED:
-            return Ending(fresh, ExitStatus.OK, fresh.reason)
-        last = fresh if fresh.lines != last.lines else last
-    return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
-
-
-def _read_the_rest(cluster: Cluster, feed: Feed, workloads: dict[Key, JSON | None]) -> None:
-    for key in list(workloads)[MAX_WATCHED_WORKLOADS:]:
-        try:
-            obj = cluster.get(BY_KIND[key.kind], key.namespace, key.name)
-        except NotFound:
-            obj = None
-        except Forbidden:
-            del workloads[key]
-            continue
-        workloads[key] = obj
+    watched = _Application(cluster, feed, expectation, hint, warn)
+    return follow(feed, watched, timeout=timeout, show=show, clock=clock)
 
 
 @contextmanager
@@ -289,10 +346,10 @@ def run(session: Session, expectation: Expectation, timeout: float | None) -> En
     def hint(app: JSON) -> str:
         snapshot = replace(reading.snapshot, now=session.now())
         automatic = applications.is_auto_sync_on(app)
-        if not outlook.judge(snapshot, app, manual=not automatic).can_sync:
+        if not outlook.windows_allow(snapshot, app, manual=not automatic).can_sync:
             # Somebody may have opened it since: look again before saying so.
             snapshot = session.reread_projects()
-            verdict = outlook.judge(snapshot, app, manual=not automatic)
+            verdict = outlook.windows_allow(snapshot, app, manual=not automatic)
             if not verdict.can_sync:
                 return outlook.blocked_text(snapshot, app, verdict)
         if automatic:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from . import cron, durations, globs
+from .applications import project_name
 from .model import ABSENT, APPPROJECT, JSON, ArgoCD, Change, FieldChange, Key, Match, MemberChange, Version
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=cron.UTC)
@@ -103,11 +104,6 @@ def _strings(value: JSON) -> tuple[str, ...]:
 
 
 # -- which windows count
-
-
-def project_name_of(app: JSON) -> str:
-    """Name the AppProject of an Application. Argo CD: types.go ApplicationSpec.GetProject."""
-    return (app.get("spec") or {}).get("project") or "default"
 
 
 def global_projects_of(
@@ -377,7 +373,7 @@ class Judgement:
     active: tuple[Window, ...] = ()
 
 
-def judge(
+def judge_sync(
     windows: Iterable[Window],
     app: JSON,
     now: datetime,
@@ -451,7 +447,7 @@ def are_terminations_held(version: Version | None) -> bool:
 
 def judge_operation(windows: Iterable[Window], app: JSON, now: datetime) -> Judgement:
     """Decide whether a manual operation written into `.operation` runs: up to 2.10 no window holds it."""
-    found = judge(windows, app, now, manual=True)
+    found = judge_sync(windows, app, now, manual=True)
     if found.blocking and not found.error and not are_operations_held(found.blocking[0].version):
         return replace(found, can_sync=True, blocking=())
     return found
@@ -476,19 +472,19 @@ def until(
         windows: the effective windows of the app's project.
         app: the Application.
         now: the instant to start from, aware.
-        manual: which decision, as in `judge`.
+        manual: which decision, as in `judge_sync`.
         horizon: how far to look.
 
     Returns:
         The instant in UTC, or None: no change within the horizon, or a window cannot be parsed.
     """
     found = matched(windows, app)
-    today = judge(found, app, now + _MICROSECOND, manual=manual)
+    today = judge_sync(found, app, now + _MICROSECOND, manual=manual)
     if today.error:
         return None
     stop = now + horizon
     for edge in heapq.merge(*(_edges(window, now, stop) for window in found)):
-        then = judge(found, app, edge + _MICROSECOND, manual=manual)
+        then = judge_sync(found, app, edge + _MICROSECOND, manual=manual)
         if then.can_sync != today.can_sync:
             return edge.astimezone(cron.UTC)
     return None
@@ -635,7 +631,7 @@ def relax(windows: Iterable[Window], app: JSON, now: datetime) -> Relaxation:
     blocked = {
         (window.project, window.index): window
         for is_manual in (False, True)
-        for window in judge(before, app, now, manual=is_manual).blocking
+        for window in judge_sync(before, app, now, manual=is_manual).blocking
     }
     automatic = draft.judge(now, manual=False)
     return Relaxation(
@@ -664,7 +660,7 @@ class _Draft:
         return tuple(after for w in self.before if (after := self.after[w.project, w.index]) is not None)
 
     def judge(self, now: datetime, *, manual: bool) -> Judgement:
-        return judge(self.windows(), self.app, now, manual=manual)
+        return judge_sync(self.windows(), self.app, now, manual=manual)
 
     def judge_operation(self, now: datetime) -> Judgement:
         return judge_operation(self.windows(), self.app, now)
@@ -752,11 +748,11 @@ def changed_verdicts(
         states.append({name: effective_windows(p, projects, argocd) for name, p in by_name.items()})
     found = []
     for app in apps:
-        project = project_name_of(app)
+        project = project_name(app)
         if any(project not in state for state in states):
             continue
         automatic, manual = (
-            tuple(judge(state[project], app, now, manual=is_manual).can_sync for state in states)
+            tuple(judge_sync(state[project], app, now, manual=is_manual).can_sync for state in states)
             for is_manual in (False, True)
         )
         if len(set(automatic)) > 1 or len(set(manual)) > 1:

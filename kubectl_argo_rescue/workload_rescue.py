@@ -6,20 +6,17 @@ of what it cannot compare, say anything that counts.
 
 from __future__ import annotations
 
-import queue
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 from . import workload_writes, workloads
-from .client import Cluster
 from .errors import ExitStatus, RefusedError, RescueError
 from .model import BY_KIND, JSON, Key, Ref, Result, Rollout, Snapshot, Verdict
 from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import resource_name
 from .plans import Plan
-from .progress import Assessment, State, rollout
+from .progress import Assessment, Expected, assess_workloads, given_up_at, part_of
 from .rescue_planning import Rescue
 from .rescuing import RescueRun
 from .rolling import (
@@ -30,7 +27,7 @@ from .rolling import (
     plan_workloads,
 )
 from .session import Session
-from .watching import Ending, Feed, shower, with_ending
+from .watching import Ending, Feed, follow, shower, with_ending
 
 
 def read_workloads(session: Session, key: Key, context: str) -> Workloads:
@@ -111,10 +108,10 @@ class WorkloadRescue(RescueRun):
         return replace(result, data={**result.data, "workloads": listed})
 
     def _watch(self, rescue: Rescue, result: Result, timeout: float | None) -> Result:
-        cluster = self.session.destination
         expected = {ref: self._expected(ref, rescue) for ref in expected_workloads(rescue)}
         with shower(self.printer) as show:
-            ending = watch(cluster, expected, timeout=timeout, show=show)
+            feed = Feed(self.session.destination)
+            ending = follow(feed, _Workloads(feed, expected), timeout=timeout, show=show)
         if self.printer.form == "human":
             if ending.status is ExitStatus.OK:
                 for line in self._lines(rescue, ending):
@@ -130,7 +127,7 @@ class WorkloadRescue(RescueRun):
             if isinstance(step, Rollout) and step.ref == ref:
                 target = past.named(step.revision)
                 assert target is not None
-                return Expected(target.template, _given_up_at(past.workload))
+                return Expected(target.template, given_up_at(past.workload))
         return Expected(workloads.template_of(past.workload))
 
     def _lines(self, rescue: Rescue, ending: Ending) -> list[str]:
@@ -140,96 +137,29 @@ class WorkloadRescue(RescueRun):
         for ref in expected_workloads(rescue):
             step = steps.get(ref)
             what = f"at revision {step.to_revision} again, no more {step.from_revision}" if step else "back"
-            lines.append(f"{resource_name(ref)} is {what}: {texts.get(_part(ref.key), '')}")
+            lines.append(f"{resource_name(ref)} is {what}: {texts.get(part_of(ref.key), '')}")
         return lines
 
 
-def _part(key: Key) -> str:
-    return f"{key.kind} {key.namespace}/{key.name}"
+class _Workloads:
+    """The workloads that were taken back, as a watch sees them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What a workload must run in the end."""
-
-    template: JSON = field(repr=False)
-    given_up_at: str = ""
-    """When the Deployment gave up on the version before: it says so until the first new pod is there."""
-
-
-def _given_up_at(workload: JSON) -> str:
-    for condition in (workload.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
-            return str(condition.get("lastUpdateTime") or "")
-    return ""
-
-
-def assess(live: Mapping[Ref, JSON | None], expected: Mapping[Ref, Expected]) -> Assessment:
-    """Judge one look at workloads that were taken back: their templates stand, their pods are there."""
-    lines: list[tuple[str, str, bool]] = []
-    failed = ""
-    for ref in sorted(expected):
-        obj = live.get(ref)
-        if obj is None or obj["metadata"].get("uid") != ref.uid:
-            text = "it is gone"
-            return Assessment(State.REVERTED, ((_part(ref.key), text, False),), f"{ref}: {text}")
-        if not workloads.same(workloads.template_of(obj), expected[ref].template):
-            text = "somebody deployed another template since"
-            return Assessment(State.REVERTED, ((_part(ref.key), text, False),), f"{ref}: {text}")
-        r = rollout(obj)
-        lines.append((_part(ref.key), r.text, r.done))
-        if r.failed and _given_up_at(obj) != expected[ref].given_up_at:
-            failed = failed or f"{ref}: {r.text}"
-    if failed:
-        return Assessment(State.FAILED, tuple(lines), failed)
-    waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "")
-    if waiting:
-        return Assessment(State.WAITING, tuple(lines), waiting)
-    return Assessment(State.SUCCEEDED, tuple(lines), "every workload that was taken back is available")
-
-
-_STATUS = {
-    State.SUCCEEDED: ExitStatus.OK,
-    State.REVERTED: ExitStatus.CONFLICT,
-    State.FAILED: ExitStatus.ERROR,
-}
-
-
-def watch(
-    cluster: Cluster,
-    expected: Mapping[Ref, Expected],
-    *,
-    timeout: float | None,
-    show: Callable[[Assessment], None],
-    clock: Callable[[], float] = time.monotonic,
-) -> Ending:
-    """Follow the workloads until all are available at the template that each was taken back to."""
-    feed = Feed(cluster)
-    by_key = {ref.key: ref for ref in expected}
-    deadline = None if timeout is None else clock() + timeout
-    live: dict[Ref, JSON | None] = {}
-    last = Assessment(State.WAITING, (), "nothing was seen yet")
-    try:
-        for key in by_key:
+    def __init__(self, feed: Feed, expected: Mapping[Ref, Expected]) -> None:
+        self.expected = expected
+        self.live: dict[Ref, JSON | None] = {}
+        self._by_key = {ref.key: ref for ref in expected}
+        for key in self._by_key:
             feed.watch(BY_KIND[key.kind], key)
-        while True:
-            left = None if deadline is None else deadline - clock()
-            if left is not None and left <= 0:
-                return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
-            try:
-                key, obj = feed.events.get(timeout=left if left is not None else 3600.0)
-            except queue.Empty:
-                continue
-            if isinstance(obj, RescueError):
-                return Ending(last, obj.exit_status, f"it cannot be watched any more: {obj.message}")
-            live[by_key[key]] = obj
-            if len(live) < len(expected):
-                continue
-            assessment = assess(live, expected)
-            if assessment != last:
-                show(assessment)
-                last = assessment
-            if assessment.state is not State.WAITING:
-                return Ending(assessment, _STATUS[assessment.state], assessment.reason)
-    finally:
-        feed.close()
+
+    def take(self, key: Key, obj: JSON | None) -> tuple[ExitStatus, str] | None:
+        self.live[self._by_key[key]] = obj
+        return None
+
+    def lose(self, key: Key, error: RescueError) -> bool:
+        return False
+
+    def assess(self) -> Assessment | None:
+        return assess_workloads(self.live, self.expected) if len(self.live) == len(self.expected) else None
+
+    def look_again(self, last: Assessment) -> Ending:
+        return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")

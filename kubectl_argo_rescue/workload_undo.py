@@ -32,7 +32,7 @@ class Course(Enum):
     NOT = "not"
 
 
-def judge(snapshot: Snapshot, key: Key, rollouts: Sequence[Rollout]) -> Handback:
+def comparison_says(snapshot: Snapshot, key: Key, rollouts: Sequence[Rollout]) -> Handback:
     """Say what Argo CD would do with workloads that were taken back, by its last comparison."""
     app = snapshot.objects[key]
     owning = [o for o in owners.owning_applications(snapshot, key) if o.kind == "Application"]
@@ -99,7 +99,7 @@ class RolledBack:
         ]
 
     def _judge(self, key: Key) -> Handback:
-        return judge(self.work.snapshot, key, [r for _, r in self.work.rollouts[key]])
+        return comparison_says(self.work.snapshot, key, [r for _, r in self.work.rollouts[key]])
 
     def _moving_owners(self, key: Key) -> list[Key]:
         """Return the owners that this undo resumes and that would change the Application then."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import click
 
 from ..durations import human
 from ..entries import (
+    Live,
     elsewhere,
     entry_json,
     is_of,
@@ -23,6 +25,7 @@ from ..entries import (
 )
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
 from ..flags import Duration, Verb, common_options
+from ..journal import JournalReading
 from ..model import Result
 from ..options import Common
 from ..output import STATUS_WORDS, columns
@@ -104,31 +107,35 @@ def _list(call: Invocation, name: str, *, only_open: bool) -> Result:
         printer.warn(text)
     now = call.now()
     if printer.form == "human":
-        rows = [
-            (
-                entry.id,
-                human(now - entry.begin.started),
-                state_text(entry, live, now),
-                one_line(entry.begin.actor) or "(unknown)",
-                what(entry),
-                one_line(entry.begin.reason),
-            )
-            for entry in shown
-        ]
-        for text in columns(rows, ("ENTRY", "AGE", "STATE", "WHO", "WHAT", "REASON")) if rows else ():
+        for text in _table(shown, live, now):
             printer.line(text)
         if not shown:
-            printer.say(
-                "nothing else is known"
-                if reading.unusable
-                else "nothing is open"
-                if only_open and reading.entries
-                else f"nothing in the log is about {name}"
-                if name and reading.entries
-                else "the log is empty"
-            )
+            printer.say(_why_empty(reading, name, only_open))
     entries = [entry_json(e, reading.entries, live, now) for e in shown]
     return Result("log", warnings=warnings, data={"entries": entries})
+
+
+def _table(entries: Sequence[Entry], live: Live, now: datetime) -> list[str]:
+    rows = [
+        (
+            entry.id,
+            human(now - entry.begin.started),
+            state_text(entry, live, now),
+            one_line(entry.begin.actor) or "(unknown)",
+            what(entry),
+            one_line(entry.begin.reason),
+        )
+        for entry in entries
+    ]
+    return columns(rows, ("ENTRY", "AGE", "STATE", "WHO", "WHAT", "REASON")) if rows else []
+
+
+def _why_empty(reading: JournalReading, name: str, only_open: bool) -> str:
+    if reading.unusable:
+        return "nothing else is known"
+    if only_open and reading.entries:
+        return "nothing is open"
+    return f"nothing in the log is about {name}" if name and reading.entries else "the log is empty"
 
 
 def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> Result:

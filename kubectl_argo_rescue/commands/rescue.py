@@ -59,15 +59,11 @@ def command(
       kubectl argo-rescue rescue traefik --pause-only
       kubectl argo-rescue rescue traefik --workloads
     """
-    if workloads and (version or source is not None or whole_source or pause_only):
-        raise UsageError(
-            "--workloads takes no version or source, and pauses by itself",
-            "every workload goes back to the previous revision that its cluster remembers",
-        )
-    if destination_context and not workloads:
-        raise UsageError("--destination-context goes with --workloads", "add --workloads or leave it out")
-    if pause_only and version:
-        raise UsageError("--pause-only takes no version", "leave one of them out")
+    chosen = source is not None or whole_source
+    _refuse_contradictions(version, chosen, pause_only, workloads, destination_context)
+    if workloads:
+        return _by_workloads(common, writing, app, destination_context, only, not no_wait, timeout)
+
     # lazy: kubectl, started by now, takes as long to get ready
     from .. import rescue_planning
     from ..entries import known_of
@@ -78,12 +74,6 @@ def command(
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
         key = session.target
-        if workloads:
-            from ..workload_rescue import WorkloadRescue, read_workloads
-
-            found = read_workloads(session, key, destination_context)
-            rolling = WorkloadRescue(session, key, found, writing, only=only)
-            return call.finish(rolling.run(wait=not no_wait, timeout=timeout))
         session.read_what_windows_touch(key)
         good = None
         if version is None and not pause_only:
@@ -100,3 +90,39 @@ def command(
             writing,
         )  # fmt: skip
         return call.finish(rescuing.run(wait=not no_wait, timeout=timeout))
+
+
+def _refuse_contradictions(
+    version: str | None, other: bool, pause_only: bool, workloads: bool, destination_context: str
+) -> None:
+    """`other` is whether a source was chosen or the whole old one is wanted."""
+    if workloads and (version or other or pause_only):
+        raise UsageError(
+            "--workloads takes no version or source, and pauses by itself",
+            "every workload goes back to the previous revision that its cluster remembers",
+        )
+    if destination_context and not workloads:
+        raise UsageError("--destination-context goes with --workloads", "add --workloads or leave it out")
+    if pause_only and version:
+        raise UsageError("--pause-only takes no version", "leave one of them out")
+
+
+def _by_workloads(
+    common: Common,
+    writing: Writing,
+    app: str,
+    destination_context: str,
+    only: bool,
+    wait: bool,
+    timeout: float | None,
+) -> int:
+    # lazy: as above
+    from ..session import Invocation
+    from ..workload_rescue import WorkloadRescue, read_workloads
+
+    with Invocation(common) as call:
+        session = call.read([app], to_write=True)
+        key = session.target
+        found = read_workloads(session, key, destination_context)
+        rolling = WorkloadRescue(session, key, found, writing, only=only)
+        return call.finish(rolling.run(wait=wait, timeout=timeout))

@@ -19,7 +19,7 @@ from ..parallel import Attempt, Done
 from ..records import Entry
 from ..session import Invocation, Session
 from ..situation import parse_target
-from ..verdicts import AppVerdict
+from ..verdicts import WindowVerdict
 
 
 @click.command("status", cls=Verb)
@@ -252,7 +252,7 @@ def _collect(
 
     known = {**session.reading.snapshot.objects, **{ref_of(p).key: p for p in projects or ()}}
 
-    def view(app: JSON, verdict: AppVerdict) -> JSON:
+    def view(app: JSON, verdict: WindowVerdict) -> JSON:
         key = ref_of(app).key
         objects = {**known, key: app}
         snapshot = Snapshot(argocd, objects, now)

@@ -10,7 +10,7 @@ import click
 from ..entries import elsewhere, find_entry, is_of, lost
 from ..errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
 from ..flags import Verb, common_options, timeout_option, writing_options
-from ..journal import Reading
+from ..journal import JournalReading
 from ..model import Key, Result
 from ..options import Common, Writing
 from ..outlook import COMMAND
@@ -76,13 +76,7 @@ def command(
                     f"nothing was undone, and what {', '.join(unknown)} did is not known",
                     "see the warnings above for each",
                 )
-            for entry in reading.entries:
-                if entry.is_cut_off and entry.begin.total > len(entry.intents):
-                    session.printer.note(
-                        f"entry {entry.id} died before all of it was written down, and did none of it"
-                    )
-            session.printer.say("nothing to undo")
-            return call.finish(Result("undo", data={"undoes": [], "owed": [], "conflicts": []}))
+            return call.finish(_nothing(session, reading))
         again = [e.id for e in chosen if e.begin.undoes]
         if again and len(again) < len(chosen):
             raise UsageError(
@@ -103,22 +97,36 @@ def command(
         except RescueError as e:
             e.data["conflicts"] = undo.work.conflicts_json()
             raise
-        lacking = tuple(
-            f"entry {e.id} has lost {lost(e)} of its {e.begin.total} steps, which are not undone; "
-            f"what is known of it: {COMMAND} show {e.id}"
-            for e in chosen
-            if lost(e)
-        )
-        for text in lacking:
-            session.printer.warn(text)
-        if (unknown or lacking) and result.exit_status is ExitStatus.OK:
-            status = ExitStatus.PARTIAL if result.edits else ExitStatus.ERROR
-            result = replace(result, exit_status=status, status=STATUS_WORDS[status])
-        result = replace(result, warnings=(*result.warnings, *lacking))
-        return call.finish(result)
+        return call.finish(_with_lost(session, chosen, result, unknown))
 
 
-def _not_understood(reading: Reading, what: Sequence[str]) -> list[str]:
+def _nothing(session: Session, reading: JournalReading) -> Result:
+    for entry in reading.entries:
+        if entry.is_cut_off and entry.begin.total > len(entry.intents):
+            session.printer.note(
+                f"entry {entry.id} died before all of it was written down, and did none of it"
+            )
+    session.printer.say("nothing to undo")
+    return Result("undo", data={"undoes": [], "owed": [], "conflicts": []})
+
+
+def _with_lost(session: Session, chosen: Sequence[Entry], result: Result, unknown: Sequence[str]) -> Result:
+    """Say which steps nobody knows any more, and that an undo without them is not all of it."""
+    lacking = tuple(
+        f"entry {e.id} has lost {lost(e)} of its {e.begin.total} steps, which are not undone; "
+        f"what is known of it: {COMMAND} show {e.id}"
+        for e in chosen
+        if lost(e)
+    )
+    for text in lacking:
+        session.printer.warn(text)
+    if (unknown or lacking) and result.exit_status is ExitStatus.OK:
+        status = ExitStatus.PARTIAL if result.edits else ExitStatus.ERROR
+        result = replace(result, exit_status=status, status=STATUS_WORDS[status])
+    return replace(result, warnings=(*result.warnings, *lacking))
+
+
+def _not_understood(reading: JournalReading, what: Sequence[str]) -> list[str]:
     """Return the ids of entries that may be meant and of which nobody can say what they did."""
     named = {word.removeprefix("entry/").lower() for word in what}
     if unusable := sorted(reading.unusable & named):

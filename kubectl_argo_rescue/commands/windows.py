@@ -17,7 +17,15 @@ from ..outlook import display_name, served
 from ..outlook import projects as projects_of
 from ..output import STATUS_WORDS, columns, resource_name
 from ..session import Invocation, Session
-from ..verdicts import AppVerdict, WindowLine, judge_apps, line_json, lines_of, short, verdict_json
+from ..verdicts import (
+    WindowLine,
+    WindowVerdict,
+    judge_apps,
+    line_json,
+    lines_of,
+    short,
+    verdict_json,
+)
 
 
 @click.command("windows", cls=Verb)
@@ -45,7 +53,7 @@ def command(common: Common, apps: tuple[str, ...], all_namespaces: bool) -> int:
         return call.finish(_tell(session, found, verdicts, details=bool(apps)))
 
 
-def _named(session: Session) -> tuple[list[JSON], list[AppVerdict]]:
+def _named(session: Session) -> tuple[list[JSON], list[WindowVerdict]]:
     snapshot = session.reading.snapshot
     unreadable = frozenset(k.name for k in session.reader.unreadable if k.kind == "AppProject")
     found = [snapshot.objects[key] for key in session.reading.targets]
@@ -53,7 +61,7 @@ def _named(session: Session) -> tuple[list[JSON], list[AppVerdict]]:
     return found, judge_apps(found, projects, snapshot.argocd, snapshot.now, unreadable=unreadable)
 
 
-def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[AppVerdict]]:
+def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[WindowVerdict]]:
     snapshot = session.reading.snapshot
     argocd = snapshot.argocd
     namespace = "" if all_namespaces else session.common.namespace
@@ -93,7 +101,7 @@ def _left_out(apps: Sequence[JSON], argocd: ArgoCD) -> list[str]:
     ]
 
 
-def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
+def _warnings(session: Session, verdicts: Sequence[WindowVerdict]) -> list[str]:
     argocd = session.reading.snapshot.argocd
     found = list(session.reader.warnings)
     unserved: dict[str, list[str]] = {}
@@ -130,7 +138,9 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict], *, details: bool) -> Result:
+def _tell(
+    session: Session, apps: Sequence[JSON], verdicts: Sequence[WindowVerdict], *, details: bool
+) -> Result:
     printer = session.printer
     argocd = session.reading.snapshot.argocd
     now = session.now()
@@ -168,7 +178,7 @@ def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict]
     )  # fmt: skip
 
 
-def _row(name: str, verdict: AppVerdict, now: datetime) -> tuple[str, ...]:
+def _row(name: str, verdict: WindowVerdict, now: datetime) -> tuple[str, ...]:
     if verdict.unknown:
         return name, verdict.project, "unknown", "unknown", verdict.unknown, ""
     yes = {True: "yes", False: "no"}
@@ -185,7 +195,7 @@ def _row(name: str, verdict: AppVerdict, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _until(verdict: AppVerdict, now: datetime) -> str:
+def _until(verdict: WindowVerdict, now: datetime) -> str:
     """Say until when the verdicts hold: both in one where they change together."""
     if verdict.error:
         return "the window is corrected"

@@ -195,7 +195,7 @@ def _stays_frozen() -> Check:
         other = stage.get("Application", stage.names.other)
         effective = windows.effective_windows(project, [project], stage.argocd)
         for manual, how in ((False, "by itself"), (True, "by hand")):
-            if windows.judge(effective, other, stage.now(), manual=manual).can_sync:
+            if windows.judge_sync(effective, other, stage.now(), manual=manual).can_sync:
                 return f"it can sync {how}"
         return ""
 

@@ -171,7 +171,7 @@ class SimulatedArgoCD:
     ) -> str | None:
         """Why windows stop a sync: None they do not, "" they do, else the windows are malformed."""
         projects = self.api.peek(model.APPPROJECT, self.namespace)
-        found = windows.judge(
+        found = windows.judge_sync(
             windows.effective_windows(project, projects, argocd),
             app,
             self.clock(),
@@ -304,6 +304,25 @@ class SimulatedArgoCD:
                 self._condition(app, conditions, "SyncError", complaint)
         if not status.get("reconciledAt") or level >= Level.LATEST:
             status["reconciledAt"] = timestamp(self.clock())
+        status |= {
+            "sync": self._sync_status(app, found),
+            "resources": resources,
+            "conditions": conditions,
+            "health": {"status": app_health(found, self.version.at_least(3, 4))},
+            "controllerNamespace": self.namespace,
+            "summary": {"images": images} if (images := _images(found)) else {},
+        }
+        sources, several = sources_of(app)
+        types = ["Helm" if source.get("chart") else "Directory" for source in sources]
+        status |= {"sourceTypes": types} if several else {"sourceType": types[0]}
+        if self.version.at_least(2, 14):
+            status.setdefault("sourceHydrator", {})
+        if self.version.at_least(3, 0):
+            status["resourceHealthSource"] = "appTree"
+        self._persist(key, status)
+
+    @staticmethod
+    def _sync_status(app: JSON, found: Comparison) -> dict[str, JSON]:
         sources, several = sources_of(app)
         compared: dict[str, JSON] = {"destination": app["spec"]["destination"]}
         compared["source"] = {"repoURL": ""} if several else sources[0]
@@ -316,21 +335,7 @@ class SimulatedArgoCD:
             sync["revision"] = found.revision
         if found.revisions:
             sync["revisions"] = found.revisions
-        status |= {
-            "sync": sync,
-            "resources": resources,
-            "conditions": conditions,
-            "health": {"status": app_health(found, self.version.at_least(3, 4))},
-            "controllerNamespace": self.namespace,
-            "summary": {"images": images} if (images := _images(found)) else {},
-        }
-        types = ["Helm" if source.get("chart") else "Directory" for source in sources]
-        status |= {"sourceTypes": types} if several else {"sourceType": types[0]}
-        if self.version.at_least(2, 14):
-            status.setdefault("sourceHydrator", {})
-        if self.version.at_least(3, 0):
-            status["resourceHealthSource"] = "appTree"
-        self._persist(key, status)
+        return sync
 
     def _compare(self, key: AppKey, app: JSON, level: Level, argocd: ArgoCD) -> Comparison | None:
         """Compare; None where an error of the repo-server is still within its grace period."""

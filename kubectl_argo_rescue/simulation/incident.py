@@ -196,16 +196,12 @@ def deployment(
 
 def installation(tag: str) -> Sequence[JSON]:
     """Argo CD's own ConfigMaps, workloads, Service and default project in namespace argocd."""
-
-    def part_of(component: str) -> dict[str, str]:
-        return {"app.kubernetes.io/component": component, "app.kubernetes.io/part-of": "argocd"}
-
     image = f"argoproj/argocd:{tag}"
     controller = deployment(
         "argocd-application-controller",
         image,
         namespace="argocd",
-        labels=part_of("application-controller"),
+        labels=_part_of("application-controller"),
     )
     controller["kind"] = "StatefulSet"
     controller["spec"]["serviceName"] = "argocd-application-controller"
@@ -213,7 +209,7 @@ def installation(tag: str) -> Sequence[JSON]:
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": name, "namespace": "argocd", "labels": part_of(name)},
+            "metadata": {"name": name, "namespace": "argocd", "labels": _part_of(name)},
             "data": data,
         }
         for name, data in (
@@ -229,19 +225,34 @@ def installation(tag: str) -> Sequence[JSON]:
         ("argocd-repo-server", "repo-server"),
         ("argocd-server", "server"),
     ):
-        found.append(deployment(name, image, namespace="argocd", labels=part_of(component)))
+        found.append(deployment(name, image, namespace="argocd", labels=_part_of(component)))
+    found += _server_address()
     found.append(
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "AppProject",
+            "metadata": {"name": "default", "namespace": "argocd"},
+            "spec": {"sourceRepos": ["*"], "destinations": [{"server": "*", "namespace": "*"}]},
+        }
+    )
+    return found
+
+
+def _part_of(component: str) -> dict[str, str]:
+    return {"app.kubernetes.io/component": component, "app.kubernetes.io/part-of": "argocd"}
+
+
+def _server_address() -> list[JSON]:
+    return [
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "argocd-server", "namespace": "argocd", "labels": part_of("server")},
+            "metadata": {"name": "argocd-server", "namespace": "argocd", "labels": _part_of("server")},
             "spec": {
                 "selector": {"app.kubernetes.io/name": "argocd-server"},
                 "ports": [{"name": "https", "port": 443, "targetPort": 8080}],
             },
-        }
-    )
-    found.append(
+        },
         {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
@@ -253,14 +264,5 @@ def installation(tag: str) -> Sequence[JSON]:
             "addressType": "IPv4",
             "endpoints": [{"addresses": ["10.0.0.9"], "conditions": {"ready": True}}],
             "ports": [{"name": "https", "port": 8080}],
-        }
-    )
-    found.append(
-        {
-            "apiVersion": "argoproj.io/v1alpha1",
-            "kind": "AppProject",
-            "metadata": {"name": "default", "namespace": "argocd"},
-            "spec": {"sourceRepos": ["*"], "destinations": [{"server": "*", "namespace": "*"}]},
-        }
-    )
-    return found
+        },
+    ]

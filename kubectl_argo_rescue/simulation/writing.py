@@ -88,6 +88,39 @@ class Writer:
     def post(self, call: Call) -> Response:
         """Create."""
         self._check_options(call, "CreateOptions")
+        obj = self._given(call)
+        self._check_types(call, obj)
+        meta = obj.setdefault("metadata", {})
+        for name in (
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+            "selfLink",
+            "managedFields",
+        ):
+            meta.pop(name, None)
+        if call.resource.namespaced:
+            self._check_namespace(call, meta)
+        if meta.pop("resourceVersion", ""):
+            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
+        if call.kind.has_status:
+            obj.pop("status", None)
+        if call.resource == model.NAMESPACE:
+            obj |= new_namespace(meta)
+        obj = self._admitted(obj)
+        self._validate(call, obj)
+        if self._store.get(call.resource, call.namespace, meta["name"]) is not None:
+            raise already_exists(call.resource, meta["name"])
+        born = self.born(call.kind, normal(obj))
+        if not call.dry_run:
+            born = self.stored(call.resource, born)
+        return self.shown(call, 201, born)
+
+    @staticmethod
+    def _given(call: Call) -> JSON:
+        """The object of the request's body as its schema knows it."""
         obj, duplicates = decoded(call.request.body)
         version = f"{call.resource.group}/{call.resource.version}".lstrip("/")
         given = (obj.get("apiVersion", ""), obj.get("kind", ""))
@@ -115,41 +148,17 @@ class Writer:
             )
         if call.validation == "Warn":
             call.warnings += unknown
-        self._check_types(call, obj)
-        meta = obj.setdefault("metadata", {})
-        for name in (
-            "uid",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "generation",
-            "selfLink",
-            "managedFields",
-        ):
-            meta.pop(name, None)
-        if call.resource.namespaced:
-            if not call.namespace:
-                raise method_not_allowed()
-            if meta.setdefault("namespace", call.namespace) != call.namespace:
-                raise bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )
-            if self._store.get(model.NAMESPACE, "", call.namespace) is None:
-                raise not_found(model.NAMESPACE, call.namespace)
-        if meta.pop("resourceVersion", ""):
-            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
-        if call.kind.has_status:
-            obj.pop("status", None)
-        if call.resource == model.NAMESPACE:
-            obj |= new_namespace(meta)
-        obj = self._admitted(obj)
-        self._validate(call, obj)
-        if self._store.get(call.resource, call.namespace, meta["name"]) is not None:
-            raise already_exists(call.resource, meta["name"])
-        born = self.born(call.kind, normal(obj))
-        if not call.dry_run:
-            born = self.stored(call.resource, born)
-        return self.shown(call, 201, born)
+        return obj
+
+    def _check_namespace(self, call: Call, meta: JSON) -> None:
+        if not call.namespace:
+            raise method_not_allowed()
+        if meta.setdefault("namespace", call.namespace) != call.namespace:
+            raise bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        if self._store.get(model.NAMESPACE, "", call.namespace) is None:
+            raise not_found(model.NAMESPACE, call.namespace)
 
     @staticmethod
     def _check_types(call: Call, obj: JSON) -> None:

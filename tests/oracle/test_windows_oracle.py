@@ -167,7 +167,7 @@ def our_verdicts(question: Any, now: datetime, version: Version) -> dict[str, An
     for name, manual in (("automatic", False), ("manual", True)):
         for key, begun in ((name, None), (f"{name} started", start)):
             if begun is not None or key == name:
-                judged = windows.judge(found, question["app"], now, manual=manual, start=begun)
+                judged = windows.judge_sync(found, question["app"], now, manual=manual, start=begun)
                 verdicts[key] = {"canSync": judged.can_sync, "error": judged.error}
                 assert bool(judged.blocking) is not judged.can_sync
     return {

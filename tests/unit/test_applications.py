@@ -225,7 +225,7 @@ def test_what_a_chart_range_meant_last() -> None:
 )
 def test_what_somebody_was_rescued_from_is_not_good(history: list[tuple[str, int]], good: int | None) -> None:
     it = failing("2.4.1", *(deployed(i, v, m) for i, (v, m) in enumerate(history)))
-    known = a.Known(left=((0, "2.5.1", NOW.replace(hour=16, minute=30)),))
+    known = a.KnownVersions(left=((0, "2.5.1", NOW.replace(hour=16, minute=30)),))
     got = a.last_good(it, known)
     assert (got.id if got else None) == good
 

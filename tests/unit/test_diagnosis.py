@@ -448,7 +448,7 @@ def test_last_good_and_why(live: JSON, id: int | None, why: str) -> None:
 
 def test_after_a_rescue_what_it_pinned_is_the_last_good() -> None:
     live = with_history("2.4.1", "2.5.1", "2.4.1", health="Healthy")
-    found = diagnosis.last_good(live, NOW, applications.Known(is_pinned=True))
+    found = diagnosis.last_good(live, NOW, applications.KnownVersions(is_pinned=True))
     assert found.deployment is not None
     assert (found.deployment.id, found.why) == (2, "an open rescue has pinned it, in force for 8h")
 

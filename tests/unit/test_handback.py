@@ -73,7 +73,7 @@ def judged(
 ) -> handback.Handback:
     snapshot = Snapshot(ArgoCD("argocd"), {ref_of(o).key: o for o in objects}, NOW, missing)
     witness = Witness(ROOT, "https://git.invalid", "apps", "main", then)
-    return handback.judge(snapshot, CHILD, [change], [witness])
+    return handback.git_says(snapshot, CHILD, [change], [witness])
 
 
 IGNORING = [{"group": "argoproj.io", "kind": "Application", "jsonPointers": ["/spec/source"]}]

@@ -1,6 +1,6 @@
 """The three-way rule of undo, and the fold of several entries.
 
-Covered: judge and conflict for fields, members and items that are gone; fold over several entries
+Covered: standing_of and conflict for fields, members and items that are gone; fold over several entries
 of one object: one write per field straight to the oldest original, fields inside fields, duplicates,
 foreign edits in between are left alone and reported, overwrite; two entries on one sync window in
 every order and one at a time, also where the second took the window as a whole; laws over random
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_argo_rescue import merge, patches
-from kubectl_argo_rescue.merge import Neighbour, Standing, Tag, fold, judge
+from kubectl_argo_rescue.merge import Neighbour, Standing, Tag, fold, standing_of
 from kubectl_argo_rescue.model import ABSENT, Change, FieldChange, Match, MemberChange, Path
 
 SIZE = int(os.environ.get("ARGO_RESCUE_PROPERTY_SIZE", "0")) or settings.default.max_examples  # type: ignore[union-attr]
@@ -42,7 +42,7 @@ def tagged(*entries: Sequence[Change]) -> list[tuple[Tag, Change]]:
     ]
 
 
-# -- judge and conflict
+# -- standing_of and conflict
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def tagged(*entries: Sequence[Change]) -> list[tuple[Tag, Change]]:
     ],
 )  # fmt: skip
 def test_judge(change: Change, live: Any, standing: Standing) -> None:
-    assert judge(change, live) is standing
+    assert standing_of(change, live) is standing
 
 
 def test_a_conflict_has_all_three_values() -> None:
@@ -182,8 +182,8 @@ def test_of_two_items_alike_the_one_with_our_value_is_ours() -> None:
     def sources(*versions: str) -> Any:
         return app(sources=[{"repoURL": "r", "chart": "c", "targetRevision": v} for v in versions])
 
-    assert judge(change, sources("2.4.1", "2.5.1")) is Standing.OURS
-    assert judge(change, sources("2.5.1", "2.5.1")) is Standing.ORIGINAL
+    assert standing_of(change, sources("2.4.1", "2.5.1")) is Standing.OURS
+    assert standing_of(change, sources("2.5.1", "2.5.1")) is Standing.ORIGINAL
     got = fold(sources("2.5.1", "2.4.1"), tagged([change]))
     assert not got.changes and not got.already
     assert "another has what we wrote" in got.conflicts[0][1].what

@@ -14,7 +14,7 @@ import pytest
 
 from kubectl_argo_rescue import offline
 from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.offline import Known
+from kubectl_argo_rescue.offline import KnownCluster
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 from kubectl_argo_rescue.simulation.wire import Request
 from kubectl_argo_rescue.transport import Response, Target
@@ -108,13 +108,13 @@ def test_the_index_is_for_its_owner_alone_and_written_once(run: Run, incident: I
 
 
 def test_two_contexts_of_one_server(tmp_path: Path) -> None:
-    one, two = Known("https://a", "one", ("u1",)), Known("https://a", "two", ("u1", "u2"))
-    for cluster in (one, two, Known("https://b", "one", ("u3",))):
+    one, two = KnownCluster("https://a", "one", ("u1",)), KnownCluster("https://a", "two", ("u1", "u2"))
+    for cluster in (one, two, KnownCluster("https://b", "one", ("u3",))):
         offline.remember(tmp_path, cluster)
     assert offline.recall(tmp_path, "https://a", "two") == [two]
     assert offline.recall(tmp_path, "https://a", "gone") == [one, two]
     assert offline.recall(tmp_path, "https://c", "one") == []
-    moved = Known("https://a", "two", ("u4",))
+    moved = KnownCluster("https://a", "two", ("u4",))
     offline.remember(tmp_path, moved)
     assert offline.recall(tmp_path, "https://a", "two") == [moved], "a cluster built anew has the name now"
 
@@ -133,7 +133,7 @@ def test_two_contexts_of_one_server(tmp_path: Path) -> None:
 def test_what_is_no_index_is_an_empty_one(tmp_path: Path, text: str) -> None:
     (tmp_path / offline.INDEX).write_text(text)
     assert offline.recall(tmp_path, "https://a", "") == []
-    there = Known("https://a", "", ("u1",))
+    there = KnownCluster("https://a", "", ("u1",))
     offline.remember(tmp_path, there)
     assert offline.known(tmp_path) == [there]
 
@@ -141,5 +141,5 @@ def test_what_is_no_index_is_an_empty_one(tmp_path: Path, text: str) -> None:
 def test_a_state_home_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    offline.remember(blocked / "home", Known("https://a", "", ("u1",)))
+    offline.remember(blocked / "home", KnownCluster("https://a", "", ("u1",)))
     assert offline.known(blocked / "home") == []

@@ -58,7 +58,7 @@ def read(*items: dict[str, Any], version: Version | None = None) -> tuple[Window
 def decide(*items: dict[str, Any], version: Version | None = None) -> tuple[bool, bool]:
     """The decision about (manual, automatic)."""
     found = read(*items, version=version)
-    manual, automatic = (windows.judge(found, app(), NOON, manual=m).can_sync for m in (True, False))
+    manual, automatic = (windows.judge_sync(found, app(), NOON, manual=m).can_sync for m in (True, False))
     return manual, automatic
 
 
@@ -170,8 +170,8 @@ def test_active_and_inactive_ones() -> None:
         for h in (10, 14)
     )
     found = read(*two)
-    assert windows.judge(found, app(), at(15), manual=False).active == (found[1],)
-    closed = windows.judge(found, app(), at(17), manual=False)
+    assert windows.judge_sync(found, app(), at(15), manual=False).active == (found[1],)
+    closed = windows.judge_sync(found, app(), at(17), manual=False)
     assert (closed.active, closed.blocking, closed.can_sync) == ((), found, False)
 
 
@@ -192,7 +192,7 @@ def test_unparsable(fields: dict[str, str], message: str) -> None:
     bad = window("allow", **fields)
     found = read(window("allow"), bad)
     for manual in (False, True):
-        judgement = windows.judge(found, app(), NOON, manual=manual)
+        judgement = windows.judge_sync(found, app(), NOON, manual=manual)
         assert (judgement.can_sync, judgement.error) == (False, f"invalid sync windows: {message}")
         assert judgement.blocking == (found[1],)
         assert windows.until(found, app(), NOON, manual=manual) is None
@@ -239,11 +239,11 @@ def test_decision(items: list[dict[str, Any]], manual: bool, automatic: bool) ->
 
 def test_blocking_windows() -> None:
     found = read(DENY, SOFT, CLOSED, window("deny", False))
-    assert windows.judge(found, app(), NOON, manual=False).blocking == found[:2]
-    assert windows.judge(found, app(), NOON, manual=True).blocking == found[:1]
+    assert windows.judge_sync(found, app(), NOON, manual=False).blocking == found[:2]
+    assert windows.judge_sync(found, app(), NOON, manual=True).blocking == found[:1]
     closed = read(CLOSED, CLOSED_SOFT)
-    assert windows.judge(closed, app(), NOON, manual=False).blocking == closed
-    assert windows.judge(closed, app(), NOON, manual=True).blocking == closed[:1]
+    assert windows.judge_sync(closed, app(), NOON, manual=False).blocking == closed
+    assert windows.judge_sync(closed, app(), NOON, manual=True).blocking == closed[:1]
 
 
 def minutes_of(start: timedelta, minutes: int) -> dict[str, str]:
@@ -273,9 +273,11 @@ OVERRUN = {"syncOverrun": True}
 def test_overrun(items: list[dict[str, Any]], started: int | None, can_sync: bool) -> None:
     start = None if started is None else NOON - timedelta(minutes=started)
     found = read(*items)
-    assert windows.judge(found, app(), NOON, manual=False, start=start).can_sync is can_sync
+    assert windows.judge_sync(found, app(), NOON, manual=False, start=start).can_sync is can_sync
     before = Version(3, 4, "v3.4.0")
-    assert not windows.judge(read(*items, version=before), app(), NOON, manual=False, start=start).can_sync
+    assert not windows.judge_sync(
+        read(*items, version=before), app(), NOON, manual=False, start=start
+    ).can_sync
 
 
 def test_overrun_ignores_manual_sync_of_the_windows_in_force() -> None:
@@ -283,7 +285,9 @@ def test_overrun_ignores_manual_sync_of_the_windows_in_force() -> None:
     late = window("deny", **minutes_of(LATE, 15), **OVERRUN)
     soft = window("deny", **minutes_of(LATE, 15), manualSync=True)
     found = read(late, soft)
-    assert not windows.judge(found, app(), NOON, manual=True, start=NOON - timedelta(minutes=25)).can_sync
+    assert not windows.judge_sync(
+        found, app(), NOON, manual=True, start=NOON - timedelta(minutes=25)
+    ).can_sync
 
 
 def test_older_versions() -> None:
@@ -341,8 +345,6 @@ def test_no_destination_matches_no_cluster() -> None:
     bare = {"metadata": {"name": "a"}}
     assert not windows.matches(read({"clusters": ["*"]})[0], bare)
     assert windows.matches(read({"namespaces": ["*"]})[0], bare)
-    assert windows.project_name_of(bare) == "default"
-    assert windows.project_name_of(app()) == "cluster"
 
 
 def test_how_it_matches() -> None:
@@ -490,7 +492,7 @@ def test_until_is_the_first_change(found: list[dict[str, Any]], now: datetime, m
     assume(parsed)
 
     def can_sync(when: datetime) -> bool:
-        return windows.judge(parsed, app(), when, manual=manual).can_sync
+        return windows.judge_sync(parsed, app(), when, manual=manual).can_sync
 
     change = windows.until(parsed, app(), now, manual=manual, horizon=timedelta(days=2))
     for step in range(1, 2 * 24 * 12):

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import records, workload_rescue, workload_writes, workloads
+from kubectl_argo_rescue import progress, records, workload_writes, workloads
 from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.errors import RefusedError, TransportError
 from kubectl_argo_rescue.model import (
@@ -562,15 +562,15 @@ def test_the_watch_knows_an_old_giving_up() -> None:
     stale = {"type": "Progressing", "reason": "ProgressDeadlineExceeded", "lastUpdateTime": "t1"}
     live["status"] |= {"updatedReplicas": 1, "replicas": 1, "conditions": [stale]}
     ref = ref_of(live)
-    expected = {ref: workload_rescue.Expected(template("x:1"), "t1")}
-    assert workload_rescue.assess({ref: live}, expected).state is State.WAITING
+    expected = {ref: progress.Expected(template("x:1"), "t1")}
+    assert progress.assess_workloads({ref: live}, expected).state is State.WAITING
     live["status"]["conditions"] = [{**stale, "lastUpdateTime": "t2"}]
-    assert workload_rescue.assess({ref: live}, expected).state is State.FAILED
+    assert progress.assess_workloads({ref: live}, expected).state is State.FAILED
     live["status"] |= {"conditions": [], "availableReplicas": 1}
-    assert workload_rescue.assess({ref: live}, expected).state is State.SUCCEEDED
+    assert progress.assess_workloads({ref: live}, expected).state is State.SUCCEEDED
     live["spec"]["template"] = template("x:2")
-    assert workload_rescue.assess({ref: live}, expected).state is State.REVERTED
-    assert workload_rescue.assess({ref: None}, expected).state is State.REVERTED
+    assert progress.assess_workloads({ref: live}, expected).state is State.REVERTED
+    assert progress.assess_workloads({ref: None}, expected).state is State.REVERTED
 
 
 # -- the command
