@@ -104,7 +104,9 @@ class Reader:
         self._is_whole = False
         self._has_settings: bool | None = None
         """Whether argocd-cm is there; None where it may not be read."""
+        self._server = ""
         self._clusters: dict[str, str] | None = None
+        """What clusters are called; None while no destination of an owner was in question."""
         self.is_unlisted = False
         """Whether Applications may not be listed, though only the list tells an owner."""
 
@@ -146,7 +148,7 @@ class Reader:
         kept = {k: o for k, o in self.objects.items() if k.kind not in kinds}
         return Snapshot(
             argocd, kept, self.now(), frozenset(self.missing), self.is_unlisted,
-            self._is_whole, self.cluster.target().server, self._clusters or {},
+            self._is_whole, self._server, self._clusters or {},
         )  # fmt: skip
 
     def _first_round(self, guess: str, targets: Sequence[Key], *, to_write: bool) -> tuple[str, str, ArgoCD]:
@@ -342,7 +344,7 @@ class Reader:
                         self.objects[key] = found[key]
             elif not self._looked and self._must_look(snapshot, reached):
                 self._look_everywhere(argocd)
-            elif self._clusters is None and _has_unknown_destination(snapshot, reached):
+            elif self._clusters is None and _has_other_destination(snapshot, reached):
                 self._read_clusters(argocd)
             else:
                 return
@@ -447,13 +449,14 @@ class Reader:
         return served
 
     def _read_clusters(self, argocd: ArgoCD) -> None:
-        """Read how Argo CD names clusters, as far as the user may: names and addresses alone are kept."""
+        """Read what this cluster and others are called, as far as the user may: names and addresses alone."""
         self._clusters = {}
-        try:
-            found = self.cluster.list(SECRET, argocd.namespace, label_selector=CLUSTERS)
-        except Forbidden:
-            return
-        for secret in found:
+        target, listed = self.cluster.gather_outcomes(
+            self.cluster.target,
+            lambda: self.cluster.list(SECRET, argocd.namespace, label_selector=CLUSTERS),
+        )
+        self._server = target.value.server if isinstance(target, Done) else ""
+        for secret in listed.value if isinstance(listed, Done) else ():
             name, server = (_decoded(secret, field) for field in ("name", "server"))
             if name and server:
                 self._clusters[name] = server
@@ -591,14 +594,17 @@ def _denied(key: Key, who: str) -> Forbidden:
     )
 
 
-def _has_unknown_destination(snapshot: Snapshot, reached: Sequence[JSON]) -> bool:
-    """Whether it is not known of an owner if it deploys into this cluster."""
-    return any(
-        owner in snapshot.objects
-        and owners.reach(snapshot, snapshot.objects[owner], obj) is owners.Reach.UNKNOWN
-        for obj in reached
-        for owner, _ in owners.owners_of(snapshot, obj)
-    )
+def _has_other_destination(snapshot: Snapshot, reached: Sequence[JSON]) -> bool:
+    """Whether an Application that owns or lists one of the objects may deploy into another cluster."""
+    for obj in reached:
+        found = [
+            *snapshot.listed_by.get(ref_of(obj).key, ()),
+            *(k for k, _ in owners.owners_of(snapshot, obj)),
+        ]
+        for owner in (snapshot.objects[k] for k in found if k in snapshot.objects):
+            if owners.reach(snapshot, owner, obj) is not owners.Reach.HERE:
+                return True
+    return False
 
 
 def _decoded(secret: JSON, name: str) -> str:

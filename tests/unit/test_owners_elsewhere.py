@@ -328,6 +328,18 @@ def test_secrets_are_asked_for_only_where_a_destination_is_in_question(run: Run,
     assert not any("/secrets" in asked.path for asked in incident.api.requests)
 
 
+def test_the_address_by_which_we_come_is_this_cluster(run: Run, incident: Incident) -> None:
+    here = {"server": incident.api.where.server, "namespace": "argocd"}
+    incident.api.edit(APPLICATION, "argocd", "root", lambda o: o["spec"].update(destination=here))
+    incident.argocd.run(10)
+    ran = run(incident.api, "pin", "traefik", GOOD, "--yes")
+    assert ran.code == 0 and "counts as an owner" not in ran.err
+    incident.push(GOOD)
+    undone = run(incident.api, "undo", "--yes")
+    assert undone.code == 0, undone.err
+    assert revision(incident.api, "traefik") == GOOD
+
+
 def test_a_destination_that_may_not_be_looked_up_is_no_error(run: Run, incident: Incident) -> None:
     incident.api.deny("list", "secrets")
     incident.api.edit(APPLICATION, "argocd", "root", lambda o: o["spec"].update(destination={"name": "mgmt"}))
