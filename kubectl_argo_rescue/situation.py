@@ -402,27 +402,12 @@ class Reader:
             found = owners.owners_of(snapshot, obj)
             if any(owners.is_elsewhere(snapshot, owner) for owner, _ in found):
                 return True
-            if not found and owners.weak_label(obj):
+            # Who has a parent may be without Argo CD's marks, and still be in an owner's git.
+            if not found and (owners.weak_label(obj) or obj["metadata"].get("ownerReferences")):
                 return True
-            if not self._scanned and self._is_owner_open(snapshot.argocd, obj):
+            if not self._scanned and _is_owner_open(snapshot, obj):
                 return True
         return False
-
-    def _is_owner_open(self, argocd: ArgoCD, obj: JSON) -> bool:
-        """Whether the Applications of this Argo CD have to be listed to know who owns an object."""
-        claimed = owners.claims(obj, argocd)
-        if owners.is_generated(claimed) and len(claimed) == 1:
-            return False
-        if argocd.tracking is Tracking.LABEL and (claimed or argocd.version is None):
-            return True
-        key = ref_of(obj).key
-        return any(
-            claim.owner.kind == "Application"
-            and (
-                claim.owner not in self.objects or owners.confirms(self.objects[claim.owner], key) is not True
-            )
-            for claim in claimed
-        )
 
     def _look_everywhere(self, argocd: ArgoCD) -> None:
         """Read the Applications of all namespaces; where that is not allowed, of those that are served."""
@@ -592,6 +577,18 @@ def _denied(key: Key, who: str) -> Forbidden:
         status=403,
         reason="Forbidden",
     )
+
+
+def _is_owner_open(snapshot: Snapshot, obj: JSON) -> bool:
+    """Whether the Applications of this Argo CD have to be listed to know who owns an object."""
+    argocd = snapshot.argocd
+    claimed = owners.claims(obj, argocd)
+    if owners.is_generated(claimed) and len(claimed) == 1:
+        return False
+    if argocd.tracking is Tracking.LABEL and (claimed or argocd.version is None):
+        return True
+    listers = snapshot.listed_by.get(ref_of(obj).key, ())
+    return any(c.owner.kind == "Application" and c.owner not in listers for c in claimed)
 
 
 def _has_other_destination(snapshot: Snapshot, reached: Sequence[JSON]) -> bool:

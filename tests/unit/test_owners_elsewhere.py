@@ -251,6 +251,20 @@ def test_a_foreign_owner_reference_hides_no_owner(run: Run, incident: Incident, 
     assert revision(incident.api, "traefik") == GOOD
 
 
+def test_with_a_foreign_reference_alone_the_lists_tell(run: Run, incident: Incident) -> None:
+    incident.argocd.controller_alive = False  # or it would put its mark back
+
+    def refer(app: JSON) -> None:
+        del app["metadata"]["annotations"]
+        app["metadata"]["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "ConfigMap", "name": "p", "uid": "u"}
+        ]
+
+    incident.api.edit(APPLICATION, "argocd", "traefik", refer)
+    refused = run(incident.api, "pin", "traefik", GOOD)
+    assert refused.code == 5 and "root is paused as well" in refused.err
+
+
 @pytest.fixture
 def hub(incident: Incident) -> tuple[Incident, InMemoryApi]:
     """`argocd/shop` of the hub itself, which nobody deploys, and one of that name on a spoke."""
