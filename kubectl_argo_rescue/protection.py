@@ -104,44 +104,45 @@ def protect(
             total += _protect_from_set(
                 snapshot, owner, obj, changes, only=only, everyone=owner_key in whole_sets, below=_below
             )
-            continue
-        total += Protection(witnesses=(_witness(owner),))
-        if owners.reach(snapshot, owner, obj) is owners.Reach.UNKNOWN:
-            total += Protection(
-                warnings=(
-                    f"whether {owner_key} deploys {key} here is not known: its destination is "
-                    f"{owners.destination(owner)}; it counts as an owner",
-                )
-            )
-        if owner_key in _below:
-            continue
-        frozen = frozen_until(snapshot, owner) if applications.is_auto_sync_on(owner) else None
-        reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
-        if reversion is None:
-            if not applications.is_auto_sync_on(owner):
-                total += Protection(relies=(_reliance(owner),))
-            continue
-        if only:
-            total += Protection(warnings=(f"{reversion.describe()}; its pause is left out by --only",))
-            continue
-        pause = applications.pause_change(owner, owners.serving(owner, snapshot.argocd))
-        assert pause is not None  # it has auto-sync on, or it would not revert
-        name = display_name(owner_key, snapshot.argocd)
-        total += protect(snapshot, owner, (pause,), only=only, _below=_below | {key, owner_key})
-        total += Protection(
-            guards=(
-                Guard(
-                    Edit(
-                        ref_of(owner),
-                        (pause,),
-                        f"it would revert {key.kind} {display_name(key, snapshot.argocd)} {reversion.how_soon}",
-                        Role.PAUSE,
-                        named=False,
-                    ),
-                    f"{name} is paused as well: {reversion.describe()}",
-                ),
-            ),
-        )
+        else:
+            total += _protect_from_app(snapshot, owner, obj, changes, only=only, below=_below)
+    return total
+
+
+def _protect_from_app(
+    snapshot: Snapshot,
+    owner: JSON,
+    obj: JSON,
+    changes: Sequence[Change],
+    *,
+    only: bool,
+    below: frozenset[Key],
+) -> Protection:
+    """Pause an Application that would put `changes` of its child back, after its own owners."""
+    owner_key, key = ref_of(owner).key, ref_of(obj).key
+    total = Protection(witnesses=(_witness(owner),))
+    if owners.reach(snapshot, owner, obj) is owners.Reach.UNKNOWN:
+        text = f"whether {owner_key} deploys {key} here is not known: its destination is "
+        total += Protection(warnings=(f"{text}{owners.destination(owner)}; it counts as an owner",))
+    if owner_key in below:
+        return total
+    frozen = frozen_until(snapshot, owner) if applications.is_auto_sync_on(owner) else None
+    reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
+    if reversion is None:
+        if not applications.is_auto_sync_on(owner):
+            total += Protection(relies=(_reliance(owner),))
+        return total
+    if only:
+        total += Protection(warnings=(f"{reversion.describe()}; its pause is left out by --only",))
+        return total
+    pause = applications.pause_change(owner, owners.serving(owner, snapshot.argocd))
+    assert pause is not None  # it has auto-sync on, or it would not revert
+    name = display_name(owner_key, snapshot.argocd)
+    total += protect(snapshot, owner, (pause,), only=only, _below=below | {key, owner_key})
+    child = f"{key.kind} {display_name(key, snapshot.argocd)}"
+    why = f"it would revert {child} {reversion.how_soon}"
+    edit = Edit(ref_of(owner), (pause,), why, Role.PAUSE, named=False)
+    total += Protection(guards=(Guard(edit, f"{name} is paused as well: {reversion.describe()}"),))
     return total
 
 
