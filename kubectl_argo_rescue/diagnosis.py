@@ -144,7 +144,7 @@ def _owners(
     for owner_key, by in owners.owners_of(snapshot, obj):
         owner = snapshot.objects.get(owner_key)
         if owner is None:
-            state = "missing" if owner_key in snapshot.missing else "unread"
+            state = "missing" if owners.is_elsewhere(snapshot, owner_key) else "unread"
             found.append(Owner(owner_key, by, "unreadable" if owner_key in view.unreadable else state))
         elif owner_key.kind == "ApplicationSet":
             found.append(_set_owner(view, owner, owner_key, by, obj, edits, seen | {key}))
@@ -173,6 +173,8 @@ def _app_owner(
     threatened = {t.edit for t in threats}
     spared = tuple(name for name, _ in edits if name not in threatened) if is_on else ()
     notes: list[str] = []
+    if owners.reach(snapshot, owner, obj) is owners.Reach.UNKNOWN:
+        notes.append(f"whether it deploys into this cluster is not known: to {owners.destination(owner)}")
     if is_on and frozen is not None:
         notes.append(f"its own auto-sync is stopped by sync windows ({frozen})")
     running = operation(owner)
@@ -183,7 +185,7 @@ def _app_owner(
         return Owner(
             key, by, "circle", is_on, applications.is_self_heal_on(owner), pause, tuple(threats), spared
         )
-    change = applications.pause_change(owner, snapshot.argocd)
+    change = applications.pause_change(owner, owners.serving(owner, snapshot.argocd))
     above = _owners(view, key, [("its pause", (change,))] if change else [], seen)
     return Owner(
         key,

@@ -68,13 +68,16 @@ def git_says(
     what the owners' git said when the rescue began.
     """
     owning = owners.owning_applications(snapshot, key)
-    hidden = [
-        o
-        for o in owners.named_owners(snapshot, key)
-        if o not in snapshot.objects and o not in snapshot.missing
-    ]
-    if hidden:
-        return Handback(key, Evidence.NONE, f"its owner {hidden[0]} cannot be read")
+    for hidden in (o for o in owners.named_owners(snapshot, key) if o not in snapshot.objects):
+        why = "cannot be read"
+        if owners.is_elsewhere(snapshot, hidden):
+            was_there = any(w.owner == hidden for w in witnesses)
+            why = (
+                "of the time of the rescue does not exist any more"
+                if was_there
+                else f"is elsewhere, not in {owners.where_not(snapshot)}"
+            )
+        return Handback(key, Evidence.NONE, f"its owner {hidden} {why}")
     if not owning and snapshot.is_unlisted:
         return Handback(key, Evidence.NONE, "its owner is not known: Applications may not be listed")
     if not owning:
@@ -103,6 +106,9 @@ def _judge_owner(
     if owner_key.kind == "ApplicationSet":
         return _judge_set(snapshot, owner_key, obj, key, changes)
     where = where_owed(owner)
+    if owners.reach(snapshot, owner, obj) is owners.Reach.UNKNOWN:
+        why = f"whether {owner_key} deploys it here is not known: its destination is {owners.destination(owner)}"
+        return Handback(key, Evidence.NONE, why, owner_key, where)
     if any(isinstance(c, FieldChange) and c.after is ABSENT for c in changes):
         return Handback(
             key,

@@ -49,6 +49,7 @@ APPLICATION = Resource(GROUP, "v1alpha1", "applications", "Application")
 APPPROJECT = Resource(GROUP, "v1alpha1", "appprojects", "AppProject")
 APPLICATIONSET = Resource(GROUP, "v1alpha1", "applicationsets", "ApplicationSet")
 CONFIGMAP = Resource("", "v1", "configmaps", "ConfigMap")
+SECRET = Resource("", "v1", "secrets", "Secret")
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 POD = Resource("", "v1", "pods", "Pod")
 SERVICE = Resource("", "v1", "services", "Service")
@@ -351,6 +352,21 @@ class Snapshot:
     """Objects that were looked for and are not there."""
     is_unlisted: bool = False
     """Whether Applications may not be listed, though only the list tells an owner."""
+    is_whole: bool = False
+    """Whether owners were looked for in all namespaces of this cluster."""
+    server: str = ""
+    """The address by which we reach this cluster's API server."""
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    """Servers by the names that this Argo CD gives to clusters, as far as that was read."""
+
+    @cached_property
+    def named(self) -> Mapping[str, tuple[Key, ...]]:
+        """The Applications of each name, in whatever namespace."""
+        found: dict[str, list[Key]] = {}
+        for key in self.objects:
+            if key.kind == "Application":
+                found.setdefault(key.name, []).append(key)
+        return {name: tuple(keys) for name, keys in found.items()}
 
     @cached_property
     def listed_by(self) -> Mapping[Key, tuple[Key, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import applications, globs, windows
+from . import applications, globs, owners, windows
 from .durations import human
 from .errors import Forbidden, NotFound, RefusedError
 from .model import (
@@ -80,6 +80,8 @@ def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
 
 
 def _frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
+    if owners.serving(app, snapshot.argocd) is not snapshot.argocd:
+        return None  # the windows of another Argo CD are not read
     verdict = windows_allow(snapshot, app, manual=False)
     if verdict.can_sync:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from . import applications, globs
 from .model import (
@@ -25,6 +26,10 @@ from .patches import show_path
 
 TRACKING_ID = "argocd.argoproj.io/tracking-id"
 INSTALLATION_ID = "argocd.argoproj.io/installation-id"
+DEFAULT_LABEL = "app.kubernetes.io/instance"
+"""Helm charts set it as well, so it says something only where tracking is by it."""
+OWN_LABEL = "argocd.argoproj.io/instance"
+"""The usual other label: only an Argo CD sets it, this one or another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,11 @@ class Claim:
     """An owner as the object itself names it; whether the owner agrees is another question."""
 
     owner: Key
+    """Without a namespace where it belongs to another Argo CD, wherever that is."""
     by: str
     """ownerReference, tracking-id or label."""
+    is_certain: bool = False
+    """It is the set that controls the object: what its own list says does not matter."""
 
 
 def instance_key(value: str, argocd: ArgoCD) -> Key:
@@ -50,53 +58,139 @@ def instance_key(value: str, argocd: ArgoCD) -> Key:
 def _tracking_claim(obj: JSON, argocd: ArgoCD) -> Key | None:
     """Argo CD: util/argo/resource_tracking.go getAppInstanceValue, and the self-reference of state.go."""
     annotations = obj["metadata"].get("annotations") or {}
-    value = annotations.get(TRACKING_ID, "")
-    if not value or (argocd.installation_id and annotations.get(INSTALLATION_ID) != argocd.installation_id):
-        return None
-    parts = value.split(":", 2)
+    parts = annotations.get(TRACKING_ID, "").split(":", 2)
     if len(parts) != 3:
         return None
     group, _, kind = parts[1].partition("/")
     namespace, _, name = parts[2].partition("/")
     me = obj["metadata"]
-    if (group, kind, name) != ("argoproj.io", obj["kind"], me["name"]) or namespace not in (
+    if (group, kind, name) != (GROUP, obj["kind"], me["name"]) or namespace not in (
         me.get("namespace", ""),
         "",
     ):
         return None  # copied from another object: Argo CD ignores it as well
-    return instance_key(parts[0], argocd)
+    owner = instance_key(parts[0], argocd)
+    if argocd.installation_id and annotations.get(INSTALLATION_ID) != argocd.installation_id:
+        return Key("Application", "" if "_" not in parts[0] else owner.namespace, owner.name)
+    return owner
+
+
+def _reference_claims(me: JSON) -> list[Claim]:
+    """Read ownerReferences: a set that generates the object, an app, another controller; no mere parents."""
+    found = []
+    for r in me.get("ownerReferences") or ():
+        group = str(r.get("apiVersion", "")).rpartition("/")[0]
+        kind, controls = str(r.get("kind", "")), bool(r.get("controller"))
+        if group == GROUP and kind in ("Application", "ApplicationSet"):
+            is_certain = controls and kind == "ApplicationSet"
+            found.append(Claim(Key(kind, me.get("namespace", ""), r["name"]), "ownerReference", is_certain))
+        elif controls:
+            whole = f"{kind}.{group}" if group else f"{kind}.core"
+            found.append(Claim(Key(whole, me.get("namespace", ""), r["name"]), "ownerReference"))
+    return found
 
 
 def claims(obj: JSON, argocd: ArgoCD) -> tuple[Claim, ...]:
-    """Return the owners that an object names: its ApplicationSet, or the Application that tracks it.
+    """Return all owners that an object names, by whatever sign.
 
-    Only an object without ownerReferences is tracked directly (Argo CD: controller/cache/cache.go).
+    Argo CD tracks only objects without ownerReferences by their marks (controller/cache/cache.go), but
+    it compares and applies what is in git whatever references are there; and a mark that is not this
+    Argo CD's method may be the method of another.
     """
     me = obj["metadata"]
-    references = me.get("ownerReferences") or []
-    for r in references:
-        if (
-            r.get("controller")
-            and r.get("kind") == "ApplicationSet"
-            and str(r.get("apiVersion", "")).startswith("argoproj.io/")
-        ):
-            return (Claim(Key("ApplicationSet", me.get("namespace", ""), r["name"]), "ownerReference"),)
-    if references:
-        return ()
-    if argocd.tracking is Tracking.LABEL:
-        label = (me.get("labels") or {}).get(argocd.instance_label, "")
-        return (Claim(instance_key(label, argocd), "label"),) if label else ()
+    found = _reference_claims(me)
     tracked = _tracking_claim(obj, argocd)
-    return (Claim(tracked, "tracking-id"),) if tracked else ()
+    if tracked:
+        found.append(Claim(tracked, "tracking-id"))
+    labels = me.get("labels") or {}
+    for name in dict.fromkeys((argocd.instance_label, OWN_LABEL)):
+        if name == DEFAULT_LABEL and (argocd.tracking is not Tracking.LABEL or is_generated(found)):
+            continue
+        value = labels.get(name, "")
+        owner = instance_key(value, argocd)
+        is_said = tracked and (tracked.name == owner.name or _is_cut(value, tracked.name, owner.name))
+        if value and not is_said:
+            found.append(Claim(owner, "label"))
+    return tuple(found)
+
+
+def _is_cut(label: str, whole: str, part: str) -> bool:
+    return len(label) == 63 and whole.startswith(part)
+
+
+def weak_label(obj: JSON) -> str:
+    """Return what a label says that both Helm charts and an Argo CD set; empty where there is none."""
+    return str((obj["metadata"].get("labels") or {}).get(DEFAULT_LABEL, ""))
+
+
+def is_generated(claimed: Iterable[Claim]) -> bool:
+    """Whether an ApplicationSet controls the object, whose marks are then its template's own."""
+    return any(c.is_certain for c in claimed)
 
 
 def confirms(owner: JSON, key: Key) -> bool | None:
     """Whether the owner's own list of resources has the object; None where the list says nothing."""
     if applications.lists(owner, key):
         return True
-    if not applications.managed_resources(owner) or applications.sync_status(owner) == "Unknown":
+    listed = applications.managed_resources(owner)
+    if owner["kind"] == "ApplicationSet":
+        # A long list is cut (`resourcesCount`).
+        is_whole = (owner.get("status") or {}).get("resourcesCount", len(listed)) <= len(listed)
+        return False if listed and is_whole else None
+    if not listed or applications.sync_status(owner) == "Unknown":
         return None
     return False
+
+
+def serving(owner: JSON, argocd: ArgoCD) -> ArgoCD:
+    """Return the Argo CD that acts on an Application; of another one than ours no version is known."""
+    there = (owner.get("status") or {}).get("controllerNamespace") or argocd.namespace
+    return argocd if there == argocd.namespace else ArgoCD(there)
+
+
+class Reach(Enum):
+    """Whether an Application deploys into the cluster that we look at."""
+
+    HERE = "here"
+    AWAY = "away"
+    """It manages an object of the same name in another cluster."""
+    UNKNOWN = "unknown"
+
+
+_LOCAL = re.compile(r"https://kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?(:443)?", re.IGNORECASE)
+"""Every address by which a pod reaches the API server of its own cluster."""
+
+
+def destination(owner: JSON) -> str:
+    """Name the cluster that an Application deploys into, as its spec does."""
+    found = (owner.get("spec") or {}).get("destination") or {}
+    return str(found.get("server") or found.get("name") or "")
+
+
+def reach(snapshot: Snapshot, owner: JSON, obj: JSON) -> Reach:
+    """Say whether an Application that lists `obj` means this object, or one of that name elsewhere.
+
+    A cluster may have many addresses, so another one than ours proves nothing. What does: the owner
+    lists the object as Synced, and this one lacks the mark that Argo CD puts on all that it compares.
+    """
+    to = destination(owner)
+    server = snapshot.clusters.get(to, to).rstrip("/")
+    if owner["kind"] != "Application" or server in ("", "in-cluster") or _LOCAL.fullmatch(server):
+        return Reach.HERE
+    if server.casefold() == snapshot.server.rstrip("/").casefold():
+        return Reach.HERE
+    line = applications.lists(owner, ref_of(obj).key)
+    if line and line.get("status") == "Synced" and not _is_marked(obj, owner):
+        return Reach.AWAY
+    return Reach.UNKNOWN
+
+
+def _is_marked(obj: JSON, owner: JSON) -> bool:
+    """Whether the object has any mark of the owner, by annotation or by whatever label."""
+    me, whose = obj["metadata"], owner["metadata"]
+    names = {whose["name"], f"{whose.get('namespace', '')}_{whose['name']}"}
+    tracked = (me.get("annotations") or {}).get(TRACKING_ID, "").partition(":")[0]
+    return tracked in names or not {n[:63] for n in names}.isdisjoint((me.get("labels") or {}).values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,19 +314,61 @@ def plain_jq(expression: str) -> str:
 
 
 def owners_of(snapshot: Snapshot, obj: JSON) -> list[tuple[Key, str]]:
-    """Return an object's owners and how they are known: its own claim, else whoever lists it.
+    """Return all owners of an object and how they are known: by its own signs, or as they list it.
 
-    A claim counts unless the owner exists and its own list says otherwise.
+    An owner that is named and not in the snapshot is among them: it is elsewhere, or may not be read.
+    One that deploys an object of the same name into another cluster is not.
     """
     key = ref_of(obj).key
-    found: list[tuple[Key, str]] = []
+    question = ("owners", key)
+    if snapshot.objects.get(key) is not obj:
+        return _owners_of(snapshot, obj, key)
+    if question not in snapshot.answers:
+        snapshot.answers[question] = _owners_of(snapshot, obj, key)
+    answer: list[tuple[Key, str]] = snapshot.answers[question]
+    return answer
+
+
+def _owners_of(snapshot: Snapshot, obj: JSON, key: Key) -> list[tuple[Key, str]]:
+    objects = snapshot.objects
+    listers = snapshot.listed_by.get(key, ())
+    found: dict[Key, str] = {}
+    denied: dict[Key, str] = {}
     for claim in claims(obj, snapshot.argocd):
-        owner = snapshot.objects.get(claim.owner)
-        if owner is None or claim.owner.kind == "ApplicationSet" or confirms(owner, key) is not False:
-            found.append((claim.owner, claim.by))
-    known = {owner for owner, _ in found}
-    if not (obj["metadata"].get("ownerReferences") or ()):
-        found += [(k, "status.resources") for k in snapshot.listed_by.get(key, ()) if k not in known]
+        owner = objects.get(claim.owner)
+        is_agreed = claim.is_certain or claim.owner in listers
+        if owner is not None and not is_agreed and confirms(owner, key) is False:
+            if claim.owner != key:  # else a label with the app's own name
+                denied[Key("Application", "", claim.owner.name)] = claim.by
+            continue
+        namesakes = [] if owner is not None else _namesakes(snapshot, claim.owner, key)
+        for named in namesakes or [claim.owner]:
+            found.setdefault(named, claim.by)
+    for lister in listers:
+        found.setdefault(lister, "status.resources")
+    if not found and not obj["metadata"].get("ownerReferences"):
+        # Argo CD lists whatever has its mark: this is the mark of another one, with an app of that name.
+        found.update(denied)
+    return [
+        (k, by)
+        for k, by in found.items()
+        if k not in objects or reach(snapshot, objects[k], obj) is not Reach.AWAY
+    ]
+
+
+def _namesakes(snapshot: Snapshot, owner: Key, key: Key) -> list[Key]:
+    """Return the Applications of that name in the own namespaces of other Argo CDs which may own `key`."""
+    if owner.kind != "Application" or owner.namespace not in ("", snapshot.argocd.namespace):
+        return []
+    found = []
+    for other in snapshot.named.get(owner.name, ()):
+        app = snapshot.objects[other]
+        if (
+            other != key
+            and serving(app, ArgoCD(other.namespace)).namespace == other.namespace
+            and confirms(app, key) is not False
+        ):
+            found.append(other)
     return found
 
 
@@ -258,3 +394,15 @@ def ancestors(snapshot: Snapshot, keys: Sequence[Key]) -> list[Key]:
                 found.append(owner)
                 pending.append(owner)
     return found
+
+
+def is_elsewhere(snapshot: Snapshot, owner: Key) -> bool:
+    """Whether an owner that was named was looked for and not found."""
+    return owner not in snapshot.objects and (owner in snapshot.missing or not owner.namespace)
+
+
+def where_not(snapshot: Snapshot) -> str:
+    """Say where an owner is not that is elsewhere."""
+    if snapshot.is_whole:
+        return "this cluster"
+    return f"namespace {snapshot.argocd.namespace}, and other namespaces may not be looked at"

@@ -87,61 +87,72 @@ def protect(
     key = ref_of(obj).key
     total = Protection()
     found = owners.owners_of(snapshot, obj)
-    if changes and snapshot.is_unlisted and not found and not obj["metadata"].get("ownerReferences"):
+    if changes and not found and snapshot.is_unlisted:
         total += _unknown(
             f"who would revert the edit of {key} is not known: Applications may not be listed", only
         )
+    elif changes and not found and not snapshot.is_whole and (label := owners.weak_label(obj)):
+        text = f"if another Argo CD owns {key}, as its label {owners.DEFAULT_LABEL}={label} may mean, is not known"
+        total += Protection(warnings=(f"{text}: Applications of other namespaces may not be listed",))
     for owner_key, by in found:
         owner = snapshot.objects.get(owner_key)
         if owner is None:
-            if owner_key in snapshot.missing:
-                total += Protection(
-                    warnings=(
-                        f"{owner_key} owns {key} by its {by} but does not exist; nobody will revert the edit",
-                    )
-                )
-            elif changes:
-                total += _unknown(
-                    f"whether {owner_key} would revert the edit of {key} is not known: it may not be read",
-                    only,
-                )
+            if changes:
+                total += _unknown(_why_unknown(snapshot, owner_key, by, key), only)
             continue
         if owner_key.kind == "ApplicationSet":
             total += _protect_from_set(
                 snapshot, owner, obj, changes, only=only, everyone=owner_key in whole_sets, below=_below
             )
-            continue
-        total += Protection(witnesses=(_witness(owner),))
-        if owner_key in _below:
-            continue
-        frozen = frozen_until(snapshot, owner) if applications.is_auto_sync_on(owner) else None
-        reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
-        if reversion is None:
-            if not applications.is_auto_sync_on(owner):
-                total += Protection(relies=(_reliance(owner),))
-            continue
-        if only:
-            total += Protection(warnings=(f"{reversion.describe()}; its pause is left out by --only",))
-            continue
-        pause = applications.pause_change(owner, snapshot.argocd)
-        assert pause is not None  # it has auto-sync on, or it would not revert
-        name = display_name(owner_key, snapshot.argocd)
-        total += protect(snapshot, owner, (pause,), only=only, _below=_below | {key, owner_key})
-        total += Protection(
-            guards=(
-                Guard(
-                    Edit(
-                        ref_of(owner),
-                        (pause,),
-                        f"it would revert {key.kind} {display_name(key, snapshot.argocd)} {reversion.how_soon}",
-                        Role.PAUSE,
-                        named=False,
-                    ),
-                    f"{name} is paused as well: {reversion.describe()}",
-                ),
-            ),
-        )
+        else:
+            total += _protect_from_app(snapshot, owner, obj, changes, only=only, below=_below)
     return total
+
+
+def _protect_from_app(
+    snapshot: Snapshot,
+    owner: JSON,
+    obj: JSON,
+    changes: Sequence[Change],
+    *,
+    only: bool,
+    below: frozenset[Key],
+) -> Protection:
+    """Pause an Application that would put `changes` of its child back, after its own owners."""
+    owner_key, key = ref_of(owner).key, ref_of(obj).key
+    total = Protection(witnesses=(_witness(owner),))
+    if owners.reach(snapshot, owner, obj) is owners.Reach.UNKNOWN:
+        text = f"whether {owner_key} deploys {key} here is not known: its destination is "
+        total += Protection(warnings=(f"{text}{owners.destination(owner)}; it counts as an owner",))
+    if owner_key in below:
+        return total
+    frozen = frozen_until(snapshot, owner) if applications.is_auto_sync_on(owner) else None
+    reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
+    if reversion is None:
+        if not applications.is_auto_sync_on(owner):
+            total += Protection(relies=(_reliance(owner),))
+        return total
+    if only:
+        total += Protection(warnings=(f"{reversion.describe()}; its pause is left out by --only",))
+        return total
+    pause = applications.pause_change(owner, owners.serving(owner, snapshot.argocd))
+    assert pause is not None  # it has auto-sync on, or it would not revert
+    name = display_name(owner_key, snapshot.argocd)
+    total += protect(snapshot, owner, (pause,), only=only, _below=below | {key, owner_key})
+    child = f"{key.kind} {display_name(key, snapshot.argocd)}"
+    why = f"it would revert {child} {reversion.how_soon}"
+    edit = Edit(ref_of(owner), (pause,), why, Role.PAUSE, named=False)
+    total += Protection(guards=(Guard(edit, f"{name} is paused as well: {reversion.describe()}"),))
+    return total
+
+
+def _why_unknown(snapshot: Snapshot, owner: Key, by: str, key: Key) -> str:
+    text = f"whether {owner} would revert the edit of {key} is not known"
+    if owners.is_elsewhere(snapshot, owner):
+        return f"{text}: it owns it by its {by} and is elsewhere, not in {owners.where_not(snapshot)}"
+    if owner.kind not in ("Application", "ApplicationSet"):
+        return f"{text}: it controls it by its {by} and is no part of Argo CD"
+    return f"{text}: it may not be read"
 
 
 def _unknown(text: str, only: bool) -> Protection:

@@ -227,7 +227,7 @@ def _owner_section(d: AppDiagnosis) -> Iterator[Line]:
 
 
 _STATES: Final = {
-    "missing": "does not exist: nobody puts anything back",
+    "missing": "is elsewhere: whether it puts edits back is not known",
     "unreadable": "may not be read: whether it puts edits back is not known",
     "unread": "was not read, since nothing below it syncs by itself",
 }

@@ -6,6 +6,7 @@ level of owners.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from functools import partial
 
 from . import applications, outlook, owners
 from .client import Cluster
-from .errors import Forbidden, NotFound, NotServed, RescueError, UsageError
+from .errors import Forbidden, NotFound, NotServed, RefusedError, RescueError, UsageError
 from .journal import EXPIRES_LABEL
 from .model import (
     APPLICATION,
@@ -26,6 +27,7 @@ from .model import (
     GROUP,
     JSON,
     NAMESPACE,
+    SECRET,
     STATEFULSET,
     ArgoCD,
     Key,
@@ -40,6 +42,7 @@ from .parallel import Attempt, Done, Failed
 
 DEFAULT_NAMESPACE = "argocd"
 PART_OF = "app.kubernetes.io/part-of=argocd"
+CLUSTERS = "argocd.argoproj.io/secret-type=cluster"
 MAX_LEVELS = 12
 """Levels of owners that are followed; a deeper chain is reported."""
 
@@ -95,6 +98,16 @@ class Reader:
         """The journal's ConfigMaps with a deadline, which every command reminds of."""
         self.warnings: list[str] = []
         self._scanned = False
+        self._looked = False
+        """Whether owners were looked for in all namespaces, as far as that is allowed."""
+        self._others: dict[Key, JSON] = {}
+        """Applications of other Argo CDs, of which only owners come into the snapshot."""
+        self._is_whole = False
+        self._has_settings: bool | None = None
+        """Whether argocd-cm is there; None where it may not be read."""
+        self._server = ""
+        self._clusters: dict[str, str] | None = None
+        """What clusters are called; None while no destination of an owner was in question."""
         self.is_unlisted = False
         """Whether Applications may not be listed, though only the list tells an owner."""
 
@@ -109,6 +122,8 @@ class Reader:
         home = self.namespace or guess
         targets = [parse_target(n, home) for n in names]
         uid, who, argocd = self._first_round(guess, targets, to_write=to_write)
+        if self.argocd_namespace:
+            self._require_argocd(argocd.namespace)
         if not self.namespace and argocd.namespace != home:
             targets = [parse_target(n, argocd.namespace) for n in names]
         self.follow(argocd, targets)
@@ -132,7 +147,10 @@ class Reader:
         """Return what was read so far."""
         kinds = {"ConfigMap"}
         kept = {k: o for k, o in self.objects.items() if k.kind not in kinds}
-        return Snapshot(argocd, kept, self.now(), frozenset(self.missing), self.is_unlisted)
+        return Snapshot(
+            argocd, kept, self.now(), frozenset(self.missing), self.is_unlisted,
+            self._is_whole, self._server, self._clusters or {},
+        )  # fmt: skip
 
     def _first_round(self, guess: str, targets: Sequence[Key], *, to_write: bool) -> tuple[str, str, ArgoCD]:
         places = list(dict.fromkeys([guess] if self.argocd_namespace else [self.namespace or guess, guess]))
@@ -270,6 +288,7 @@ class Reader:
                 )
             elif not isinstance(outcome.error, NotFound):
                 raise outcome.error
+        self._has_settings = None if data[0] is None else Key("ConfigMap", place, "argocd-cm") in self.objects
         workloads = [o for outcome in got[2:4] if isinstance(outcome, Done) for o in outcome.value]
         denied = [
             o.error.message for o in got[2:4] if isinstance(o, Failed) and isinstance(o.error, Forbidden)
@@ -279,6 +298,28 @@ class Reader:
         for o in workloads:
             self.objects[ref_of(o).key] = o
         return describe_installation(place, data[0] or {}, data[1], controller_version(workloads))
+
+    def _require_argocd(self, place: str) -> None:
+        """Refuse a namespace that the user named and that no Argo CD is in: a journal there is found by nobody.
+
+        Raises RefusedError where neither its ConfigMap nor its controller nor an Application says so.
+        """
+        if self._has_settings is not False or any(
+            _is_controller(o) for k, o in self.objects.items() if k.namespace == place
+        ):
+            return
+        apps = [o for k, o in self.objects.items() if k.kind == "Application"]
+        try:
+            apps += self.cluster.list(APPLICATION, place)
+        except Forbidden:
+            pass
+        if any((app.get("status") or {}).get("controllerNamespace") == place for app in apps):
+            return
+        raise RefusedError(
+            f"there is no Argo CD in namespace {place}: no ConfigMap argocd-cm, no controller, and no "
+            "Application that one there acts on",
+            "nothing was changed; leave --argocd-namespace out, or name the one that Argo CD runs in",
+        )
 
     def _keep(self, key: Key, outcome: Attempt) -> None:
         if isinstance(outcome, Done):
@@ -297,9 +338,13 @@ class Reader:
             self._read_all_projects(argocd)
         for _ in range(MAX_LEVELS):
             known = {*self.objects, *self.missing, *self.unreadable}
-            wanted = [k for k in dict.fromkeys(self._wanted(argocd, targets)) if k not in known]
-            wanted = [k for k in wanted if k.kind in BY_KIND]
-            if wanted:
+            snapshot = self.snapshot(argocd)
+            reached = self._reached(snapshot, targets)
+            wanted = [k for k in dict.fromkeys(self._wanted(snapshot, targets, reached)) if k not in known]
+            wanted = [k for k in wanted if k.kind in BY_KIND and k.namespace]
+            if seen := {k: self._others[k] for k in wanted if k in self._others}:
+                self.objects.update(seen)
+            elif wanted:
                 found, unreadable = look(self.cluster, wanted)
                 self.warnings += unreadable
                 for key in wanted:
@@ -309,16 +354,17 @@ class Reader:
                         self.missing.add(key)
                     else:
                         self.objects[key] = found[key]
-                continue
-            if not self._scanned and self._must_scan(argocd, targets):
-                self.scan(argocd)
-                continue
-            return
+            elif not self._looked and self._must_look(snapshot, reached):
+                self._look_everywhere(argocd)
+            elif self._clusters is None and _has_other_destination(snapshot, reached):
+                self._read_clusters(argocd)
+            else:
+                return
         self.warnings.append(f"more than {MAX_LEVELS} levels of owners: the ones above are not looked at")
 
-    def _reached(self, argocd: ArgoCD, targets: Sequence[Key]) -> list[JSON]:
+    def _reached(self, snapshot: Snapshot, targets: Sequence[Key]) -> list[JSON]:
         """Return the objects whose owners matter: the targets, their projects, owners that would act."""
-        snapshot = self.snapshot(argocd)
+        argocd = snapshot.argocd
         reached: dict[Key, JSON] = {}
         named = set(targets)
         pending = deque(targets)
@@ -328,7 +374,7 @@ class Reader:
             if obj is None or key in reached:
                 continue
             reached[key] = obj
-            if key.kind == "Application" and key in named:
+            if key.kind == "Application" and key in named and owners.serving(obj, argocd) is argocd:
                 pending.append(_project_key(argocd, obj))
                 pending += [
                     k for k, o in self.objects.items() if k.kind == "AppProject" and argocd.global_projects
@@ -342,34 +388,75 @@ class Reader:
             ]
         return list(reached.values())
 
-    def _wanted(self, argocd: ArgoCD, targets: Sequence[Key]) -> list[Key]:
+    def _wanted(self, snapshot: Snapshot, targets: Sequence[Key], reached: Sequence[JSON]) -> list[Key]:
+        argocd = snapshot.argocd
         wanted: list[Key] = list(targets)
-        snapshot = self.snapshot(argocd)
-        for obj in self._reached(argocd, targets):
+        for obj in reached:
             wanted += [owner for owner, _ in owners.owners_of(snapshot, obj)]
             wanted += [claim.owner for claim in owners.claims(obj, argocd)]
-            if obj["kind"] == "Application":
+            if obj["kind"] == "Application" and owners.serving(obj, argocd) is argocd:
                 wanted.append(_project_key(argocd, obj))
+        if self._others:
+            wanted += self._owning_others(snapshot, reached)
         return wanted
 
-    def _must_scan(self, argocd: ArgoCD, targets: Sequence[Key]) -> bool:
+    def _owning_others(self, snapshot: Snapshot, reached: Sequence[JSON]) -> Iterator[Key]:
+        """Yield those of other Argo CDs that own one of the objects, by their list or by its signs."""
+        whole = replace(snapshot, objects={**self._others, **snapshot.objects})
+        for obj in reached:
+            for owner, _ in owners.owners_of(whole, obj):
+                if owner in self._others:
+                    yield owner
+
+    def _must_look(self, snapshot: Snapshot, reached: Sequence[JSON]) -> bool:
         """Whether only a look at every Application tells who owns one of the objects."""
-        for obj in self._reached(argocd, targets):
-            if obj["metadata"].get("ownerReferences"):
-                continue
-            claimed = owners.claims(obj, argocd)
-            if argocd.tracking is Tracking.LABEL and (claimed or argocd.version is None):
+        for obj in reached:
+            found = owners.owners_of(snapshot, obj)
+            if any(owners.is_elsewhere(snapshot, owner) for owner, _ in found):
                 return True
-            if not claimed and argocd.instance_label in (obj["metadata"].get("labels") or {}):
+            # Who has a parent may be without Argo CD's marks, and still be in an owner's git.
+            if not found and (owners.weak_label(obj) or obj["metadata"].get("ownerReferences")):
                 return True
-            key = ref_of(obj).key
-            for claim in claimed:
-                owner = self.objects.get(claim.owner)
-                if claim.owner.kind == "Application" and (
-                    owner is None or owners.confirms(owner, key) is False
-                ):
-                    return True
+            if not self._scanned and _is_owner_open(snapshot, obj):
+                return True
         return False
+
+    def _look_everywhere(self, argocd: ArgoCD) -> None:
+        """Read the Applications of all namespaces; where that is not allowed, of those that are served."""
+        self._looked = True
+        try:
+            found = self._list_everywhere(argocd)
+        except Forbidden:
+            if not self._scanned:
+                self.scan(argocd)
+            return
+        self._scanned = True
+        for app in found:
+            self.objects.setdefault(ref_of(app).key, app)
+
+    def _list_everywhere(self, argocd: ArgoCD) -> list[JSON]:
+        """List what this Argo CD serves in any namespace, and keep the rest for those who own something."""
+        served = []
+        for app in self.cluster.list(APPLICATION):
+            if outlook.served(app, argocd):
+                served.append(app)
+            else:
+                self._others[ref_of(app).key] = app
+        self._looked = self._is_whole = True
+        return served
+
+    def _read_clusters(self, argocd: ArgoCD) -> None:
+        """Read what this cluster and others are called, as far as the user may: names and addresses alone."""
+        self._clusters = {}
+        target, listed = self.cluster.gather_outcomes(
+            self.cluster.target,
+            lambda: self.cluster.list(SECRET, argocd.namespace, label_selector=CLUSTERS),
+        )
+        self._server = target.value.server if isinstance(target, Done) else ""
+        for secret in listed.value if isinstance(listed, Done) else ():
+            name, server = (_decoded(secret, field) for field in ("name", "server"))
+            if name and server:
+                self._clusters[name] = server
 
     def scan(self, argocd: ArgoCD) -> None:
         """Read every Application that this Argo CD serves, as far as the user may list them."""
@@ -387,6 +474,8 @@ class Reader:
         """List the Applications of Argo CD's namespace and of those that it serves."""
         if argocd.application_namespaces:
             try:
+                if not label_selector:
+                    return self._list_everywhere(argocd)
                 found = self.cluster.list(APPLICATION, label_selector=label_selector)
             except Forbidden as e:
                 self.warnings.append(f"Applications of other namespaces may not be listed: {e.message}")
@@ -502,6 +591,36 @@ def _denied(key: Key, who: str) -> Forbidden:
     )
 
 
+def _is_owner_open(snapshot: Snapshot, obj: JSON) -> bool:
+    """Whether the Applications of this Argo CD have to be listed to know who owns an object."""
+    argocd = snapshot.argocd
+    claimed = owners.claims(obj, argocd)
+    if owners.is_generated(claimed) and len(claimed) == 1:
+        return False
+    if argocd.tracking is Tracking.LABEL and (claimed or argocd.version is None):
+        return True
+    listers = snapshot.listed_by.get(ref_of(obj).key, ())
+    return any(c.owner.kind == "Application" and c.owner not in listers for c in claimed)
+
+
+def _has_other_destination(snapshot: Snapshot, reached: Sequence[JSON]) -> bool:
+    """Whether an Application that owns or lists one of the objects may deploy into another cluster."""
+    for obj in reached:
+        found = [
+            *snapshot.listed_by.get(ref_of(obj).key, ()),
+            *(k for k, _ in owners.owners_of(snapshot, obj)),
+        ]
+        for owner in (snapshot.objects[k] for k in found if k in snapshot.objects):
+            if owners.reach(snapshot, owner, obj) is not owners.Reach.HERE:
+                return True
+    return False
+
+
+def _decoded(secret: JSON, name: str) -> str:
+    text = str((secret.get("data") or {}).get(name) or "")
+    return base64.b64decode(text).decode(errors="replace")
+
+
 def _project_key(argocd: ArgoCD, app: JSON) -> Key:
     return Key("AppProject", argocd.namespace, applications.project_name(app))
 
@@ -575,12 +694,16 @@ def _ignored(settings: Mapping[str, str]) -> Iterator[JSON]:
             yield {**rule, "group": group, "kind": kind or "*"}
 
 
+def _is_controller(workload: JSON) -> bool:
+    labels = workload["metadata"].get("labels") or {}
+    return bool(labels.get("app.kubernetes.io/component") == "application-controller")
+
+
 def controller_version(workloads: Iterable[JSON]) -> Version | None:
     """Read the controller's version from its image tag; of two workloads the one that runs counts."""
     found: Version | None = None
     for o in workloads:
-        labels = o["metadata"].get("labels") or {}
-        if labels.get("app.kubernetes.io/component") != "application-controller":
+        if not _is_controller(o):
             continue
         if (o.get("spec") or {}).get("replicas") == 0:
             continue  # the dynamic distribution leaves an empty StatefulSet beside its Deployment

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -76,8 +76,13 @@ class SimulatedArgoCD:
         *,
         namespace: str = "argocd",
         resync: float = 120.0,
+        clusters: Mapping[str, InMemoryApi] | None = None,
     ) -> None:
-        """Serve the Applications in `namespace` and in those that argocd-cmd-params-cm lists."""
+        """Serve the Applications in `namespace` and in those that argocd-cmd-params-cm lists.
+
+        `clusters` are the other clusters that they deploy into, by server or by name. A second Argo CD
+        on one API is another one of these in a namespace of its own.
+        """
         self.api = api
         self.sources = sources
         self.clock = clock
@@ -92,7 +97,7 @@ class SimulatedArgoCD:
         self.failing: dict[str, str] = {}
         self.workloads = Workloads(api, clock)
         self.application_sets = SimulatedApplicationSets(api, clock)
-        self._comparer = Comparer(api, sources)
+        self._clusters = dict(clusters or {})
         self._stepping = threading.RLock()
         self._seen = 0
         self._requested: dict[AppKey, list[tuple[datetime, Level]]] = {}
@@ -161,6 +166,14 @@ class SimulatedArgoCD:
             return False
         skip = (app["metadata"].get("annotations") or {}).get(SKIP_RECONCILE, "")
         return skip not in ("1", "t", "T", "true", "TRUE", "True")
+
+    def _api_of(self, app: JSON) -> InMemoryApi:
+        """The cluster that an app deploys into."""
+        to = app["spec"]["destination"]
+        return self._clusters.get(to.get("server") or to.get("name", ""), self.api)
+
+    def _comparer(self, app: JSON) -> Comparer:
+        return Comparer(self._api_of(app), self.sources)
 
     def _project(self, app: JSON) -> JSON | None:
         name = app["spec"].get("project") or "default"
@@ -347,9 +360,9 @@ class SimulatedArgoCD:
             if len(known) == len(sources) and all(known):
                 revisions = known
         if self.repo_server_alive:
-            found = self._comparer.compare(app, sources, revisions, several, argocd)
+            found = self._comparer(app).compare(app, sources, revisions, several, argocd)
         else:
-            found = self._comparer.failed(app, sources, several, argocd, UNREACHABLE)
+            found = self._comparer(app).failed(app, sources, several, argocd, UNREACHABLE)
         if not found.error:
             self._repo_error_since.pop(key, None)
             return found
@@ -630,7 +643,7 @@ class SimulatedArgoCD:
         elif "/".join(key) in self.failing:
             state |= {"phase": "Failed", "message": self.failing["/".join(key)]}
         else:
-            self._apply(sync, found, state)
+            self._apply(self._api_of(app), sync, found, state)
             if not sync.get("dryRun") and not sync.get("resources"):
                 self._record(key, app, state, sources, several)
 
@@ -638,8 +651,8 @@ class SimulatedArgoCD:
         self, app: JSON, sources: list[JSON], revisions: list[str], several: bool, argocd: ArgoCD
     ) -> Comparison:
         if not self.repo_server_alive:
-            return self._comparer.failed(app, sources, several, argocd, UNREACHABLE)
-        return self._comparer.compare(app, sources, revisions, several, argocd)
+            return self._comparer(app).failed(app, sources, several, argocd, UNREACHABLE)
+        return self._comparer(app).compare(app, sources, revisions, several, argocd)
 
     @staticmethod
     def _new_result(app: JSON, sync: JSON) -> JSON:
@@ -658,7 +671,8 @@ class SimulatedArgoCD:
             result["sources"] = sources
         return result
 
-    def _apply(self, sync: JSON, found: Comparison, state: JSON) -> None:
+    @staticmethod
+    def _apply(api: InMemoryApi, sync: JSON, found: Comparison, state: JSON) -> None:
         """Apply what git has, prune what it no longer has where the operation says so."""
         options = set(sync.get("syncOptions", []))
         wanted = {(r.get("group", ""), r["kind"], r["name"]) for r in sync.get("resources", [])}
@@ -672,10 +686,10 @@ class SimulatedArgoCD:
                 outcome = "Pruned" if sync.get("prune") else "PruneSkipped"
                 text = "pruned" if sync.get("prune") else "ignored (requires pruning)"
                 if sync.get("prune") and not sync.get("dryRun"):
-                    self.api.delete(child.resource, child.namespace, child.name)
+                    api.delete(child.resource, child.namespace, child.name)
             elif not sync.get("dryRun"):
                 text = apply_child(
-                    self.api,
+                    api,
                     child,
                     respects="RespectIgnoreDifferences=true" in options,
                     replaces="Replace=true" in options,
@@ -729,10 +743,10 @@ class SimulatedArgoCD:
         if not any(finalizer.startswith(FINALIZER) for finalizer in finalizers):
             return
         sources, several = sources_of(app)
-        found = self._comparer.compare(app, sources, [""] * len(sources), several, argocd)
+        found = self._comparer(app).compare(app, sources, [""] * len(sources), several, argocd)
         for child in found.children:
             if child.live is not None and tracked_by(child.live, argocd):
-                self.api.delete(child.resource, child.namespace, child.name)
+                self._api_of(app).delete(child.resource, child.namespace, child.name)
 
         def change(dying: JSON) -> None:
             dying["metadata"]["finalizers"] = [f for f in finalizers if not f.startswith(FINALIZER)]

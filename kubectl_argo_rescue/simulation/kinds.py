@@ -59,6 +59,7 @@ def kinds(replaced: Mapping[Resource, JSONSchema]) -> dict[Resource, Kind]:
     }
     built_in = (
         Kind(model.CONFIGMAP, schemas.CONFIGMAP, has_status=False, counts_generation=False),
+        Kind(model.SECRET, has_status=False, counts_generation=False),
         Kind(model.NAMESPACE, counts_generation=False),
         Kind(model.POD, counts_generation=False),
         Kind(model.SERVICE, counts_generation=False),

@@ -386,9 +386,11 @@ def test_what_another_open_entry_relies_on_stays(argocd: ArgoCD, plugin: Plugin,
 
 @pytest.mark.parametrize("how", ["stop", "skip", "overwrite"])
 def test_a_field_that_somebody_else_changed(argocd: ArgoCD, plugin: Plugin, scene: Scene, how: str) -> None:
-    # No owner is in play: the root is gone, so the saved original is what undo is about.
+    # No owner is in play: root and its mark are gone, so the saved original is what undo is about.
     scene.start()
     argocd.api.delete("application", scene.root, argocd.namespace)
+    unmarked = {"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": None}}}
+    argocd.api.patch("application", scene.app, argocd.namespace, unmarked)
     plugin("pin", scene.app, "2.4.0", "--wait", check=True)
     argocd.api.patch(
         "application", scene.app, argocd.namespace, {"spec": {"source": {"targetRevision": FIXED}}}

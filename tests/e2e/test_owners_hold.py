@@ -8,19 +8,39 @@
   goes, so the owner is paused as well;
 - owners over two levels, an app that manages itself, tracking by label and by annotation and label,
   an app in another namespace;
-- a project that does not exist, and an owner that does not: said, and no obstacle.
+- an owner of another Argo CD in the cluster is found and paused; one that is nowhere in it is asked
+  about, and is no evidence for an undo;
+- a foreign ownerReference hides no owner; an app that deploys an object of that name into another
+  cluster is none: it is not paused, and undo does not believe it;
+- a project that does not exist: said, and no obstacle.
 """
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
+from tests.testbed.api import JSON
 from tests.testbed.argocd import ArgoCD, running
+from tests.testbed.control_plane import MASTERS, ControlPlane
 from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import application, manifest, project
 
-from .scene import Scene, automated, deny, edited, edits, is_auto_sync_on, looked_again, text_of
+from .scene import (
+    Scene,
+    automated,
+    deny,
+    edited,
+    edits,
+    is_auto_sync_on,
+    looked_again,
+    settle,
+    text_of,
+    unmoved,
+)
 
 LOOKS = 3
 """Comparisons of an owner over which an edit must stand."""
@@ -163,14 +183,119 @@ def test_an_app_that_manages_itself_is_paused_once(argocd: ArgoCD, plugin: Plugi
     argocd.until_idle(scene.root)
 
 
-def test_an_owner_that_does_not_exist_is_said_and_no_obstacle(
+def test_an_owner_that_is_nowhere_is_asked_about_and_no_evidence(
     argocd: ArgoCD, plugin: Plugin, scene: Scene
 ) -> None:
     scene.start().upgrade(BROKEN)
     argocd.api.delete("application", scene.root, argocd.namespace)  # without a finalizer the app stays
-    done = plugin("pin", scene.app, GOOD, check=True)
-    assert scene.root in done.stderr and "does not exist" in done.stderr
+    refused = plugin("pin", scene.app, GOOD)
+    assert refused.returncode == 5
+    assert scene.root in refused.stderr and "is elsewhere, not in this cluster" in refused.stderr
+    plugin("pin", scene.app, GOOD, "--yes", check=True)
     argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
+    with unmoved(argocd, scene.target, lambda: settle(argocd, scene.app)):
+        undone = plugin("undo", "--yes")
+    assert undone.returncode == 5
+    assert scene.root in undone.stderr and "is elsewhere, not in this cluster" in undone.stderr
+    assert scene.revision() == GOOD
+
+
+def test_an_owner_of_another_argo_cd_is_found(
+    argocd: ArgoCD, plugin: Plugin, scene: Scene, argo_version: str
+) -> None:
+    scene.commit()
+    argocd.control_plane.namespace(scene.target)
+    argocd.apply(scene.project_object())
+    root = {**scene.root_object(), "metadata": {"name": scene.root, "namespace": "argo-two"}}
+    with ArgoCD(argocd.control_plane, argo_version, namespace="argo-two", workloads=False) as two:
+        two.apply(root)
+        argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
+        scene.commit(version=BROKEN)
+        looked_again(two, scene.root)
+        argocd.until(lambda: scene.revision() == BROKEN, 120, f"{BROKEN} is asked for")
+        argocd.until(lambda: scene.chart_version() == BROKEN, 120, f"{BROKEN} is deployed")
+        argocd.until_idle(scene.app)
+        refused = plugin("pin", scene.app, GOOD)
+        assert refused.returncode == 5
+        assert f"argo-two/{scene.root}" in refused.stderr and "within seconds" in refused.stderr
+        plugin("pin", scene.app, GOOD, "--yes", check=True)
+        argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
+        for _ in range(LOOKS):
+            looked_again(two, scene.root)
+        assert scene.revision() == GOOD and not is_auto_sync_on(two.app(scene.root))
+        scene.commit(version=GOOD)
+        with unmoved(argocd, scene.target, lambda: settle(argocd, scene.app)):
+            plugin("undo", "--yes", check=True)
+        assert is_auto_sync_on(two.app(scene.root)) and scene.revision() == GOOD
+        argocd.api.delete("application", scene.root, "argo-two")
+
+
+def test_a_foreign_owner_reference_hides_no_owner(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    scene.start().upgrade(BROKEN)
+    parent = argocd.get("configmap", "argocd-cm")["metadata"]
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "argocd-cm", "uid": parent["uid"]}
+    body = {"metadata": {"ownerReferences": [{**reference, "controller": False}]}}
+    argocd.api.patch("application", scene.app, argocd.namespace, body)
+    scene.settle()
+    refused = plugin("pin", scene.app, GOOD)
+    assert refused.returncode == 5
+    assert scene.root in refused.stderr and "within seconds" in refused.stderr
+    assert f"nobody owns {scene.app}" not in plugin("status", scene.app, check=True).stdout
+    plugin("pin", scene.app, GOOD, "--yes", check=True)
+    argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
+    _holds(scene)
+    assert scene.revision() == GOOD and not is_auto_sync_on(scene.live_root())
+
+
+def test_an_app_that_deploys_it_into_another_cluster_is_no_owner(
+    argocd: ArgoCD, plugin: Plugin, scene: Scene, argo_version: str
+) -> None:
+    with ControlPlane(argo_version) as spoke:
+        spoke.namespace(argocd.namespace)
+        server = f"https://127.0.0.1:{spoke.port}"
+        secret = _cluster(spoke, f"{scene.name}-spoke", server, argocd.namespace)
+        argocd.apply(secret)
+        argocd.control_plane.namespace(scene.target)
+        scene.commit()
+        argocd.apply(scene.project_object())
+        root = scene.root_object()
+        root["spec"]["destination"] = {"server": server, "namespace": argocd.namespace}  # type: ignore[index]
+        argocd.apply(root, scene.app_object())
+        argocd.until(lambda: scene.is_serving(GOOD), 120, f"{GOOD} serves")
+        argocd.until_synced(scene.root)
+        assert spoke.api.find("application", scene.app, argocd.namespace) is not None
+        try:
+            # A label that charts set as well has all Applications looked at.
+            body = {"metadata": {"labels": {"app.kubernetes.io/instance": scene.app}}}
+            argocd.api.patch("application", scene.app, argocd.namespace, body)
+            assert f"nobody owns {scene.app}" in plugin("status", scene.app, check=True).stdout
+            plugin("pin", scene.app, "2.4.0", check=True)
+            assert is_auto_sync_on(scene.live_root()), "paused for nothing"
+            argocd.until(lambda: scene.is_serving("2.4.0"), 120, "2.4.0 serves")
+            plugin("undo", "--yes", check=True)
+            assert scene.revision() == GOOD, "the saved original, whatever is Synced on the spoke"
+        finally:
+            scene.remove()
+            argocd.api.delete("secret", secret["metadata"]["name"], argocd.namespace)
+
+
+def _cluster(plane: ControlPlane, name: str, server: str, namespace: str) -> JSON:
+    """Return the Secret by which an Argo CD knows another cluster."""
+    plane.kubeconfig("admin", [MASTERS])
+    pki = plane.folder / "pki"
+    files = {
+        "caData": plane.authority.certificate,
+        "certData": pki / "user-admin.crt",
+        "keyData": pki / "user-admin.key",
+    }
+    tls = {k: base64.b64encode(f.read_bytes()).decode() for k, f in files.items()}
+    labels = {"argocd.argoproj.io/secret-type": "cluster"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "stringData": {"name": name, "server": server, "config": json.dumps({"tlsClientConfig": tls})},
+    }
 
 
 def test_a_missing_project_is_said(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
@@ -178,7 +303,7 @@ def test_a_missing_project_is_said(argocd: ArgoCD, plugin: Plugin, scene: Scene)
     argocd.api.delete("application", scene.root, argocd.namespace)
     argocd.api.delete("appproject", scene.project, argocd.namespace)
     _until_invalid(argocd, scene.app)
-    done = plugin("pin", scene.app, "2.4.0", check=True)
+    done = plugin("pin", scene.app, "2.4.0", "--yes", check=True)
     assert f"AppProject argocd/{scene.project} does not exist" in done.stderr
     blocked = plugin("unblock", scene.app)
     assert blocked.returncode == 5 and "does not exist" in blocked.stderr

@@ -65,17 +65,18 @@ def generated() -> JSON:
         "name": "fleet",
         "controller": True,
     }
-    return child(ownerReferences=[owner])
+    return child(annotations={}, ownerReferences=[owner])
 
 
 def judged(
     *objects: JSON, change: Change = BACK, then: str = "old", missing: frozenset[Key] = frozenset()
 ) -> handback.Handback:
     snapshot = Snapshot(ArgoCD("argocd"), {ref_of(o).key: o for o in objects}, NOW, missing)
-    witness = Witness(ROOT, "https://git.invalid", "apps", "main", then)
-    return handback.git_says(snapshot, CHILD, [change], [witness])
+    witnesses = [Witness(ROOT, "https://git.invalid", "apps", "main", then)] if then else []
+    return handback.git_says(snapshot, CHILD, [change], witnesses)
 
 
+SPOKE = {"server": "https://spoke.invalid"}
 IGNORING = [{"group": "argoproj.io", "kind": "Application", "jsonPointers": ["/spec/source"]}]
 LOST = {"type": "ComparisonError", "message": "no route to git"}
 
@@ -85,6 +86,9 @@ LOST = {"type": "ComparisonError", "message": "no route to git"}
     [
         (judged(child(annotations={})), Evidence.FREE, ""),
         (judged(child(), missing=frozenset({ROOT})), Evidence.NONE, "does not exist any more"),
+        (judged(child(), missing=frozenset({ROOT}), then=""), Evidence.NONE, "is elsewhere, not in namespace argocd, and other"),
+        (judged(child(), root("Synced", destination=SPOKE)), Evidence.NONE, "its destination is https://spoke.invalid"),
+        (judged(child(annotations={}), root("Synced", destination=SPOKE)), Evidence.FREE, ""),
         (judged(child(), root("Synced")), Evidence.AGREES, "git equals what is live"),
         (judged(child(), root(revision="old")), Evidence.UNMOVED, "git is still at old"),
         (judged(child(), root()), Evidence.DISAGREES, "git (now at new) asks for something else"),

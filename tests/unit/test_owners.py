@@ -4,11 +4,13 @@ Covered: tracking ids (§7.1: namespaced instance names, self reference, install
 ownerReferences; what an owner's own list confirms; what is drift, what only the next sync wipes
 (§7.2: added keys, list items, ignoreDifferences with and without RespectIgnoreDifferences,
 Replace=true, self-heal, skip-reconcile, frozen by a window); an app that manages itself, an owner
-that does not exist.
+that does not exist or belongs to another Argo CD, one that deploys into another cluster; no sign hides
+another.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -105,17 +107,24 @@ INSTALLED = ArgoCD("argocd", installation_id="one")
         pytest.param(obj(tracked="root:argoproj.io/AppProject:argocd/traefik"), ARGOCD, [], id="ST:1348 copied from another kind"),
         pytest.param(obj(tracked="root:apps/Application:argocd/traefik"), ARGOCD, [], id="ST:1348 another group"),
         pytest.param(obj(tracked="root"), ARGOCD, [], id="malformed"),
-        pytest.param(obj(tracked=TRACKING_ID), INSTALLED, [], id="RT another installation"),
+        pytest.param(obj(tracked=TRACKING_ID), INSTALLED, [(Key("Application", "", "root"), "tracking-id")], id="RT another installation: another Argo CD's"),
+        pytest.param(obj(tracked="team_root:argoproj.io/Application:argocd/traefik"), INSTALLED, [(Key("Application", "team", "root"), "tracking-id")], id="RT another installation says its namespace"),
         pytest.param(obj(tracked=TRACKING_ID, annotations={owners.INSTALLATION_ID: "one"}), INSTALLED, [(ROOT, "tracking-id")], id="RT installation id"),
         pytest.param(obj(labels={"app.kubernetes.io/instance": "root"}), ARGOCD, [], id="§7.1 the label means nothing under annotation tracking"),
-        pytest.param(obj(labels={"app.kubernetes.io/instance": "root"}, tracked="x:argoproj.io/Application:argocd/traefik"), LABEL, [(ROOT, "label")], id="label tracking"),
+        pytest.param(obj(labels={"app.kubernetes.io/instance": "root"}, tracked="x:argoproj.io/Application:argocd/traefik"), LABEL, [(Key("Application", "argocd", "x"), "tracking-id"), (ROOT, "label")], id="label tracking, and another Argo CD's mark"),
+        pytest.param(obj(labels={"app.kubernetes.io/instance": "root"}, tracked=TRACKING_ID), LABEL, [(ROOT, "tracking-id")], id="both marks say one owner"),
+        pytest.param(obj(labels={"argocd.argoproj.io/instance": "x"}, tracked=TRACKING_ID), ARGOCD, [(ROOT, "tracking-id"), (Key("Application", "argocd", "x"), "label")], id="only an Argo CD sets the other label"),
+        pytest.param(obj(labels={"argocd.argoproj.io/instance": "r" * 63}, tracked=f"{'r' * 70}:argoproj.io/Application:argocd/traefik"), ARGOCD, [(Key("Application", "argocd", "r" * 70), "tracking-id")], id="a label is cut"),
+        pytest.param(obj(references=SET, labels={"app.kubernetes.io/instance": "root"}), LABEL, [(Key("ApplicationSet", "argocd", "all"), "ownerReference")], id="the label of a set's template"),
         pytest.param(obj(labels={"mine": "ns_root"}), ArgoCD("argocd", tracking=Tracking.LABEL, instance_label="mine"), [(Key("Application", "ns", "root"), "label")], id="another label key"),
         pytest.param(obj(), LABEL, [], id="no label"),
         pytest.param(obj(tracked=TRACKING_ID), ArgoCD("argocd", tracking=Tracking.ANNOTATION_AND_LABEL), [(ROOT, "tracking-id")], id="RT annotation+label reads the annotation"),
-        pytest.param(obj(references=SET, tracked=TRACKING_ID), ARGOCD, [(Key("ApplicationSet", "argocd", "all"), "ownerReference")], id="AS:657 generated"),
-        pytest.param(obj(references=[{**SET[0], "controller": False}]), ARGOCD, [], id="no controller reference"),
-        pytest.param(obj(references=[{**SET[0], "apiVersion": "x/v1"}]), ARGOCD, [], id="another group's set"),
-        pytest.param(obj(references=[{"kind": "Other", "name": "o"}], tracked=TRACKING_ID), ARGOCD, [], id="cache.go:339 owned ones are not tracked"),
+        pytest.param(obj(references=SET, tracked=TRACKING_ID), ARGOCD, [(Key("ApplicationSet", "argocd", "all"), "ownerReference"), (ROOT, "tracking-id")], id="AS:657 generated, and marked as well"),
+        pytest.param(obj(references=[{**SET[0], "controller": False}]), ARGOCD, [(Key("ApplicationSet", "argocd", "all"), "ownerReference")], id="no controller reference"),
+        pytest.param(obj(references=[{**SET[0], "kind": "Application", "name": "root"}]), ARGOCD, [(ROOT, "ownerReference")], id="an app"),
+        pytest.param(obj(references=[{**SET[0], "apiVersion": "x/v1"}]), ARGOCD, [(Key("ApplicationSet.x", "argocd", "all"), "ownerReference")], id="another group's controller"),
+        pytest.param(obj(references=[{"apiVersion": "v1", "kind": "Pod", "name": "o", "controller": True}]), ARGOCD, [(Key("Pod.core", "argocd", "o"), "ownerReference")], id="the core group's controller"),
+        pytest.param(obj(references=[{"kind": "Other", "name": "o"}], tracked=TRACKING_ID), ARGOCD, [(ROOT, "tracking-id")], id="a mere parent hides no mark"),
         pytest.param(obj(), ARGOCD, [], id="nobody"),
     ],
 )  # fmt: skip
@@ -246,8 +255,114 @@ def test_a_confirmed_claim_is_listed_once() -> None:
     assert owner_keys(obj(tracked=TRACKING_ID), obj("root", lists=(CHILD,))) == [(ROOT, "tracking-id")]
 
 
-def test_a_generated_app_belongs_to_its_set_alone() -> None:
+def test_whoever_lists_a_generated_app_owns_it_as_well() -> None:
     listed = obj("root", lists=(CHILD,))
-    assert owner_keys(obj(references=SET), listed) == [
-        (Key("ApplicationSet", "argocd", "all"), "ownerReference")
-    ]
+    assert owner_keys(obj(references=SET), listed) == [(ALL, "ownerReference"), (ROOT, "status.resources")]
+
+
+ALL = Key("ApplicationSet", "argocd", "all")
+PARENT = [{"apiVersion": "x/v1", "kind": "Other", "name": "o", "controller": False}]
+
+
+def test_a_mere_parent_hides_no_owner() -> None:
+    assert owner_keys(obj(references=PARENT), obj("root", lists=(CHILD,))) == [(ROOT, "status.resources")]
+    assert owner_keys(obj(references=PARENT, tracked=TRACKING_ID)) == [(ROOT, "tracking-id")]
+
+
+@pytest.mark.parametrize(
+    ("lists", "count", "owns"), [((CHILD,), None, True), ((ROOT,), None, False), ((ROOT,), 9, True), ((), None, True)]
+)  # fmt: skip
+def test_a_set_that_does_not_control_it_is_asked(lists: Any, count: int | None, owns: bool) -> None:
+    it = obj("all", kind="ApplicationSet", lists=lists)
+    if count:
+        it["status"]["resourcesCount"] = count  # the list is cut
+    child = obj(references=[{**SET[0], "controller": False}])
+    assert owner_keys(child, it) == ([(ALL, "ownerReference")] if owns else [])
+
+
+# -- another Argo CD
+
+
+def elsewhere(name: str, namespace: str, **more: Any) -> Any:
+    made = obj(name, **more)
+    made["metadata"]["namespace"] = made["status"]["controllerNamespace"] = namespace
+    return made
+
+
+TWO = Key("Application", "argo-two", "root")
+NOWHERE = Key("Application", "", "root")
+
+
+def test_an_owner_of_another_argo_cd_in_this_cluster() -> None:
+    found = elsewhere("root", "argo-two", lists=(CHILD,))
+    assert owner_keys(obj(tracked=TRACKING_ID), found) == [(TWO, "tracking-id")]
+    assert owner_keys(obj(tracked=TRACKING_ID), elsewhere("root", "argo-two")) == [(TWO, "tracking-id")]
+    denying = elsewhere("root", "argo-two", lists=(ROOT,))
+    assert owner_keys(obj(tracked=TRACKING_ID), denying) == [(ROOT, "tracking-id")]
+
+
+def test_an_app_of_that_name_in_a_served_namespace_has_another_instance_name() -> None:
+    found = elsewhere("root", "team")
+    found["status"]["controllerNamespace"] = "argo-two"
+    assert owner_keys(obj(tracked=TRACKING_ID), found) == [(ROOT, "tracking-id")]
+
+
+def test_what_another_installation_marked_is_not_ours() -> None:
+    it = obj(tracked=TRACKING_ID)
+    assert owners.owners_of(snapshot(it, argocd=INSTALLED), it) == [(NOWHERE, "tracking-id")]
+    assert owners.is_elsewhere(snapshot(it, argocd=INSTALLED), NOWHERE)
+    found = elsewhere("root", "argo-two", lists=(CHILD,))
+    assert owners.owners_of(snapshot(it, found, argocd=INSTALLED), it) == [(TWO, "tracking-id")]
+
+
+def test_a_mark_that_its_owner_here_denies_is_another_clusters() -> None:
+    assert owner_keys(obj(tracked=TRACKING_ID), obj("root", lists=(ROOT,))) == [(NOWHERE, "tracking-id")]
+    # Argo CD does not read the marks of what has a parent, so there a denial explains itself.
+    assert owner_keys(obj(tracked=TRACKING_ID, references=PARENT), obj("root", lists=(ROOT,))) == []
+
+
+def test_a_label_with_its_own_name_names_no_owner() -> None:
+    it = obj(labels={"argocd.argoproj.io/instance": "traefik"}, lists=(ROOT,))
+    assert owner_keys(it) == []
+
+
+# -- where an owner deploys to
+
+
+@pytest.mark.parametrize(
+    ("destination", "marked", "sync", "reach"),
+    [
+        ({}, True, "Synced", "here"),
+        ({"server": "https://kubernetes.default.svc"}, False, "Synced", "here"),
+        ({"server": "https://kubernetes.default.svc/"}, False, "Synced", "here"),
+        ({"server": "https://kubernetes.default.svc.cluster.local:443"}, False, "Synced", "here"),
+        ({"server": "https://kubernetes.default.evil.example"}, False, "Synced", "away"),
+        ({"name": "in-cluster"}, False, "Synced", "here"),
+        ({"name": "mgmt"}, False, "Synced", "here"),
+        ({"server": "https://HERE.example:6443/"}, False, "Synced", "here"),
+        ({"server": "https://spoke.example"}, False, "Synced", "away"),
+        ({"name": "spoke"}, False, "Synced", "away"),
+        ({"server": "https://spoke.example"}, True, "Synced", "unknown"),
+        ({"server": "https://spoke.example"}, False, "OutOfSync", "unknown"),
+    ],
+)
+def test_reach(destination: Any, marked: bool, sync: str, reach: str) -> None:
+    it = obj(tracked=TRACKING_ID if marked else "")
+    root = obj("root", lists=(CHILD,), destination=destination)
+    root["status"]["resources"][0]["status"] = sync
+    where = replace(
+        snapshot(it, root),
+        server="https://here.example:6443",
+        clusters={"mgmt": "https://kubernetes.default.svc"},
+    )
+    assert owners.reach(where, root, it).value == reach
+    assert owners.owners_of(where, it) == (
+        [] if reach == "away" else [(ROOT, "tracking-id" if marked else "status.resources")]
+    )
+
+
+def test_any_label_with_the_owners_name_is_its_mark() -> None:
+    root = obj("root", lists=(CHILD,), destination={"name": "spoke"})
+    root["status"]["resources"][0]["status"] = "Synced"
+    it = obj(labels={"whatever.example/instance": "root"})
+    assert owners.reach(snapshot(it, root), root, it) is owners.Reach.UNKNOWN

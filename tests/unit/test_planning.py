@@ -11,6 +11,7 @@ whom else it frees; sync, rollback, terminate and rescue as plans; the same inpu
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -186,13 +187,50 @@ def test_a_paused_owner_is_relied_on() -> None:
     assert reliance.key == key("root")
 
 
-def test_an_owner_that_does_not_exist_is_a_warning() -> None:
+def test_an_owner_that_is_elsewhere_is_a_question() -> None:
     it = snapshot(app(parent="root"), missing=(key("root"),))
-    plan = planning.plan_pause(it, [key("traefik")])
-    assert plan.warnings == (
-        "Application argocd/root owns Application argocd/traefik by its tracking-id but does not exist; "
-        "nobody will revert the edit",
+    text = (
+        "whether Application argocd/root would revert the edit of Application argocd/traefik is not known: it "
+        "owns it by its tracking-id and is elsewhere, not in "
     )
+    asked = planning.plan_pause(it, [key("traefik")])
+    assert asked.questions == (f"{text}namespace argocd, and other namespaces may not be looked at",)
+    assert planning.plan_pause(replace(it, is_whole=True), [key("traefik")]).questions == (
+        f"{text}this cluster",
+    )
+    alone = planning.plan_pause(it, [key("traefik")], only=True)
+    assert (alone.questions, alone.warnings) == ((), asked.questions)
+
+
+def test_another_controller_that_is_no_part_of_argo_cd_is_a_question() -> None:
+    it = app()
+    owner = {"apiVersion": "x.io/v1", "kind": "Fleet", "name": "all", "controller": True}
+    it["metadata"]["ownerReferences"] = [owner]
+    (question,) = planning.plan_pause(snapshot(it), [key("traefik")]).questions
+    assert "whether Fleet.x.io argocd/all would revert" in question and "no part of Argo CD" in question
+
+
+def test_an_owner_of_another_argo_cd_loses_its_block() -> None:
+    it = app(parent="root")
+    root = app("root", children=("traefik",))
+    root["metadata"]["namespace"] = "argo-two"
+    root["status"]["controllerNamespace"] = "argo-two"
+    plan = planning.plan_pin(
+        snapshot(it, root, missing=(key("root"),)), key("traefik"), "2.4.1", order_id="o", actor="a"
+    )
+    edit = edit_of(plan, "root")
+    assert (edit.ref.namespace, edit.changes[0].path[-1]) == ("argo-two", "automated")
+    assert plan.questions[0].startswith("argo-two/root is paused as well")
+
+
+def test_an_owner_that_perhaps_deploys_elsewhere_is_paused_and_said() -> None:
+    root = app("root", children=("traefik",))
+    root["spec"]["destination"] = {"name": "edge"}
+    plan = planning.plan_pin(
+        snapshot(app(parent="root"), root), key("traefik"), "2.4.1", order_id="o", actor="a"
+    )
+    assert [n for n, _, _ in steps(plan)][:2] == ["root", "traefik"]
+    assert any("its destination is edge; it counts as an owner" in w for w in plan.warnings)
 
 
 def test_an_owner_frozen_by_a_window_is_paused_all_the_same() -> None:
