@@ -736,7 +736,7 @@ def test_an_order_after_an_edit_of_the_same_object(bed: Bed) -> None:
 
 
 def old_bed(tmp_path: Path) -> Bed:
-    crd = without(schemas.APPLICATION, "spec", "syncPolicy", "automated", "enabled")
+    crd = without(schemas.of(APPLICATION), "spec", "syncPolicy", "automated", "enabled")
     return Bed(tmp_path, InMemoryApi(SteppedClock(), replaced_schemas={APPLICATION: crd}))
 
 
