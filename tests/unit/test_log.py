@@ -28,18 +28,13 @@ from kubectl_argo_rescue.model import (
 )
 from kubectl_argo_rescue.records import Begin, Content, Intent, Outcome, Settled
 from kubectl_argo_rescue.simulation.api import Request
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.transports import Response
 
 from .harness import Run
 
 ENABLED = ("spec", "syncPolicy", "automated", "enabled")
 TRAEFIK = "/applications/traefik"
-
-
-@pytest.fixture
-def incident() -> Incident:
-    return traefik_incident()
 
 
 def ids(run: Run, incident: Incident) -> list[str]:

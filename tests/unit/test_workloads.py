@@ -48,6 +48,7 @@ from kubectl_argo_rescue.simulation.status import StatusError
 from kubectl_argo_rescue.transports import Response, Target
 from kubectl_argo_rescue.workloads import NUMBER, History, Revision, Way, decide
 
+from . import build
 from .harness import Ran, Run, lag
 
 T0 = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
@@ -392,7 +393,7 @@ class Bed:
     def __init__(self) -> None:
         self.incident = traefik_incident()
         self.api = self.incident.api
-        self.cluster = Cluster(self.api, sleep=lambda s: None, jitter=lambda: 0.0)
+        self.cluster = build.cluster(self.api)
         self.past = rollouts.read_history(self.cluster, TRAEFIK)
         decision = decide(self.past)
         assert decision.current and decision.target
