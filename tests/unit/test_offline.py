@@ -16,7 +16,7 @@ from kubectl_argo_rescue import offline
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.offline import Known
 from kubectl_argo_rescue.simulation.api import Request
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.transports import Response, Target
 
 from .harness import Run
@@ -29,10 +29,9 @@ ALONE = (
 
 
 @pytest.fixture
-def incident() -> Incident:
-    made = traefik_incident()
-    made.api.where = PROD
-    return made
+def incident(incident: Incident) -> Incident:
+    incident.api.where = PROD
+    return incident
 
 
 def cut_off(incident: Incident) -> None:
