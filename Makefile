@@ -15,6 +15,8 @@ run := $(venv)/bin
 
 # A bed waits more than it works: two of them fit on two cores. A file keeps its bed.
 two_at_once := -n 2 --dist loadfile
+# Tests of the pure lane share nothing: whoever is free takes the next.
+on_two_cores := -n 2 --dist worksteal
 
 # Of the tests: pytest's hooks and fixtures, and what http.server and socketserver call or look at.
 called_by_frameworks := _,pytest_*,do_*,log_message,handle_error,daemon_threads,block_on_close,protocol_version,close_connection,address_family,request_queue_size,disable_nagle_algorithm,wbufsize
@@ -59,8 +61,8 @@ test: lint $(installed) programs ## Run `make lint`, then every lane: unit, cont
 	$(run)/pytest tests/e2e $(two_at_once) $(PYTEST_ARGS)
 
 .PHONY: test-unit
-test-unit: $(installed) ## Run the pure lane: seconds
-	$(run)/pytest tests/unit $(PYTEST_ARGS)
+test-unit: $(installed) ## Run the pure lane: less than a minute
+	$(run)/pytest tests/unit $(on_two_cores) $(PYTEST_ARGS)
 
 .PHONY: test-apiserver
 test-apiserver: $(installed) ## Run the lanes on a real API server

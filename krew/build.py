@@ -119,7 +119,7 @@ def freeze(os_name: str, work: Path, epoch: int) -> Path:
     options = ["--onedir", "--noconfirm", "--clean", "--log-level=WARN", f"--name={NAME}"]
     options += [f"--paths={CHECKOUT}", f"--distpath={work / 'out'}", f"--workpath={work / 'work'}"]
     options += [f"--specpath={work}", "--collect-submodules=kubectl_argo_rescue", "--collect-data=tzdata"]
-    options += ["--hidden-import=tzdata"]
+    options += ["--collect-data=kubectl_argo_rescue.simulation", "--hidden-import=tzdata"]
     if os_name != "windows":
         options += [f"--exclude-module={name}" for name in _LEFT_OUT]
     else:

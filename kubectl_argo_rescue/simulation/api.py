@@ -18,7 +18,7 @@ from ..model import JSON, Resource
 from ..transport import Response, Target
 from . import schemas
 from .jsonpatch_go import ServerPanic
-from .kinds import BUILT_IN_GROUPS, Kind, definition, kinds
+from .kinds import BUILT_IN_GROUPS, CRD, Kind, definition, kinds
 from .reading import Reader, Watch
 from .schemas import FieldError, JSONSchema
 from .selectors import field_selector
@@ -105,9 +105,11 @@ class InMemoryApi:
         self._writer = Writer(self._store, clock, self._changed)
         for name in ("default", "kube-node-lease", "kube-public", "kube-system"):
             self._namespace(name)
-        for kind in self._kinds.values():
-            if kind.custom:
-                self.create(definition(kind, timestamp(clock())))
+        with self._lock:
+            for kind in self._kinds.values():
+                if kind.custom:  # the schemas in them are large and shared: stored without a copy
+                    crd = definition(kind, timestamp(clock()))
+                    self._writer.stored(CRD, self._writer.born(self._kinds[CRD], crd))
 
     @property
     def mutating(self) -> list[Mutating]:
@@ -222,6 +224,11 @@ class InMemoryApi:
         with self._lock:
             return copied(self._store.get(resource, namespace, name))
 
+    def look(self, resource: Resource, namespace: str, name: str) -> JSON:
+        """The live object itself, without the cost of a copy: not to be changed; None where there is none."""
+        with self._lock:
+            return self._store.get(resource, namespace, name)
+
     def get(self, resource: Resource, namespace: str, name: str) -> JSON:
         """A copy of the live object, which must be there."""
         found = self.find(resource, namespace, name)
@@ -261,8 +268,11 @@ class InMemoryApi:
                 self._namespace(namespace)
             if self._store.get(resource, namespace, new["metadata"]["name"]) is not None:
                 raise KeyError(f"{resource.kind} {namespace}/{new['metadata']['name']} is there already")
-            self._checked(self._kinds[resource], new)
-            return copied(self._writer.stored(resource, self._writer.born(self._kinds[resource], new)))
+            kind = self._kinds[resource]
+            if kind.schema is not None:
+                _, unknown = pruned(kind, new)
+                self._checked(kind, new, unknown)
+            return copied(self._writer.stored(resource, self._writer.born(kind, new)))
 
     def edit(
         self, resource: Resource, namespace: str, name: str, change: Callable[[JSON], JSON | None]
@@ -282,7 +292,7 @@ class InMemoryApi:
             kind = self._kinds[resource]
             if kind.schema is not None:
                 new, _ = pruned(kind, new)
-            self._checked(kind, new)
+                self._checked(kind, new)
             return copied(self._writer.written(kind, current, normal(new)))
 
     def remove(self, resource: Resource, namespace: str, name: str) -> None:
@@ -340,12 +350,10 @@ class InMemoryApi:
         if self._store.get(model.NAMESPACE, "", name) is None:
             self.create({"apiVersion": "v1", "kind": "Namespace", **new_namespace({"name": name})})
 
-    def _checked(self, kind: Kind, obj: JSON) -> None:
+    @staticmethod
+    def _checked(kind: Kind, obj: JSON, unknown: Sequence[str] = ()) -> None:
         """A controller that writes what the server would not take is a bug of the simulation."""
-        if kind.schema is None:
-            return
-        _, unknown = pruned(kind, obj)
-        errors = list(schemas.check(obj, kind.schema))
+        errors = list(schemas.check(obj, kind.schema or {}))
         if unknown or errors:
             raise AssertionError(f"{kind.resource.kind} is invalid: unknown {unknown}, {errors}")
 

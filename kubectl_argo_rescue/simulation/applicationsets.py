@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from datetime import datetime
 
 from .. import model
 from ..model import JSON
 from .api import InMemoryApi
 from .diffing import without_pointers
-from .wire import timestamp
+from .wire import copied, timestamp
 
 PRESERVED = (
     "notified.notifications.argoproj.io",
@@ -59,7 +58,7 @@ class SimulatedApplicationSets:
         ]
         names = {app["metadata"]["name"] for app in wanted}
         for app in wanted:
-            live = self.api.find(model.APPLICATION, meta["namespace"], app["metadata"]["name"])
+            live = self.api.look(model.APPLICATION, meta["namespace"], app["metadata"]["name"])
             if live is None:
                 self.api.create(app)
             elif policy in ("sync", "create-update"):
@@ -214,20 +213,19 @@ class SimulatedApplicationSets:
             )
         ]
 
+        status = {"conditions": conditions, "resources": resources, "resourcesCount": len(resources)}
+
         def observe(live: JSON) -> None:
-            live["status"] = {
-                "conditions": conditions,
-                "resources": resources,
-                "resourcesCount": len(resources),
-            }
+            live["status"] = status
 
         meta = application_set["metadata"]
-        self.api.edit(model.APPLICATIONSET, meta["namespace"], meta["name"], observe)
+        if application_set.get("status") != status:
+            self.api.edit(model.APPLICATIONSET, meta["namespace"], meta["name"], observe)
 
 
 def _normalised(spec: JSON) -> JSON:
     """Argo CD: util/argo/argo.go NormalizeApplicationSpec."""
-    found = deepcopy(spec)
+    found = copied(spec)
     found["project"] = found.get("project") or "default"
     if not any(value not in (None, []) for value in (found.get("syncPolicy") or {}).values()):
         found.pop("syncPolicy", None)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TypeAlias
@@ -33,7 +32,7 @@ from .comparison import (
 )
 from .sources import Sources
 from .store import Change
-from .wire import timestamp
+from .wire import copied, timestamp
 from .workloads import Workloads, health_of
 
 REFRESH = "argocd.argoproj.io/refresh"
@@ -140,8 +139,8 @@ class SimulatedArgoCD:
 
     def installation(self) -> ArgoCD:
         """The installation as its ConfigMaps say now."""
-        settings = (self.api.find(model.CONFIGMAP, self.namespace, "argocd-cm") or {}).get("data") or {}
-        found = self.api.find(model.CONFIGMAP, self.namespace, "argocd-cmd-params-cm") or {}
+        settings = (self.api.look(model.CONFIGMAP, self.namespace, "argocd-cm") or {}).get("data") or {}
+        found = self.api.look(model.CONFIGMAP, self.namespace, "argocd-cmd-params-cm") or {}
         parameters = found.get("data") or {}
         default = "annotation" if self.version.at_least(3, 0) else "label"
         method = settings.get("application.resourceTrackingMethod") or default
@@ -177,7 +176,7 @@ class SimulatedArgoCD:
 
     def _project(self, app: JSON) -> JSON | None:
         name = app["spec"].get("project") or "default"
-        return self.api.find(model.APPPROJECT, self.namespace, name)
+        return self.api.look(model.APPPROJECT, self.namespace, name)
 
     def _window_error(
         self, app: JSON, project: JSON, argocd: ArgoCD, *, manual: bool, start: datetime | None
@@ -282,11 +281,11 @@ class SimulatedArgoCD:
 
     def _refresh(self, key: AppKey, requested: Level | None, argocd: ArgoCD) -> None:
         """Argo CD: appcontroller.go processAppRefreshQueueItem."""
-        app = self.api.find(model.APPLICATION, *key)
+        app = self.api.look(model.APPLICATION, *key)
         level = self._reason(app, requested) if app is not None else None
         if level is None:
             return
-        status = deepcopy(app.get("status") or {})
+        status = copied(app.get("status") or {})
         conditions = [
             condition
             for condition in status.get("conditions", [])
@@ -478,7 +477,7 @@ class SimulatedArgoCD:
 
         def change(live: JSON) -> None:
             if live.get("operation") is None:
-                live["operation"] = deepcopy(operation)
+                live["operation"] = copied(operation)
                 live.get("status", {}).pop("operationState", None)
 
         self.api.edit(model.APPLICATION, *key, change)
@@ -522,7 +521,7 @@ class SimulatedArgoCD:
 
     def _operate(self, key: AppKey, argocd: ArgoCD) -> None:
         """Pick up or go on with `.operation` (appcontroller.go processRequestedAppOperation)."""
-        app = self.api.find(model.APPLICATION, *key)
+        app = self.api.look(model.APPLICATION, *key)
         if app is None:
             return
         if app.get("operation") is None:
@@ -531,14 +530,14 @@ class SimulatedArgoCD:
             return
         old = (app.get("status") or {}).get("operationState")
         if old is not None and old["phase"] not in COMPLETED:
-            state = deepcopy(old)
+            state = copied(old)
             if state["phase"] == "Running" and state.get("finishedAt"):
                 if self._retry_at(state) > self.clock():
                     return
                 self._start_again(key, state)
         else:
             state = {
-                "operation": {"initiatedBy": {}, "retry": {}, **deepcopy(app["operation"])},
+                "operation": {"initiatedBy": {}, "retry": {}, **copied(app["operation"])},
                 "phase": "Running",
                 "startedAt": timestamp(self.clock()),
             }
@@ -565,7 +564,7 @@ class SimulatedArgoCD:
             state["finishedAt"] = timestamp(self.clock())
 
         def change(live: JSON) -> None:
-            live.setdefault("status", {"sync": {"status": "Unknown"}})["operationState"] = deepcopy(state)
+            live.setdefault("status", {"sync": {"status": "Unknown"}})["operationState"] = copied(state)
             if state["phase"] in COMPLETED:
                 live.pop("operation", None)
 

@@ -6,7 +6,6 @@ Mirrors Argo CD: controller/state.go CompareAppState.
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 from ..model import JSON, ArgoCD, Resource, Tracking
@@ -22,6 +21,7 @@ from .diffing import (
     without_pointers,
 )
 from .sources import SourceError, Sources
+from .wire import copied
 from .workloads import health_of
 
 TRACKING_ID = "argocd.argoproj.io/tracking-id"
@@ -160,7 +160,7 @@ class Comparer:
 
     def _wanted(self, app: JSON, target: JSON, rules: list[JSON], argocd: ArgoCD) -> Child:
         resource = self.api.resource_of(target)
-        target = deepcopy(target)
+        target = copied(target)
         target.pop("status", None)
         meta = target["metadata"]
         if resource.namespaced:
@@ -171,7 +171,7 @@ class Comparer:
         if argocd.tracking is not Tracking.ANNOTATION:
             meta.setdefault("labels", {})[argocd.instance_label] = instance_name(app, argocd)[:63]
         namespace = meta.get("namespace", "")
-        live = self.api.find(resource, namespace, meta["name"])
+        live = self.api.look(resource, namespace, meta["name"])
         pointers = matching_pointers(rules, target)
         synced = live is not None and not self._drifted(target, live, pointers)
         return Child(resource, namespace, meta["name"], target, live, synced, pointers)
@@ -227,9 +227,9 @@ def apply_child(api: InMemoryApi, child: Child, *, respects: bool, replaces: boo
     name = f"{child.resource.singular}/{child.name}"
     if child.resource.group == "apps":
         name = f"{child.resource.kind.lower()}.apps/{child.name}"
-    noted = deepcopy(target)
+    noted = copied(target)
     note = json.dumps(noted, separators=(",", ":"), sort_keys=True)
-    target = deepcopy(target)
+    target = copied(target)
     target["metadata"].setdefault("annotations", {})[LAST_APPLIED] = note
     if child.live is None:
         api.create(target)

@@ -6,10 +6,10 @@ Client-side apply, the default: gitops-engine pkg/diff/diff.go ThreeWayDiff, Rem
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from copy import deepcopy
+from collections.abc import Iterable, Sequence
 
 from ..model import JSON
+from .wire import copied
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -49,11 +49,11 @@ def dropped(before: JSON, target: JSON, live: JSON) -> bool:
 def applied(before: JSON, target: JSON, live: JSON) -> JSON:
     """The live value after the apply of `target`: a three-way JSON merge, lists replaced whole."""
     if not isinstance(target, dict) or not isinstance(live, dict):
-        return deepcopy(target)
+        return copied(target)
     known = before if isinstance(before, dict) else {}
     found = {key: value for key, value in live.items() if key in target or key not in known}
     for key, value in target.items():
-        found[key] = applied(known.get(key), value, found[key]) if key in found else deepcopy(value)
+        found[key] = applied(known.get(key), value, found[key]) if key in found else copied(value)
     return found
 
 
@@ -69,9 +69,11 @@ def _child(here: JSON, step: str) -> JSON:
     return None
 
 
-def without_pointers(obj: JSON, pointers: Iterable[str]) -> JSON:
-    """A copy in which these fields are not there (Argo CD: util/argo/normalizers)."""
-    found = deepcopy(obj)
+def without_pointers(obj: JSON, pointers: Sequence[str]) -> JSON:
+    """The object as if these fields were not there (Argo CD: util/argo/normalizers)."""
+    if not pointers:
+        return obj
+    found = copied(obj)
     for pointer in pointers:
         *parents, last = _steps(pointer)
         here = found
@@ -86,7 +88,7 @@ def without_pointers(obj: JSON, pointers: Iterable[str]) -> JSON:
 
 def with_pointers_of(obj: JSON, live: JSON, pointers: Iterable[str]) -> JSON:
     """A copy that has the live object's values in these fields (RespectIgnoreDifferences)."""
-    found = deepcopy(obj)
+    found = copied(obj)
     for pointer in pointers:
         *parents, last = _steps(pointer)
         here, there = found, live
@@ -101,9 +103,9 @@ def with_pointers_of(obj: JSON, live: JSON, pointers: Iterable[str]) -> JSON:
             if value is None:
                 here.pop(last, None)
             else:
-                here[last] = deepcopy(value)
+                here[last] = copied(value)
         elif isinstance(here, list) and value is not None and last.isdigit() and int(last) < len(here):
-            here[int(last)] = deepcopy(value)
+            here[int(last)] = copied(value)
     return found
 
 

@@ -8,7 +8,6 @@ that name it are in force.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -17,6 +16,7 @@ from .api import InMemoryApi
 from .argocd import SimulatedArgoCD
 from .clock import SteppedClock
 from .sources import ChartRepository, GitRepository, Sources
+from .wire import copied
 
 GIT = "https://git.invalid/cluster.git"
 CHARTS = "https://charts.invalid"
@@ -106,7 +106,7 @@ def apps_in_git(version: str, **changes: JSON) -> list[JSON]:
         source={"repoURL": CHARTS, "chart": "traefik", "targetRevision": version},
         namespace="traefik",
     )
-    traefik["spec"].update(deepcopy(changes))
+    traefik["spec"].update(copied(changes))
     web = application(
         "web",
         project="cluster",

@@ -39,11 +39,7 @@ class Kind:
     counts_generation: bool = True
 
 
-_ARGO = {
-    model.APPLICATION: schemas.APPLICATION,
-    model.APPPROJECT: schemas.APPPROJECT,
-    model.APPLICATIONSET: schemas.APPLICATIONSET,
-}
+_ARGO = (model.APPLICATION, model.APPPROJECT, model.APPLICATIONSET)
 
 
 def kinds(replaced: Mapping[Resource, JSONSchema]) -> dict[Resource, Kind]:
@@ -51,11 +47,11 @@ def kinds(replaced: Mapping[Resource, JSONSchema]) -> dict[Resource, Kind]:
     found = {
         resource: Kind(
             resource,
-            replaced.get(resource, schema),
+            replaced.get(resource) or schemas.of(resource),
             custom=True,
             has_status=resource == model.APPLICATIONSET,
         )
-        for resource, schema in _ARGO.items()
+        for resource in _ARGO
     }
     built_in = (
         Kind(model.CONFIGMAP, schemas.CONFIGMAP, has_status=False, counts_generation=False),

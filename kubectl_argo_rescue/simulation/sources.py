@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ..model import JSON
+from .wire import copied
 
 Manifests: TypeAlias = Sequence[JSON] | Callable[[JSON], Sequence[JSON]]
 """Objects as they lie in git, or a function of the Application's source (values, parameters)."""
@@ -117,7 +117,7 @@ class Sources:
             found = self.charts[url].manifests(source.get("chart", ""), revision)
         else:
             found = self.git[url].manifests(revision, source.get("path", ""))
-        return deepcopy(list(found(source) if callable(found) else found))
+        return [copied(obj) for obj in (found(source) if callable(found) else found)]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

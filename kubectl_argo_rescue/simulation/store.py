@@ -33,6 +33,7 @@ class Store:
         """Keep so many changes; older ones are compacted."""
         self.revision = 1
         self._objects: dict[Resource, dict[tuple[str, str], Any]] = {}
+        self._unsorted: set[Resource] = set()
         self._history = history
         self._changes: deque[Change] = deque()
         self.compacted = 0
@@ -47,6 +48,8 @@ class Store:
         key = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
         kept = self._objects.setdefault(resource, {})
         previous = kept.get(key)
+        if previous is None:
+            self._unsorted.add(resource)
         stamped = self._stamped(obj)
         kept[key] = stamped
         self._record("MODIFIED" if previous else "ADDED", resource, key, stamped, previous)
@@ -73,7 +76,10 @@ class Store:
 
     def objects(self, resource: Resource, namespace: str = "") -> list[Any]:
         """All objects in the order in which etcd keeps them."""
-        return _in_order(self._objects.get(resource, {}), namespace)
+        if resource in self._unsorted:
+            self._objects[resource] = _in_order(self._objects[resource])
+            self._unsorted.remove(resource)
+        return _within(self._objects.get(resource, {}), namespace)
 
     def objects_at(self, resource: Resource, namespace: str, revision: int) -> list[Any] | None:
         """The same as of an older revision; None where that is no longer known."""
@@ -89,7 +95,7 @@ class Store:
                     kept.pop(key, None)
                 else:
                     kept[key] = change.previous
-        return _in_order(kept, namespace)
+        return _within(_in_order(kept), namespace)
 
     def since(self, revision: int) -> Iterator[Change]:
         """What was written after that revision, oldest first."""
@@ -106,6 +112,9 @@ def etcd_key(namespace: str, name: str) -> str:
     return f"{namespace}/{name}" if namespace else name
 
 
-def _in_order(kept: dict[tuple[str, str], Any], namespace: str) -> list[Any]:
-    keys = sorted(kept, key=lambda key: etcd_key(*key))
-    return [kept[key] for key in keys if not namespace or key[0] == namespace]
+def _in_order(kept: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    return {key: kept[key] for key in sorted(kept, key=lambda key: etcd_key(*key))}
+
+
+def _within(kept: dict[tuple[str, str], Any], namespace: str) -> list[Any]:
+    return [obj for key, obj in kept.items() if not namespace or key[0] == namespace]

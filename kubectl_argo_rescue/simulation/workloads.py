@@ -37,6 +37,7 @@ class Workloads:
         self.clock = clock
         self.broken_images: set[str] = set()
         self.rollout_seconds = 1.0
+        self._digests: dict[tuple[str, int], str] = {}
 
     def step(self) -> None:
         """One round over all workloads, in order."""
@@ -114,7 +115,9 @@ class Workloads:
             live["status"] = status
             live["metadata"].setdefault("annotations", {})[REVISION] = revision
 
-        self.api.edit(model.DEPLOYMENT, meta["namespace"], meta["name"], observe)
+        known = (meta.get("annotations") or {}).get(REVISION)
+        if (known, deployment.get("status")) != (revision, status):
+            self.api.edit(model.DEPLOYMENT, meta["namespace"], meta["name"], observe)
         self._scale(deployment, current, wanted, available)
 
     def _condition(self, deployment: JSON, kind: str, status: str, reason: str, message: str) -> JSON:
@@ -143,8 +146,8 @@ class Workloads:
     def _replica_set(self, deployment: JSON) -> JSON:
         """The ReplicaSet of the present template; it takes the highest revision again when reused."""
         template = deployment["spec"]["template"]
-        digest = hashlib.sha1(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
         meta = deployment["metadata"]
+        digest = self._digest(meta, template)
         name = f"{meta['name']}-{digest}"
         owned = self._replica_sets(deployment)
         newest = max((int(r["metadata"]["annotations"][REVISION]) for r in owned), default=0)
@@ -187,10 +190,14 @@ class Workloads:
             replicas = wanted if is_current else 0
             ready = available if is_current else 0
 
-            def observe(live: JSON, replicas: int = replicas, ready: int = ready) -> None:
+            counts = {"replicas": replicas, "readyReplicas": ready, "availableReplicas": ready}
+            status = {key: value for key, value in counts.items() if value or key == "replicas"}
+            if (replica_set["spec"].get("replicas"), replica_set.get("status")) == (replicas, status):
+                continue
+
+            def observe(live: JSON, replicas: int = replicas, status: JSON = status) -> None:
                 live["spec"]["replicas"] = replicas
-                counts = {"replicas": replicas, "readyReplicas": ready, "availableReplicas": ready}
-                live["status"] = {key: value for key, value in counts.items() if value or key == "replicas"}
+                live["status"] = status
 
             meta = replica_set["metadata"]
             self.api.edit(model.REPLICASET, meta["namespace"], meta["name"], observe)
@@ -198,9 +205,8 @@ class Workloads:
     def _replica_counts(self, resource: model.Resource, workload: JSON) -> None:
         meta = workload["metadata"]
         template = workload["spec"].get("template", {})
-        digest = hashlib.sha1(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
-        revision = f"{meta['name']}-{digest}"
-        if self.api.find(model.CONTROLLERREVISION, meta["namespace"], revision) is None:
+        revision = f"{meta['name']}-{self._digest(meta, template)}"
+        if self.api.look(model.CONTROLLERREVISION, meta["namespace"], revision) is None:
             older = [
                 r["revision"]
                 for r in self.api.peek(model.CONTROLLERREVISION, meta["namespace"])
@@ -229,14 +235,25 @@ class Workloads:
             counts |= {"numberAvailable", "updatedNumberScheduled"}
             revisions = {}
 
-        def observe(live: JSON) -> None:
-            live["status"] = {
-                "observedGeneration": meta["generation"],
-                **dict.fromkeys(sorted(counts), wanted),
-                **revisions,
-            }
+        status = {
+            "observedGeneration": meta["generation"],
+            **dict.fromkeys(sorted(counts), wanted),
+            **revisions,
+        }
 
-        self.api.edit(resource, meta["namespace"], meta["name"], observe)
+        def observe(live: JSON) -> None:
+            live["status"] = status
+
+        if workload.get("status") != status:
+            self.api.edit(resource, meta["namespace"], meta["name"], observe)
+
+    def _digest(self, meta: JSON, template: JSON) -> str:
+        """What tells templates apart; worked out once for each generation of a workload."""
+        key = (meta["uid"], meta["generation"])
+        if key not in self._digests:
+            text = json.dumps(template, sort_keys=True)
+            self._digests[key] = hashlib.sha1(text.encode()).hexdigest()[:10]
+        return self._digests[key]
 
 
 def _owner(version: str, kind: str, meta: JSON) -> JSON:

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from kubectl_argo_rescue import __version__
 from tests.testbed.control_plane import ControlPlane
+from tests.testbed.plugin import clone
 from tests.testbed.sources import application
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-def _clone(folder: Path) -> Path:
-    """Copy what a package is made of: an install from the checkout itself would leave files there."""
-    folder.mkdir()
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, folder / name)
-    package = "kubectl_argo_rescue"
-    shutil.copytree(CHECKOUT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
 
 
 def test_pipx_installs_it_and_kubectl_finds_it(
@@ -53,7 +41,7 @@ def test_pipx_installs_it_and_kubectl_finds_it(
         return done.stdout
 
     pipx = (sys.executable, "-m", "pipx")
-    assert "kubectl-argo_rescue" in run(*pipx, "install", _clone(tmp_path / "clone"))
+    assert "kubectl-argo_rescue" in run(*pipx, "install", clone(tmp_path / "clone"))
     kubectl = control_plane.bin / "kubectl"
     assert run(kubectl, "argo-rescue", "version") == f"kubectl-argo-rescue {__version__}\n"
 

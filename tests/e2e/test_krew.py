@@ -240,6 +240,7 @@ def test_installed_from_the_archive_and_used(dist: Path, krew: Krew, app: str) -
     assert "Usage: kubectl argo-rescue" in krew("--help").stdout
     for verb in cli.VERBS:
         assert f"Usage: kubectl argo-rescue {verb}" in krew(verb, "--help").stdout
+    assert krew("drill").stdout.rstrip().splitlines()[-1].startswith("Passed")
 
     assert app in krew("status", app).stdout
     planned = krew("pause", app, "--dry-run=client")

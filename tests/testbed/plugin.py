@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from .control_plane import ControlPlane
 
 PLUGIN = "kubectl-argo_rescue"
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def plugin_folder() -> Path:
@@ -18,6 +20,16 @@ def plugin_folder() -> Path:
     folder = Path(sys.executable).parent
     if not (folder / PLUGIN).exists():
         raise FileNotFoundError(f"{folder / PLUGIN} is not there: run `make venv` (pip install -e '.[test]')")
+    return folder
+
+
+def clone(folder: Path) -> Path:
+    """Copy what the package is made of: an install from the checkout itself would leave files there."""
+    folder.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, folder / name)
+    package = "kubectl_argo_rescue"
+    shutil.copytree(CHECKOUT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 

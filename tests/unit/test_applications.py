@@ -17,21 +17,14 @@ from kubectl_argo_rescue import applications as a
 from kubectl_argo_rescue.applications import SourceKind
 from kubectl_argo_rescue.model import ABSENT, ArgoCD, FieldChange, Key, parse_version
 
+from .build import app
+
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 SHA = "8a1f0c2d3e4b5a69788796a5b4c3d2e1f0a9b8c7"
 OLD = "1111111111222222222233333333334444444444"
 GIT = {"repoURL": "https://git/x.git", "path": "apps", "targetRevision": "main"}
 CHART = {"repoURL": "https://charts", "chart": "traefik", "targetRevision": "2.5.1"}
 REF = {"repoURL": "https://git/values.git", "targetRevision": "main", "ref": "values"}
-
-
-def app(status: Any = None, **spec: Any) -> Any:
-    return {
-        "kind": "Application",
-        "metadata": {"name": "traefik", "namespace": "argocd", "uid": "u"},
-        "spec": spec,
-        **({"status": status} if status is not None else {}),
-    }
 
 
 # -- sources

@@ -39,16 +39,13 @@ def asked() -> list[Connection]:
 
 
 @pytest.fixture
-def incident(monkeypatch: pytest.MonkeyPatch, asked: list[Connection]) -> Incident:
-    made = traefik_incident()
-    made.api.idle = lambda: made.argocd.tick(0.5)
-
+def incident(incident: Incident, monkeypatch: pytest.MonkeyPatch, asked: list[Connection]) -> Incident:
     def open_transport(connection: Connection) -> object:
         asked.append(connection)
-        return made.api
+        return incident.api
 
     monkeypatch.setattr(connect, "open_transport", open_transport)
-    return made
+    return incident
 
 
 @pytest.fixture

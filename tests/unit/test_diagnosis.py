@@ -32,6 +32,8 @@ from kubectl_argo_rescue.operation import operation
 from kubectl_argo_rescue.records import Begin, Entry
 from kubectl_argo_rescue.vitals import Health, Life, Part, Surroundings, Trace
 
+from . import build
+
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 ARGOCD = ArgoCD("argocd", Version(3, 2, "v3.2.11"))
 NOTHING = Surroundings()
@@ -45,17 +47,8 @@ def ago(**span: float) -> str:
 def app(name: str = "traefik", *, automated: JSON = ABSENT, status: JSON = None, **meta: JSON) -> JSON:
     policy = {} if automated is ABSENT else {"syncPolicy": {"automated": automated}}
     source = {"repoURL": "https://charts.invalid", "chart": "traefik", "targetRevision": "2.5.1"}
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Application",
-        "metadata": {"name": name, "namespace": "argocd", "uid": f"uid-{name}", **meta},
-        "spec": {
-            "source": source,
-            "destination": {"server": applications.IN_CLUSTER, "namespace": "x"},
-            **policy,
-        },
-        "status": status or {},
-    }
+    destination = {"server": applications.IN_CLUSTER, "namespace": "x"}
+    return build.app(status or {}, name=name, meta=meta, source=source, destination=destination, **policy)
 
 
 def workload(

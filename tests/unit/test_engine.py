@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue import applications, planning, rescue_planning
-from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.engine import Engine
 from kubectl_argo_rescue.errors import ConflictError, ExitStatus, NotFound, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
@@ -55,6 +54,8 @@ from kubectl_argo_rescue.simulation.status import StatusError
 from kubectl_argo_rescue.simulation.wire import Request, broken, failure, overloaded
 from kubectl_argo_rescue.transport import Response
 
+from . import build
+
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 BEGIN = Begin("pin", (), "alice", "laptop", NOW, "", "argocd")
 REVISION = ("spec", "source", "targetRevision")
@@ -71,16 +72,11 @@ class Bed:
         for name in ("root", "traefik", "web"):
             source = {"repoURL": "https://charts.invalid", "chart": name, "targetRevision": "2.5.1"}
             self.api.create(application(name, project="default", source=source, namespace=name))
-        self.cluster = Cluster(
-            self.api, sleep=self.sleep, clock=lambda: self.clock().timestamp(), jitter=lambda: 0.0
-        )
+        self.cluster = build.cluster(self.api)
         self.journal = Journal(LocalHome([folder]), ClusterHome(self.cluster, "argocd"), new_id=iter(["abcdef", "abcde0"]).__next__)  # fmt: skip
         self.told: list[EditResult] = []
         self.plans = 0
         self.api.requests.clear()
-
-    def sleep(self, seconds: float) -> None:
-        self.clock.advance(seconds)
 
     def snapshot(self, version: str = "v3.2.11") -> Snapshot:
         objects = {ref_of(a).key: a for a in self.api.objects(APPLICATION)}
@@ -739,7 +735,7 @@ def test_an_order_after_an_edit_of_the_same_object(bed: Bed) -> None:
 
 
 def old_bed(tmp_path: Path) -> Bed:
-    crd = without(schemas.APPLICATION, "spec", "syncPolicy", "automated", "enabled")
+    crd = without(schemas.of(APPLICATION), "spec", "syncPolicy", "automated", "enabled")
     return Bed(tmp_path, InMemoryApi(SteppedClock(), replaced_schemas={APPLICATION: crd}))
 
 

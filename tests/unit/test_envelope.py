@@ -19,7 +19,7 @@ from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.output import STATUS_WORDS
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import Request
 from kubectl_argo_rescue.transport import Connection, Response
 
@@ -51,11 +51,6 @@ WORDS = {
     "show": ["7f3a1c"],
 }
 """The arguments that a verb needs."""
-
-
-@pytest.fixture
-def incident() -> Incident:
-    return traefik_incident()
 
 
 @pytest.fixture

@@ -15,13 +15,8 @@ import pytest
 from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.errors import NotFound, TransportError
 from kubectl_argo_rescue.model import APPLICATION, JSON
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.transport import Response, Target
-
-
-@pytest.fixture
-def incident() -> Incident:
-    return traefik_incident()
 
 
 def followed(

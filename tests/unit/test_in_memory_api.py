@@ -161,7 +161,7 @@ class TestReading:
         assert call(api, "GET", "/readyz") == (200, b"ok")
 
     def test_absent_kinds_and_older_definitions(self) -> None:
-        older = schemas.without(schemas.APPLICATION, "spec", "syncPolicy", "automated", "enabled")
+        older = schemas.without(schemas.of(APPLICATION), "spec", "syncPolicy", "automated", "enabled")
         api = InMemoryApi(absent=[APPLICATIONSET], replaced_schemas={APPLICATION: older})
         api.create(web())
         assert call(api, "GET", "/apis/argoproj.io/v1alpha1/applicationsets")[0] == 404
@@ -174,7 +174,7 @@ class TestReading:
 
     def test_schema_without_inside_a_list(self) -> None:
         path = ("spec", "syncWindows", "items", "manualSync")
-        assert "manualSync" not in json.dumps(schemas.without(schemas.APPPROJECT, *path))
+        assert "manualSync" not in json.dumps(schemas.without(schemas.of(APPPROJECT), *path))
 
     def test_metadata_only(self, api: InMemoryApi) -> None:
         headers = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}

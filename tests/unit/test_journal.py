@@ -26,7 +26,6 @@ import pytest
 
 from kubectl_argo_rescue import journal as module
 from kubectl_argo_rescue import records
-from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.entries import lost
 from kubectl_argo_rescue.errors import ConflictError, NotFound, Overloaded, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome, state_home
@@ -36,6 +35,8 @@ from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.wire import Request, broken
 from kubectl_argo_rescue.transport import Response
+
+from . import build
 
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 REF = Ref("Application", "argocd", "traefik", "u1")
@@ -63,12 +64,6 @@ class Bed:
         self.warnings: list[str] = []
         self.ids = iter(f"{i:06x}" for i in range(1, 99))
 
-    def sleep(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-
-    def cluster(self) -> Cluster:
-        return Cluster(self.api, sleep=self.sleep, clock=lambda: self.clock().timestamp(), jitter=lambda: 0.0)
-
     def journal(
         self,
         laptop: str = "laptop",
@@ -79,7 +74,7 @@ class Bed:
     ) -> Journal:
         made = Journal(
             LocalHome([self.folder / laptop / "kubectl-argo-rescue" / "uid"]),
-            ClusterHome(self.cluster(), "argocd") if in_cluster else None,
+            ClusterHome(build.cluster(self.api), "argocd") if in_cluster else None,
             new_id=new_id or (lambda: next(self.ids)),
             writer=writer,
         )
@@ -319,7 +314,9 @@ def test_a_disk_that_fills_up_at_any_byte(bed: Bed, monkeypatch: pytest.MonkeyPa
 def test_a_folder_that_cannot_be_looked_into_is_a_home_that_fails(bed: Bed) -> None:
     # As one that an earlier sudo left behind; as root no mode forbids anything, so the name is too long.
     journal = Journal(
-        LocalHome([bed.folder / ("x" * 300)]), ClusterHome(bed.cluster(), "argocd"), new_id=lambda: "abcdef"
+        LocalHome([bed.folder / ("x" * 300)]),
+        ClusterHome(build.cluster(bed.api), "argocd"),
+        new_id=lambda: "abcdef",
     )
     journal.warn = bed.warnings.append
     writer = journal.begin([begin(), intent()])
@@ -508,7 +505,7 @@ def test_forged_config_maps_are_left_out_and_named(bed: Bed) -> None:
     where = f"journal: left out ConfigMap argocd/{obj['metadata']['name']} key"
     assert reading.warnings == (f"{where} 00007-aaaaaa: a record is not of this entry; and 3 more there",)
     assert not reading.unusable
-    home = ClusterHome(bed.cluster(), "argocd")
+    home = ClusterHome(build.cluster(bed.api), "argocd")
     home.read()
     assert [(d.place, d.why) for d in home.dropped] == [
         ("key 00007-aaaaaa", "a record is not of this entry"),
@@ -614,7 +611,7 @@ def test_a_server_that_breaks_while_we_write_is_a_warning(bed: Bed) -> None:
 
 def test_only_one_undoes_at_a_time(bed: Bed) -> None:
     writer = bed.journal().begin([begin(), intent()])
-    alice, bob = ClusterHome(bed.cluster(), "argocd"), ClusterHome(bed.cluster(), "argocd")
+    alice, bob = ClusterHome(build.cluster(bed.api), "argocd"), ClusterHome(build.cluster(bed.api), "argocd")
     alice.claim(writer.entry, "alice on a", NOW)
     with pytest.raises(ConflictError) as refused:
         bob.claim(writer.entry, "bob on b", NOW + timedelta(minutes=1))
@@ -629,7 +626,7 @@ def test_only_one_undoes_at_a_time(bed: Bed) -> None:
 
 def test_two_that_claim_at_the_same_moment(bed: Bed) -> None:
     writer = bed.journal().begin([begin(), intent()])
-    alice, bob = ClusterHome(bed.cluster(), "argocd"), ClusterHome(bed.cluster(), "argocd")
+    alice, bob = ClusterHome(build.cluster(bed.api), "argocd"), ClusterHome(build.cluster(bed.api), "argocd")
 
     def between(request: Request) -> None:
         if request.method == "PATCH":
@@ -655,7 +652,10 @@ def test_a_claim_left_behind_is_taken_over_and_kept(bed: Bed, old: str) -> None:
     writer = bed.journal().begin([begin(), intent()])
     name = f"argo-rescue-{writer.entry}"
     bed.api.edit(CONFIGMAP, "argocd", name, lambda o: o["data"].update(claim=old))
-    alice, carol = ClusterHome(bed.cluster(), "argocd"), ClusterHome(bed.cluster(), "argocd")
+    alice, carol = (
+        ClusterHome(build.cluster(bed.api), "argocd"),
+        ClusterHome(build.cluster(bed.api), "argocd"),
+    )
     carol._claims[writer.entry] = old
     alice.claim(writer.entry, "alice", NOW)
     carol.release(writer.entry)  # she was only slow
@@ -666,7 +666,7 @@ def test_a_claim_left_behind_is_taken_over_and_kept(bed: Bed, old: str) -> None:
 
 def test_a_claim_whose_answer_got_lost_is_ours(bed: Bed) -> None:
     writer = bed.journal().begin([begin(), intent()])
-    home = ClusterHome(bed.cluster(), "argocd")
+    home = ClusterHome(build.cluster(bed.api), "argocd")
     bed.api.after.append(lost_after("PATCH"))
     home.claim(writer.entry, "alice", NOW)
     home.release(writer.entry)
@@ -681,7 +681,7 @@ def test_a_504_after_a_record_landed_is_looked_up(bed: Bed) -> None:
     bed.api.after.append(lost_server)
     writer = bed.journal().begin([begin(), intent()])
     writer.write([End("ok")])
-    home = ClusterHome(bed.cluster(), "argocd")
+    home = ClusterHome(build.cluster(bed.api), "argocd")
     home.claim(writer.entry, "alice", NOW)
     home.release(writer.entry)
     bed.api.after.clear()
@@ -707,13 +707,13 @@ def test_a_claim_that_never_arrived_is_no_conflict(bed: Bed) -> None:
     writer = bed.journal().begin([begin(), intent()])
     bed.api.before.append(lambda r: Response(503, {}, b"") if r.method == "PATCH" else None)
     with pytest.raises(Overloaded):
-        ClusterHome(bed.cluster(), "argocd").claim(writer.entry, "alice", NOW)
+        ClusterHome(build.cluster(bed.api), "argocd").claim(writer.entry, "alice", NOW)
 
 
 def test_a_claim_of_a_process_that_has_ended_is_taken_over(bed: Bed) -> None:
     writer = bed.journal().begin([begin(), intent()])
     name = f"argo-rescue-{writer.entry}"
-    home = ClusterHome(bed.cluster(), "argocd")
+    home = ClusterHome(build.cluster(bed.api), "argocd")
     home.claim(writer.entry, "alice", NOW)
     ours = json.loads(bed.api.get(CONFIGMAP, "argocd", name)["data"]["claim"])
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
@@ -733,10 +733,10 @@ def test_a_claim_of_a_process_that_has_ended_is_taken_over(bed: Bed) -> None:
 
         bed.api.edit(CONFIGMAP, "argocd", name, hold)
         if is_free:
-            ClusterHome(bed.cluster(), "argocd").claim(writer.entry, "alice", NOW)
+            ClusterHome(build.cluster(bed.api), "argocd").claim(writer.entry, "alice", NOW)
         else:
             with pytest.raises(ConflictError):
-                ClusterHome(bed.cluster(), "argocd").claim(writer.entry, "alice", NOW)
+                ClusterHome(build.cluster(bed.api), "argocd").claim(writer.entry, "alice", NOW)
 
 
 def test_a_machine_that_does_not_say_its_boot_takes_nothing_over(
@@ -753,8 +753,8 @@ def test_a_machine_that_does_not_say_its_boot_takes_nothing_over(
 
 def test_there_is_nothing_to_claim(bed: Bed) -> None:
     with pytest.raises(NotFound):
-        ClusterHome(bed.cluster(), "argocd").claim("abcdef", "alice", NOW)
-    ClusterHome(bed.cluster(), "argocd").release("abcdef")
+        ClusterHome(build.cluster(bed.api), "argocd").claim("abcdef", "alice", NOW)
+    ClusterHome(build.cluster(bed.api), "argocd").release("abcdef")
 
 
 def test_who_claimed_is_said_also_of_nonsense() -> None:

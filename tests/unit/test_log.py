@@ -27,7 +27,7 @@ from kubectl_argo_rescue.model import (
     ref_of,
 )
 from kubectl_argo_rescue.records import Begin, Content, Intent, Outcome, Settled
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import Request
 from kubectl_argo_rescue.transport import Response
 
@@ -35,11 +35,6 @@ from .harness import Run
 
 ENABLED = ("spec", "syncPolicy", "automated", "enabled")
 TRAEFIK = "/applications/traefik"
-
-
-@pytest.fixture
-def incident() -> Incident:
-    return traefik_incident()
 
 
 def ids(run: Run, incident: Incident) -> list[str]:

@@ -22,15 +22,13 @@ from kubectl_argo_rescue import merge, patches
 from kubectl_argo_rescue.merge import Neighbour, Standing, Tag, fold, standing_of
 from kubectl_argo_rescue.model import ABSENT, Change, FieldChange, Match, MemberChange, Path
 
+from .build import app
+
 SIZE = int(os.environ.get("ARGO_RESCUE_PROPERTY_SIZE", "0")) or settings.default.max_examples  # type: ignore[union-attr]
 
 REVISION: Path = ("spec", "source", "targetRevision")
 AUTOMATED: Path = ("spec", "syncPolicy", "automated")
 WINDOWS: Path = ("spec", "syncWindows")
-
-
-def app(**spec: Any) -> Any:
-    return {"metadata": {"uid": "u1"}, "spec": spec}
 
 
 def tagged(*entries: Sequence[Change]) -> list[tuple[Tag, Change]]:
@@ -260,7 +258,7 @@ class Project:
         got = fold(self.live, undone, neighbours=neighbours)
         assert not got.conflicts and not got.already
         ref_uid = self.live["metadata"]["uid"]
-        assert ref_uid == "u1"
+        assert ref_uid == "u-traefik"
         self.live = patches.applied(self.live, got.changes)
         assert self.live == got.target
         self.settled |= set(names)

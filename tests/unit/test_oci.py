@@ -19,6 +19,7 @@ from kubectl_argo_rescue.simulation.incident import (
 )
 from kubectl_argo_rescue.simulation.sources import ChartRepository, Manifests, digest_of
 
+from .build import app_in
 from .harness import Run
 
 URL = "oci://registry.example.com/charts/traefik"
@@ -44,18 +45,14 @@ def incident() -> Incident:
     for version in (GOOD, BAD):
         made.push(version)
         made.argocd.run(600, every=5)
-    past = _app(made)["status"]["history"][-2:]
+    past = app_in(made)["status"]["history"][-2:]
     assert [h["revision"] for h in past] == [digest_of(GOOD), digest_of(BAD)]
     made.api.idle = lambda: made.argocd.tick(0.5)
     return made
 
 
-def _app(incident: Incident) -> JSON:
-    return incident.api.get(APPLICATION, "argocd", "traefik")
-
-
 def _asked_for(incident: Incident) -> str:
-    revision: str = _app(incident)["spec"]["source"]["targetRevision"]
+    revision: str = app_in(incident)["spec"]["source"]["targetRevision"]
     return revision
 
 

@@ -15,7 +15,7 @@ import pytest
 from kubectl_argo_rescue import offline
 from kubectl_argo_rescue.errors import TransportError
 from kubectl_argo_rescue.offline import KnownCluster
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import Request
 from kubectl_argo_rescue.transport import Response, Target
 
@@ -29,10 +29,9 @@ ALONE = (
 
 
 @pytest.fixture
-def incident() -> Incident:
-    made = traefik_incident()
-    made.api.where = PROD
-    return made
+def incident(incident: Incident) -> Incident:
+    incident.api.where = PROD
+    return incident
 
 
 def cut_off(incident: Incident) -> None:

@@ -1,5 +1,6 @@
-"""What Krew is given, short of building it.
+"""What Krew is given, short of building it, and the wheel.
 
+- the wheel has all that the package needs: a drill runs from it alone;
 - the template keeps Krew's rules and what its reviewers ask for;
 - the manifest lists the platforms whose archive is there, with its uri and sha256;
 - an archive is the same bytes each time, with no symlink, owner or time of its own;
@@ -12,7 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ import yaml
 
 from krew import build
 from kubectl_argo_rescue import __version__
+from kubectl_argo_rescue.simulation import schemas
+from tests.testbed.plugin import clone
 
 TEMPLATE = (build.CHECKOUT / "plugin.yaml").read_text()
 CONSTRAINTS = (build.CHECKOUT / "krew" / "constraints.txt").read_text()
@@ -141,3 +147,49 @@ def test_the_licence_is_the_apache_licence() -> None:
     text = (build.CHECKOUT / "LICENSE").read_text()
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_a_drill_runs_from_the_wheel(tmp_path: Path) -> None:
+    make = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    wheels = tmp_path / "wheels"
+    _python(clone(tmp_path / "clone"), make, str(wheels))
+    (wheel,) = wheels.iterdir()
+    installed = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(installed)
+    drill = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from kubectl_argo_rescue import __main__ as it; "
+        "print(it.__file__); it.main()"
+    )
+    said = _python(tmp_path, drill, str(installed), "drill")
+    assert said.startswith(str(installed))
+    assert said.rstrip().splitlines()[-1].startswith("Passed")
+
+
+def _python(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", *words],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        env={"HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_an_archive_takes_the_packages_data_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commands: list[tuple[object, ...]] = []
+
+    def run(*command: object, env: object = None) -> str:
+        commands.append(command)
+        raise build.BuildFailed
+
+    monkeypatch.setattr(build, "build_environment", lambda os_name: Path("python"))
+    monkeypatch.setattr(build, "_run", run)
+    with pytest.raises(build.BuildFailed):
+        build.freeze("linux", tmp_path, 0)
+    assert f"--collect-data={schemas.__package__}" in commands[0]

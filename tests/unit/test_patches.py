@@ -26,18 +26,16 @@ from kubectl_argo_rescue.model import ABSENT, Change, FieldChange, Match, Member
 from kubectl_argo_rescue.patches import applied, encode, guarded_ops, inverse, read
 from kubectl_argo_rescue.simulation.jsonpatch_go import PatchNotApplied, apply_patch, go_json
 
+from .build import app
+
 SIZE = int(os.environ.get("ARGO_RESCUE_PROPERTY_SIZE", "0")) or settings.default.max_examples  # type: ignore[union-attr]
 
-REF = Ref("Application", "argocd", "traefik", "u1")
+REF = Ref("Application", "argocd", "traefik", "u-traefik")
 
 
 def sent(live: Any, ops: Sequence[Any]) -> Any:
     """What the API server makes of it."""
     return apply_patch(live, encode(list(ops)))
-
-
-def app(**spec: Any) -> Any:
-    return {"metadata": {"uid": "u1"}, "spec": spec}
 
 
 # -- encoding
@@ -211,7 +209,7 @@ def test_shown() -> None:
 # -- the shapes, one by one
 
 AUTOMATED: Path = ("spec", "syncPolicy", "automated")
-UID = {"op": "test", "path": "/metadata/uid", "value": "u1"}
+UID = {"op": "test", "path": "/metadata/uid", "value": "u-traefik"}
 WINDOWS: Path = ("spec", "syncWindows")
 
 
@@ -263,7 +261,7 @@ def place(index: int, schedule: str = "* * * * *") -> Match:
             id="missing parent",
         ),
         pytest.param(
-            {"metadata": {"uid": "u1"}},
+            {"metadata": {"uid": "u-traefik"}},
             [FieldChange(AUTOMATED, ABSENT, {})],
             [
                 {"op": "test", "path": "/spec", "value": None},
@@ -470,7 +468,7 @@ def objects(draw: st.DrawFn) -> Any:
             {"id": i % 3, "apps": draw(st.lists(members, max_size=3, unique=True))}
             for i in range(draw(st.integers(0, 4)))
         ]
-    return {"metadata": {"uid": "u1"}, "spec": spec}
+    return app(**spec)
 
 
 @st.composite

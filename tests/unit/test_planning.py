@@ -37,6 +37,8 @@ from kubectl_argo_rescue.operation import order_ops
 from kubectl_argo_rescue.output import step_lines
 from kubectl_argo_rescue.plans import Plan
 
+from . import build
+
 NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 SHA = "8a1f0c2d3e4b5a69788796a5b4c3d2e1f0a9b8c7"
 ARGOCD = ArgoCD("argocd", version=parse_version("v3.2.11"))
@@ -73,13 +75,10 @@ def app(
         {"group": "argoproj.io", "kind": kind or "Application", "namespace": "argocd", "name": child}
         for kind, _, child in (c.rpartition("/") for c in children)
     ]
-    return {
-        "kind": "Application",
-        "metadata": {"name": name, "namespace": "argocd", "uid": f"u-{name}", "annotations": marks, "resourceVersion": "7"},
-        "spec": {"project": "default", "source": source, **({"syncPolicy": policy} if policy else {}), **spec},
-        "status": {"resources": listed, "sync": {"status": "Synced", "revision": "abc"}, **(status or {})},
-        **({"operation": operation} if operation else {}),
-    }  # fmt: skip
+    told = {"resources": listed, "sync": {"status": "Synced", "revision": "abc"}, **(status or {})}
+    spec = {"project": "default", "source": source, **({"syncPolicy": policy} if policy else {}), **spec}
+    meta = {"annotations": marks, "resourceVersion": "7"}
+    return build.app(told, name=name, meta=meta, operation=operation, **spec)
 
 
 def project(name: str = "default", *windows: Any, parent: str = "") -> Any:

@@ -18,6 +18,8 @@ from kubectl_argo_rescue.applications import IN_CLUSTER
 from kubectl_argo_rescue.model import FieldChange, Key
 from kubectl_argo_rescue.progress import Expectation, State, assess, rollout
 
+from . import build
+
 APP = Key("Application", "argocd", "traefik")
 DEPLOYMENT = Key("Deployment", "web", "traefik")
 CHART = {"repoURL": "https://charts", "chart": "traefik", "targetRevision": "2.4.1"}
@@ -79,19 +81,14 @@ def app(
     resources: Any = (),
     **more: Any,
 ) -> Any:
-    return {
-        "kind": "Application",
-        "metadata": {"name": "traefik", "namespace": "argocd", "uid": "u"},
-        "spec": {"source": CHART, "destination": {"server": IN_CLUSTER}},
-        "operation": operation,
-        "status": {
-            "sync": {"status": status, "revision": "2.4.1", "comparedTo": {"source": compared}},
-            "health": {"status": health, "message": "why"},
-            "operationState": state,
-            "resources": list(resources),
-            **more,
-        },
+    told = {
+        "sync": {"status": status, "revision": "2.4.1", "comparedTo": {"source": compared}},
+        "health": {"status": health, "message": "why"},
+        "operationState": state,
+        "resources": list(resources),
+        **more,
     }
+    return build.app(told, operation=operation, source=CHART, destination={"server": IN_CLUSTER})
 
 
 def state(phase: str, id: str = "", message: str = "", **more: Any) -> Any:

@@ -11,19 +11,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from kubectl_argo_rescue.model import ABSENT, APPLICATION, Edit, FieldChange, Match, Role, ref_of
 from kubectl_argo_rescue.records import Begin, Intent, Outcome, Settled
 from kubectl_argo_rescue.reporting import manifest_patch
-from kubectl_argo_rescue.simulation.incident import GIT, Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import GIT, Incident
 
+from .build import app
 from .harness import Ran, Run
-
-
-@pytest.fixture
-def incident() -> Incident:
-    return traefik_incident()
 
 
 def do(run: Run, incident: Incident, *words: str, seconds: float = 30, **more: Any) -> str:
@@ -415,14 +409,10 @@ def test_a_generated_app_owes_through_its_set(run: Run, incident: Incident) -> N
 # -- the patch text
 
 
-def app(**spec: Any) -> Any:
-    return {"kind": "Application", "metadata": {"name": "shop", "namespace": "argocd"}, "spec": spec}
-
-
 def test_one_of_several_sources_is_named_by_what_tells_it_apart() -> None:
     match = Match((("repoURL", "https://charts"), ("chart", "shop"), ("path", ABSENT)), 1)
     change = FieldChange(("spec", "sources", match, "targetRevision"), "2.0.0", "1.0.0")
-    assert manifest_patch(app(sources=[]), [change]) == [
+    assert manifest_patch(app(name="shop", sources=[]), [change]) == [
         " kind: Application",
         " metadata:",
         "   name: shop",
@@ -438,14 +428,14 @@ def test_one_of_several_sources_is_named_by_what_tells_it_apart() -> None:
 
 def test_a_revision_that_was_absent_is_added() -> None:
     change = FieldChange(("spec", "source", "targetRevision"), ABSENT, "abc")
-    patch = manifest_patch(app(source={"repoURL": "https://git", "path": "."}), [change])
+    patch = manifest_patch(app(name="shop", source={"repoURL": "https://git", "path": "."}), [change])
     assert patch[-3:] == ["     repoURL: https://git", "     path: .", "+    targetRevision: abc"]
 
 
 def test_a_whole_source_shows_only_what_differs() -> None:
     before = {"repoURL": "https://git", "helm": {"values": "a: 1\n"}, "targetRevision": "2"}
     after = {"repoURL": "https://git", "helm": {"values": "a: 2\n"}, "targetRevision": "1"}
-    patch = manifest_patch(app(source=after), [FieldChange(("spec", "source"), before, after)])
+    patch = manifest_patch(app(name="shop", source=after), [FieldChange(("spec", "source"), before, after)])
     assert [line for line in patch if line[0] in "+-"] == [
         "-        a: 1",
         "-    targetRevision: '2'",

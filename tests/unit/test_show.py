@@ -16,16 +16,11 @@ from kubectl_argo_rescue.entries import find_entry, overwritten_by
 from kubectl_argo_rescue.errors import NotFound, UsageError
 from kubectl_argo_rescue.model import ABSENT, APPLICATION, Edit, FieldChange, Role, ref_of
 from kubectl_argo_rescue.records import Begin, Entry, Intent, Outcome, Settled
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 
 from .harness import Run
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
-
-
-@pytest.fixture
-def incident() -> Incident:
-    return traefik_incident()
 
 
 def newest(run: Run, incident: Incident) -> str:

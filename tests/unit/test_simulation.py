@@ -50,16 +50,9 @@ from kubectl_argo_rescue.simulation.incident import (
 from kubectl_argo_rescue.simulation.sources import ChartRepository, GitRepository, SourceError, Sources
 from kubectl_argo_rescue.simulation.wire import timestamp
 
+from .build import app_in
+
 AUTOMATED = {"prune": True, "selfHeal": True}
-
-
-@pytest.fixture
-def incident() -> Incident:
-    return traefik_incident()
-
-
-def app(incident: Incident, name: str) -> Any:
-    return incident.api.get(APPLICATION, "argocd", name)
 
 
 def edit(incident: Incident, name: str, change: Callable[[Any], Any]) -> None:
@@ -125,7 +118,7 @@ def refresh(incident: Incident, name: str) -> None:
 
 
 def state(incident: Incident, name: str = "traefik") -> Any:
-    return app(incident, name)["status"]["operationState"]
+    return app_in(incident, name)["status"]["operationState"]
 
 
 def image(incident: Incident, name: str = "traefik") -> str:
@@ -138,16 +131,16 @@ def outside_windows(incident: Incident) -> None:
 
 
 def listed(incident: Incident, parent: str, name: str) -> str:
-    resources = app(incident, parent)["status"]["resources"]
+    resources = app_in(incident, parent)["status"]["resources"]
     return str(next(r["status"] for r in resources if r["name"] == name))
 
 
 def target_revision(incident: Incident, name: str = "traefik") -> str:
-    return str(app(incident, name)["spec"]["source"]["targetRevision"])
+    return str(app_in(incident, name)["spec"]["source"]["targetRevision"])
 
 
 def deployed(incident: Incident, name: str = "traefik") -> list[str]:
-    return [entry["revision"] for entry in app(incident, name)["status"]["history"]]
+    return [entry["revision"] for entry in app_in(incident, name)["status"]["history"]]
 
 
 class TestMeasured:
@@ -172,7 +165,7 @@ class TestMeasured:
             "Running",
             "Sync operation blocked by sync window",
         )
-        assert app(incident, "traefik")["operation"]
+        assert app_in(incident, "traefik")["operation"]
 
     @pytest.mark.parametrize(("version", "phase"), [((3, 2), "Terminating"), ((3, 6), "Failed")])
     def test_terminating_a_blocked_operation_hangs_on_3_2(self, version: tuple[int, int], phase: str) -> None:
@@ -182,7 +175,7 @@ class TestMeasured:
         terminate(incident)
         incident.argocd.run(60)
         assert state(incident)["phase"] == phase
-        assert ("operation" in app(incident, "traefik")) == (phase == "Terminating")
+        assert ("operation" in app_in(incident, "traefik")) == (phase == "Terminating")
 
     def test_enabled_false_added_to_a_child_stays(self, incident: Incident) -> None:
         def change(live: Any) -> None:
@@ -190,7 +183,10 @@ class TestMeasured:
 
         edit(incident, "traefik", change)
         incident.argocd.run(200, every=2)
-        assert app(incident, "traefik")["spec"]["syncPolicy"]["automated"] == {**AUTOMATED, "enabled": False}
+        assert app_in(incident, "traefik")["spec"]["syncPolicy"]["automated"] == {
+            **AUTOMATED,
+            "enabled": False,
+        }
         assert listed(incident, "root", "traefik") == "Synced"
 
     def test_pause_unblock_pin_rolls_back_about_a_second_after_the_last_edit(
@@ -207,7 +203,7 @@ class TestMeasured:
         incident.argocd.run(5)
         status = incident.api.get(DEPLOYMENT, "traefik", "traefik")["status"]
         assert (status["availableReplicas"], status["observedGeneration"]) == (2, 3)
-        assert app(incident, "traefik")["status"]["health"]["status"] == "Healthy"
+        assert app_in(incident, "traefik")["status"]["health"]["status"] == "Healthy"
         incident.argocd.run(600, every=10)
         assert image(incident) == f"traefik:{GOOD}"
 
@@ -244,7 +240,7 @@ class TestMeasured:
         refresh(incident, "root")
         incident.argocd.run(1)
         assert listed(incident, "root", "traefik") == "Synced"
-        assert app(incident, "root")["status"]["sync"]["revision"] == commit
+        assert app_in(incident, "root")["status"]["sync"]["revision"] == commit
 
     def test_a_child_of_an_application_set_is_reverted_after_a_short_rollout(self) -> None:
         incident = in_a_set()
@@ -263,7 +259,7 @@ class TestMeasured:
         pause(incident, "traefik")
         incident.argocd.run(60)
         assert target_revision(incident) == GOOD
-        assert "syncPolicy" not in app(incident, "traefik")["spec"]
+        assert "syncPolicy" not in app_in(incident, "traefik")["spec"]
         set_rules(incident, [])
         incident.argocd.run(3)
         assert (target_revision(incident), image(incident)) == (BAD, f"traefik:{BAD}")
@@ -312,10 +308,10 @@ class TestMeasured:
 
     def test_the_empty_sync_policy_goes_so_that_a_plain_inverse_fails(self, incident: Incident) -> None:
         pause(incident, "root")
-        assert app(incident, "root")["spec"]["syncPolicy"] == {}
+        assert app_in(incident, "root")["spec"]["syncPolicy"] == {}
         refresh(incident, "root")
         incident.argocd.tick()
-        assert "syncPolicy" not in app(incident, "root")["spec"]
+        assert "syncPolicy" not in app_in(incident, "root")["spec"]
         response = incident.api.request(
             "PATCH",
             "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/root",
@@ -346,7 +342,7 @@ def in_a_set() -> Incident:
         }
     )
     incident.argocd.run(5)
-    assert app(incident, "traefik")["status"]["sync"]["status"] == "Synced"
+    assert app_in(incident, "traefik")["status"]["sync"]["status"] == "Synced"
     return incident
 
 
@@ -386,7 +382,7 @@ class TestApplicationSets:
 
         edit(incident, "traefik", change)
         incident.argocd.run(2)
-        assert "enabled" not in app(incident, "traefik")["spec"]["syncPolicy"]["automated"]
+        assert "enabled" not in app_in(incident, "traefik")["spec"]["syncPolicy"]["automated"]
 
     def test_annotations_are_wiped_but_the_preserved_ones(self) -> None:
         incident = in_a_set()
@@ -402,7 +398,7 @@ class TestApplicationSets:
         edit_set(incident, preserve)
         edit(incident, "traefik", annotate)
         incident.argocd.tick()
-        meta = app(incident, "traefik")["metadata"]
+        meta = app_in(incident, "traefik")["metadata"]
         assert (meta["annotations"], meta["labels"]) == ({"keep": "1"}, {"stay": "1"})
         assert meta["finalizers"] == [
             "resources-finalizer.argocd.argoproj.io",
@@ -418,7 +414,7 @@ class TestApplicationSets:
 
         edit_set(incident, empty)
         incident.argocd.tick()
-        assert app(incident, "traefik")
+        assert app_in(incident, "traefik")
 
         def allow(live: Any) -> None:
             del live["spec"]["syncPolicy"]
@@ -471,14 +467,14 @@ class TestApplicationSets:
 
         edit(incident, "traefik", pinned)
         incident.argocd.run(2)
-        assert app(incident, "traefik")["spec"]["sources"][0]["targetRevision"] == GOOD
+        assert app_in(incident, "traefik")["spec"]["sources"][0]["targetRevision"] == GOOD
 
         def other(live: Any) -> None:
             live["spec"]["sources"][0]["helm"] = {"values": "a: b"}
 
         edit(incident, "traefik", other)
         incident.argocd.tick()
-        assert app(incident, "traefik")["spec"]["sources"][0].get("targetRevision") != GOOD
+        assert app_in(incident, "traefik")["spec"]["sources"][0].get("targetRevision") != GOOD
 
 
 class TestAutoSync:
@@ -545,7 +541,7 @@ class TestAutoSync:
         incident.argocd.run(1200, every=5)
         assert (state(incident)["phase"], state(incident)["retryCount"]) == ("Failed", 5)
         assert state(incident)["message"].endswith("(retried 5 times).")
-        condition = app(incident, "traefik")["status"]["conditions"][0]
+        condition = app_in(incident, "traefik")["status"]["conditions"][0]
         assert condition["type"] == "SyncError"
         assert condition["message"].startswith("Failed last sync attempt to [2.4.1]")
         incident.argocd.failing.clear()
@@ -569,7 +565,7 @@ class TestAutoSync:
         incident.git.commit({"apps": []})
         incident.argocd.run(130, every=5)
         assert len(incident.api.objects(APPLICATION)) == 3
-        condition = app(incident, "root")["status"]["conditions"][0]
+        condition = app_in(incident, "root")["status"]["conditions"][0]
         assert "auto-sync will wipe out all resources" in condition["message"]
 
     @pytest.mark.parametrize("prune", [True, False])
@@ -582,7 +578,7 @@ class TestAutoSync:
         incident.argocd.run(130, every=5)
         assert (incident.api.find(APPLICATION, "argocd", "web") is None) == prune
         if not prune:
-            extra = [r for r in app(incident, "root")["status"]["resources"] if r.get("requiresPruning")]
+            extra = [r for r in app_in(incident, "root")["status"]["resources"] if r.get("requiresPruning")]
             assert [(r["name"], r["status"]) for r in extra] == [("web", "OutOfSync")]
             operate(incident, "root")
             incident.argocd.run(2)
@@ -593,8 +589,8 @@ class TestAutoSync:
         pause(incident, "root")
         pin(incident, GOOD)
         incident.argocd.run(2)
-        assert app(incident, "traefik")["status"]["sync"]["status"] == "OutOfSync"
-        assert "conditions" not in app(incident, "traefik")["status"]
+        assert app_in(incident, "traefik")["status"]["sync"]["status"] == "OutOfSync"
+        assert "conditions" not in app_in(incident, "traefik")["status"]
         unblock(incident)
         incident.argocd.run(2)
         assert image(incident) == f"traefik:{BAD}"
@@ -652,7 +648,7 @@ class TestOperations:
         seen = []
 
         def watch() -> None:
-            live = app(incident, "traefik")
+            live = app_in(incident, "traefik")
             seen.append(
                 ((live.get("status") or {}).get("operationState", {}).get("phase"), "operation" in live)
             )
@@ -684,7 +680,7 @@ class TestOperations:
         incident.argocd.stuck.clear()
         incident.argocd.run(1)
         assert state(incident, "web")["operation"]["info"][0]["value"] == "old"
-        assert "operation" not in app(incident, "web")
+        assert "operation" not in app_in(incident, "web")
 
     def test_a_stuck_operation_runs_until_it_is_terminated(self, incident: Incident) -> None:
         outside_windows(incident)
@@ -712,16 +708,16 @@ class TestOperations:
         refresh(incident, "web")
         incident.argocd.step()
         assert state(incident, "web")["message"].startswith("Failed to load application project")
-        status = app(incident, "web")["status"]
+        status = app_in(incident, "web")["status"]
         assert (status["sync"]["status"], status["conditions"][0]["type"]) == ("Unknown", "InvalidSpecError")
 
     def test_partial_and_dry_runs_write_no_history(self, incident: Incident) -> None:
-        before = len(app(incident, "root")["status"]["history"])
+        before = len(app_in(incident, "root")["status"]["history"])
         operate(incident, "root", sync={"resources": [{"kind": "AppProject", "name": "cluster"}]})
         incident.argocd.run(1)
         operate(incident, "root", sync={"dryRun": True})
         incident.argocd.run(1)
-        assert len(app(incident, "root")["status"]["history"]) == before
+        assert len(app_in(incident, "root")["status"]["history"]) == before
 
     def test_history_is_trimmed_and_counts_on(self, incident: Incident) -> None:
         def limit(live: Any) -> None:
@@ -731,30 +727,30 @@ class TestOperations:
         for _ in range(3):
             operate(incident, "root")
             incident.argocd.run(1)
-        ids = [entry["id"] for entry in app(incident, "root")["status"]["history"]]
+        ids = [entry["id"] for entry in app_in(incident, "root")["status"]["history"]]
         assert len(ids) == 2 and ids[1] == ids[0] + 1 and ids[1] >= 4
 
     def test_rollback_to_an_old_source_leaves_spec_alone(self, incident: Incident) -> None:
         pause(incident, "root")
         pause(incident, "traefik")
         unblock(incident)
-        entry = app(incident, "traefik")["status"]["history"][0]
+        entry = app_in(incident, "traefik")["status"]["history"][0]
         operate(incident, sync={"revision": entry["revision"], "source": entry["source"]})
         incident.argocd.run(3)
         assert (image(incident), target_revision(incident)) == (f"traefik:{GOOD}", BAD)
-        assert app(incident, "traefik")["status"]["sync"]["status"] == "OutOfSync"
+        assert app_in(incident, "traefik")["status"]["sync"]["status"] == "OutOfSync"
 
 
 class TestComparison:
     def test_a_refresh_takes_its_annotation_and_moves_reconciled_at(self, incident: Incident) -> None:
-        before = app(incident, "root")["status"]["reconciledAt"]
+        before = app_in(incident, "root")["status"]["reconciledAt"]
         incident.clock.advance(5)
         pin(incident, GOOD)
         incident.argocd.step()
-        assert app(incident, "root")["status"]["reconciledAt"] == before
+        assert app_in(incident, "root")["status"]["reconciledAt"] == before
         refresh(incident, "root")
         incident.argocd.step()
-        live = app(incident, "root")
+        live = app_in(incident, "root")
         assert live["status"]["reconciledAt"] > before
         assert "argocd.argoproj.io/refresh" not in live["metadata"].get("annotations", {})
 
@@ -767,7 +763,7 @@ class TestComparison:
         operate(incident, "root")
         pin(incident, GOOD)
         incident.argocd.run(5)
-        live = app(incident, "root")
+        live = app_in(incident, "root")
         assert live["metadata"]["annotations"]["argocd.argoproj.io/refresh"] == "normal"
         assert "operationState" not in live["status"]
         assert target_revision(incident) == GOOD
@@ -802,11 +798,11 @@ class TestComparison:
         edit(incident, "traefik", add)
         operate(incident, "root")
         incident.argocd.run(1)
-        assert "enabled" in app(incident, "traefik")["spec"]["syncPolicy"]["automated"]
+        assert "enabled" in app_in(incident, "traefik")["spec"]["syncPolicy"]["automated"]
         operate(incident, "root", sync={"syncOptions": ["Replace=true"]})
         incident.argocd.run(1)
-        assert "enabled" not in app(incident, "traefik")["spec"]["syncPolicy"]["automated"]
-        assert app(incident, "traefik")["status"]["history"]
+        assert "enabled" not in app_in(incident, "traefik")["spec"]["syncPolicy"]["automated"]
+        assert app_in(incident, "traefik")["status"]["history"]
 
     def test_manual_sync_added_to_a_window_is_no_drift_but_lost_at_the_next_apply(
         self, incident: Incident
@@ -822,17 +818,17 @@ class TestComparison:
     def test_a_key_that_git_dropped_goes(self, incident: Incident) -> None:
         incident.push(BAD, info=[{"name": "a", "value": "b"}])
         incident.argocd.run(130, every=5)
-        assert app(incident, "traefik")["spec"]["info"]
+        assert app_in(incident, "traefik")["spec"]["info"]
         incident.push(BAD)
         incident.argocd.run(130, every=5)
-        assert "info" not in app(incident, "traefik")["spec"]
+        assert "info" not in app_in(incident, "traefik")["spec"]
 
     def test_the_repo_server_is_forgiven_for_three_minutes_unless_asked(self, incident: Incident) -> None:
         incident.argocd.repo_server_alive = False
         incident.argocd.run(130, every=5)
-        assert app(incident, "root")["status"]["sync"]["status"] == "Synced"
+        assert app_in(incident, "root")["status"]["sync"]["status"] == "Synced"
         incident.argocd.run(240, every=5)
-        status = app(incident, "root")["status"]
+        status = app_in(incident, "root")["status"]
         assert (status["sync"]["status"], status["conditions"][0]["type"]) == ("Unknown", "ComparisonError")
         operate(incident, "web")
         outside_windows(incident)
@@ -841,13 +837,13 @@ class TestComparison:
         incident.argocd.repo_server_alive = True
         refresh(incident, "root")
         incident.argocd.run(1)
-        assert app(incident, "root")["status"]["sync"]["status"] == "Synced"
+        assert app_in(incident, "root")["status"]["sync"]["status"] == "Synced"
 
     def test_a_version_that_is_not_there(self, incident: Incident) -> None:
         pause(incident, "root")
         pin(incident, "9.9.9")
         incident.argocd.run(1)
-        status = app(incident, "traefik")["status"]
+        status = app_in(incident, "traefik")["status"]
         assert status["sync"]["status"] == "Unknown"
         assert "9.9.9" in status["conditions"][0]["message"]
 
@@ -857,7 +853,7 @@ class TestComparison:
         refresh(incident, "root")
         incident.argocd.run(300, every=10)
         assert target_revision(incident) == GOOD
-        assert "argocd.argoproj.io/refresh" in app(incident, "root")["metadata"]["annotations"]
+        assert "argocd.argoproj.io/refresh" in app_in(incident, "root")["metadata"]["annotations"]
 
     def test_other_namespaces_are_served_only_where_listed(self, incident: Incident) -> None:
         def allow(live: Any) -> None:
@@ -917,7 +913,7 @@ class TestComparison:
         obj["spec"]["sources"] = [source, {"repoURL": GIT, "ref": "values", "targetRevision": "HEAD"}]
         incident.api.create(obj)
         incident.argocd.run(5)
-        status = app(incident, "many")["status"]
+        status = app_in(incident, "many")["status"]
         assert status["sync"]["revisions"] == ["1.0.0", incident.git.branches["main"]]
         assert status["history"][0]["source"] == {"repoURL": ""}
         assert status["sourceTypes"] == ["Helm", "Directory"]
@@ -953,7 +949,7 @@ class TestComparison:
 
     def test_edits_that_are_compared_at_once(self, incident: Incident) -> None:
         pause(incident, "root")
-        before = app(incident, "web")["status"]["reconciledAt"]
+        before = app_in(incident, "web")["status"]["reconciledAt"]
         incident.clock.advance(5)
 
         def elsewhere(live: Any) -> None:
@@ -964,7 +960,7 @@ class TestComparison:
         outside_windows(incident)
         edit(incident, "web", elsewhere)
         incident.argocd.run(1)
-        live = app(incident, "web")
+        live = app_in(incident, "web")
         assert live["status"]["reconciledAt"] > before
         assert incident.api.get(DEPLOYMENT, "other", "web")
         assert live["status"]["operationState"]["operation"]["sync"]["syncOptions"] == [
@@ -996,7 +992,7 @@ class TestComparison:
 
         edit(incident, "web", dying)
         incident.argocd.run(1)
-        assert app(incident, "web")
+        assert app_in(incident, "web")
 
 
 class TestDiffing:
@@ -1087,11 +1083,11 @@ class TestWorkloads:
         live = incident.api.get(DEPLOYMENT, "traefik", "traefik")
         assert live["status"]["observedGeneration"] == live["metadata"]["generation"]
         assert "availableReplicas" not in live["status"]
-        assert app(incident, "traefik")["status"]["health"]["status"] == "Progressing"
+        assert app_in(incident, "traefik")["status"]["health"]["status"] == "Progressing"
         incident.argocd.run(40)
         live = incident.api.get(DEPLOYMENT, "traefik", "traefik")
         assert live["status"]["availableReplicas"] == 2
-        assert app(incident, "traefik")["status"]["health"]["status"] == "Healthy"
+        assert app_in(incident, "traefik")["status"]["health"]["status"] == "Healthy"
 
     def test_an_old_template_takes_the_newest_revision(self, incident: Incident) -> None:
         pause(incident, "root")
@@ -1108,7 +1104,7 @@ class TestWorkloads:
         live = incident.api.get(DEPLOYMENT, "traefik", "traefik")
         reasons = [c["reason"] for c in live["status"]["conditions"] if c["type"] == "Progressing"]
         assert reasons == ["ProgressDeadlineExceeded"]
-        assert app(incident, "traefik")["status"]["health"]["status"] == "Degraded"
+        assert app_in(incident, "traefik")["status"]["health"]["status"] == "Degraded"
 
     def test_stateful_sets_are_ready_and_keep_revisions(self, incident: Incident) -> None:
         def change(live: Any) -> None:
@@ -1147,7 +1143,7 @@ class TestWorkloads:
 class TestIncident:
     def test_its_state(self, incident: Incident) -> None:
         assert deployed(incident) == [GOOD, BAD]
-        assert app(incident, "root")["status"]["sync"]["revision"] == incident.bad_commit
+        assert app_in(incident, "root")["status"]["sync"]["revision"] == incident.bad_commit
         assert len(windows(incident)) == 2
         assert not incident.argocd.step()
         controller = incident.api.get(STATEFULSET, "argocd", "argocd-application-controller")

@@ -14,7 +14,7 @@ import pytest
 
 from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, CONFIGMAP, DEPLOYMENT, STATEFULSET
 from kubectl_argo_rescue.output import Printer, Streams
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 
 from .harness import Run
 
@@ -22,9 +22,7 @@ JSON = Any
 
 
 @pytest.fixture
-def incident() -> Incident:
-    incident = traefik_incident()
-
+def incident(incident: Incident) -> Incident:
     def broke_at_three(app: JSON) -> None:
         app["status"]["health"]["lastTransitionTime"] = "2026-11-27T15:00:40Z"
 

@@ -36,15 +36,12 @@ from kubectl_argo_rescue.simulation.incident import (
 from kubectl_argo_rescue.simulation.wire import Request
 from kubectl_argo_rescue.transport import Response
 
+from .build import app_in
 from .harness import Ran, Run, lag
 
 
-def app(incident: Incident, name: str) -> JSON:
-    return incident.api.get(APPLICATION, "argocd", name)
-
-
 def automated(incident: Incident, name: str) -> JSON:
-    return (app(incident, name)["spec"].get("syncPolicy") or {}).get("automated")
+    return (app_in(incident, name)["spec"].get("syncPolicy") or {}).get("automated")
 
 
 def windows(incident: Incident) -> JSON:
@@ -97,17 +94,17 @@ def test_two_entries_on_one_window(run: Run, incident: Incident) -> None:
 
 
 def test_undo_of_an_undo_and_again(run: Run, incident: Incident) -> None:
-    original = app(incident, "web")["spec"]
+    original = app_in(incident, "web")["spec"]
     do(run, incident, "pause", "root")
     paused = do(run, incident, "pause", "web")
-    written = app(incident, "web")["spec"]
+    written = app_in(incident, "web")["spec"]
     undone = do(run, incident, "undo", paused)
-    assert app(incident, "web")["spec"] == original
+    assert app_in(incident, "web")["spec"] == original
     redone = do(run, incident, "undo", undone)
-    assert app(incident, "web")["spec"] == written
+    assert app_in(incident, "web")["spec"] == written
     assert f"{paused}" in run(incident.api, "log", "--open").out
     do(run, incident, "undo", redone)
-    assert app(incident, "web")["spec"] == original
+    assert app_in(incident, "web")["spec"] == original
 
 
 def test_a_part_of_an_entry(run: Run, incident: Incident) -> None:
@@ -135,7 +132,7 @@ def test_conflicts(run: Run, incident: Incident, how: str, code: int, prune: boo
     old = traefik_incident(version=(3, 0))  # auto-sync off means that the block goes
     old.api.idle = lambda: old.argocd.tick(0.5)
     do(run, old, "pause", "root")
-    original = app(old, "root")["spec"]
+    original = app_in(old, "root")["spec"]
     assert "automated" not in (original.get("syncPolicy") or {})
 
     def somebody(obj: JSON) -> None:
@@ -153,7 +150,7 @@ def test_conflicts(run: Run, incident: Incident, how: str, code: int, prune: boo
 @pytest.mark.parametrize("form", [[], ["--dry-run=client"]])
 def test_conflicts_are_data(run: Run, incident: Incident, how: str, code: int, form: list[str]) -> None:
     entry = do(run, incident, "pause", "root", "web")
-    original = app(incident, "root")["spec"]["syncPolicy"]["automated"]
+    original = app_in(incident, "root")["spec"]["syncPolicy"]["automated"]
 
     def somebody(obj: JSON) -> None:
         obj["spec"]["syncPolicy"]["automated"]["enabled"] = True
@@ -234,7 +231,7 @@ def test_a_clock_that_jumped_back_between_two_entries(run: Run, incident: Incide
     do(run, incident, "pin", "traefik", "2.4.0")
     ran = run(incident.api, "undo", "--redeploy", "--yes")
     assert ran.code == 0, ran.err
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.5.1"
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.5.1"
     assert run(incident.api, "log", "--open", "-o", "name").out == ""
 
 
@@ -254,7 +251,7 @@ def test_a_version_that_went_back_without_auto_sync_is_still_to_be_deployed(
     incident.clock.advance(1)
     ran = run(incident.api, "undo", "--redeploy", "--yes")
     assert ran.code == 0, ran.err
-    assert app(incident, "web")["spec"]["source"]["targetRevision"] == "1.0.0"
+    assert app_in(incident, "web")["spec"]["source"]["targetRevision"] == "1.0.0"
     assert ("go on with: kubectl argo-rescue sync web" in ran.err) is not is_automatic
 
 
@@ -273,16 +270,16 @@ def test_an_owner_that_is_gone_gives_no_evidence(run: Run, incident: Incident) -
     ran = run(incident.api, "undo", "--yes")
     assert ran.code == 5
     assert "Application argocd/root of the time of the rescue does not exist any more" in ran.err
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.1"
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.1"
     assert windows(incident) != before, "the windows go back all the same"
     incident.clock.advance(1)
     assert run(incident.api, "undo", "--yes", "--redeploy").code == 0
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.5.1"
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.5.1"
 
 
 def test_an_owner_under_a_new_name_is_asked(run: Run, incident: Incident) -> None:
     _rescued_and_fixed(run, incident)
-    root = app(incident, "root")
+    root = app_in(incident, "root")
     incident.api.remove(APPLICATION, "argocd", "root")
     root["metadata"] = {"name": "root-2", "namespace": "argocd"}
     root["spec"]["syncPolicy"]["automated"] = {"selfHeal": True}
@@ -293,7 +290,7 @@ def test_an_owner_under_a_new_name_is_asked(run: Run, incident: Incident) -> Non
     ran = run(incident.api, "undo", "--yes")
     assert ran.code == 0, ran.err
     assert "its version stays: git equals what is live" in ran.out
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.1"
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.1"
 
 
 def test_two_at_once_write_once(run: Run, incident: Incident) -> None:
@@ -351,7 +348,7 @@ def _calm(version: tuple[int, int] = (3, 2)) -> Incident:
     made.api.idle = lambda: made.argocd.tick(0.5)
     _commit(made, GOOD)
     made.argocd.run(200)
-    assert app(made, "traefik")["spec"]["source"]["targetRevision"] == GOOD
+    assert app_in(made, "traefik")["spec"]["source"]["targetRevision"] == GOOD
     return made
 
 
@@ -388,10 +385,10 @@ def test_what_git_wants_of_an_object_that_is_undone_as_well(
     )
     assert "root" in run(incident.api, "log", "--open").out
     incident.argocd.run(200)
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
     assert run(incident.api, "undo", "--yes").code == 0
     incident.argocd.run(200)
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == BAD, "that was agreed to"
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == BAD, "that was agreed to"
 
 
 @pytest.mark.parametrize("version", [(3, 2), (3, 0)])
@@ -446,7 +443,7 @@ def test_an_owner_that_cannot_be_read_is_no_reason_to_roll_out(run: Run, inciden
     incident.api.deny(verb="list", resource="applications")
     entry = run(incident.api, "log", "-o", "name").out.split()[0]
     run(incident.api, "undo", entry, "--yes")
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
 
 
 def test_a_name_that_may_be_an_entry_or_an_application(run: Run, incident: Incident) -> None:
@@ -506,7 +503,7 @@ def test_an_owner_does_not_write_over_what_is_skipped(run: Run) -> None:
     assert ran.code == 4, ran.err
     assert "Application root stays as it is: it would write over what somebody set on traefik" in ran.err
     incident.argocd.run(100)
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.0"
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.0"
 
 
 @pytest.mark.parametrize("pinned", [False, True])
@@ -521,7 +518,7 @@ def test_what_git_dropped_is_not_deleted_unasked(run: Run, pinned: bool) -> None
     assert ran.code == 5, ran.err
     assert "auto-sync of root will also prune Application traefik" in ran.err
     incident.argocd.run(100)
-    assert app(incident, "traefik")
+    assert app_in(incident, "traefik")
 
 
 @pytest.mark.parametrize(
@@ -698,7 +695,7 @@ def test_a_set_that_is_gone_is_no_reason_to_roll_out(run: Run) -> None:
     ran = run(fleet.incident.api, "undo", "--yes")
     assert ran.code == 5, ran.err
     assert "does not exist any more" in ran.err
-    assert app(fleet.incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
+    assert app_in(fleet.incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
 
 
 def test_a_generator_with_a_template_of_its_own_is_no_evidence(run: Run) -> None:
@@ -797,7 +794,7 @@ def test_a_secret_on_the_command_line_is_not_kept(flag: str, run: Run, incident:
 
 def old_answer(incident: Incident, name: str, times: int) -> Callable[[Request], Response | None]:
     """Answer reads of an Application as it is now, whatever becomes of it: as a cache that lags."""
-    old = Response(200, {"content-type": "application/json"}, json.dumps(app(incident, name)).encode())
+    old = Response(200, {"content-type": "application/json"}, json.dumps(app_in(incident, name)).encode())
     left = [times]
 
     def answer(request: Request) -> Response | None:
@@ -1037,7 +1034,7 @@ def _two_sources(run: Run, incident: Incident, *, owned: bool = False) -> tuple[
         do(run, incident, "pause", "root")
     incident.api.edit(APPLICATION, "argocd", "web", split)
     entry = do(run, incident, "pin", "web", GOOD, "--source=1", "--no-sync", "--yes")
-    pinned: JSON = app(incident, "web")["spec"]["sources"]
+    pinned: JSON = app_in(incident, "web")["spec"]["sources"]
     assert pinned[1]["targetRevision"] == GOOD
     incident.api.edit(APPLICATION, "argocd", "web", lambda web: web["spec"].update(sources=pinned[:1]))
     incident.clock.advance(1)
@@ -1069,7 +1066,7 @@ def test_what_is_put_back_by_hand_is_undone(run: Run, incident: Incident) -> Non
     incident.api.edit(APPLICATION, "argocd", "web", lambda web: web["spec"].update(sources=pinned))
     ran = run(incident.api, "undo", "--yes", "--redeploy")
     assert ran.code == 0, ran.err
-    assert app(incident, "web")["spec"]["sources"][1]["targetRevision"] == BAD
+    assert app_in(incident, "web")["spec"]["sources"][1]["targetRevision"] == BAD
     assert entry not in run(incident.api, "log", "--open", "-o", "name").out
 
 
@@ -1081,7 +1078,7 @@ def test_what_has_no_place_stays_open_while_its_owner_is_held(run: Run, incident
         assert "Application root stays as it is: it would write over what somebody set on web" in ran.err
         incident.clock.advance(1)
     assert entry in run(incident.api, "log", "--open", "-o", "name").out
-    assert len(app(incident, "web")["spec"]["sources"]) == 1
+    assert len(app_in(incident, "web")["spec"]["sources"]) == 1
 
 
 @pytest.mark.parametrize("taken", ["syncPolicy", "automated"])
@@ -1207,7 +1204,7 @@ def test_git_fixed_to_a_third_version_is_not_said_to_roll_the_original_out(
     assert "2.5.1" not in ran.err
     assert run(incident.api, "undo", "--redeploy").code == 0
     incident.argocd.run(100)
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.0"
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == "2.4.0"
 
 
 def test_a_clock_that_is_behind(run: Run, incident: Incident) -> None:
@@ -1234,7 +1231,7 @@ def test_an_entry_that_only_says_that_it_is_mine(run: Run, incident: Incident) -
     ran = run(incident.api, "undo", pinned, user="alice", laptop="new")
     assert ran.code == 5, ran.err
     assert "this machine has no record of it, and a version changes" in ran.err
-    assert app(incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
     assert run(incident.api, "undo", paused, user="alice", laptop="new").code == 0, "no version changes"
     assert run(incident.api, "undo", f"entry/{pinned.upper()}").code == 0
 
@@ -1271,5 +1268,5 @@ def test_a_comparison_that_lags_behind_our_own_write_is_no_refusal(
     ran = run(old.api, "undo", "--yes")
     assert (ran.code, late) == (0, [0]), ran.err
     assert automated(old, "root") and automated(old, "traefik")
-    assert app(old, "traefik")["spec"]["source"]["targetRevision"] == GOOD
+    assert app_in(old, "traefik")["spec"]["source"]["targetRevision"] == GOOD
     assert run(old.api, "log", "--open", "-o", "name").out == ""

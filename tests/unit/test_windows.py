@@ -19,9 +19,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kubectl_argo_rescue import windows
-from kubectl_argo_rescue.model import ABSENT, ArgoCD, FieldChange, Key, Match, MemberChange, Version
+from kubectl_argo_rescue.model import ABSENT, JSON, ArgoCD, FieldChange, Key, Match, MemberChange, Version
 from kubectl_argo_rescue.patches import applied
 from kubectl_argo_rescue.windows import Hit, Window
+
+from . import build
 
 Windows = Sequence[dict[str, Any]]
 
@@ -42,9 +44,8 @@ def project(items: Windows, name: str = "cluster", **metadata: Any) -> dict[str,
     }
 
 
-def app(name: str = "traefik", /, **destination: str) -> dict[str, Any]:
-    spec = {"project": "cluster", "destination": destination or {"namespace": "default"}}
-    return {"metadata": {"name": name, "namespace": "argocd"}, "spec": spec}
+def app(name: str = "traefik", /, **destination: str) -> JSON:
+    return build.app(name=name, project="cluster", destination=destination or {"namespace": "default"})
 
 
 def window(kind: str, is_open: bool = True, /, **fields: Any) -> dict[str, Any]:
@@ -494,14 +495,15 @@ def test_until_is_the_first_change(found: list[dict[str, Any]], now: datetime, m
     def can_sync(when: datetime) -> bool:
         return windows.judge_sync(parsed, app(), when, manual=manual).can_sync
 
+    is_free = can_sync(now)
     change = windows.until(parsed, app(), now, manual=manual, horizon=timedelta(days=2))
     for step in range(1, 2 * 24 * 12):
         probe = now + timedelta(minutes=5 * step)
         if change is not None and probe > change:
             break
-        assert can_sync(probe) == can_sync(now)
+        assert can_sync(probe) == is_free
     if change is not None:
-        assert can_sync(change + timedelta(microseconds=1)) != can_sync(now)
+        assert can_sync(change + timedelta(microseconds=1)) != is_free
 
 
 # -- letting one app through

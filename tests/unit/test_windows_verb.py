@@ -23,11 +23,6 @@ WEEKEND = "cluster #0: deny 0 16 * * 5 for 64h"
 NIGHT = "cluster #1: deny 0 16 * * * for 14h"
 
 
-@pytest.fixture
-def incident() -> Incident:
-    return traefik_incident()
-
-
 def set_windows(incident: Incident, *items: Any, project: str = "cluster") -> None:
     def change(live: Any) -> None:
         live["spec"]["syncWindows"] = list(items)

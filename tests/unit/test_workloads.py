@@ -49,6 +49,7 @@ from kubectl_argo_rescue.simulation.wire import Request, failure
 from kubectl_argo_rescue.transport import Response, Target
 from kubectl_argo_rescue.workloads import NUMBER, History, Revision, Way, decide
 
+from . import build
 from .harness import Ran, Run, lag
 
 T0 = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
@@ -393,7 +394,7 @@ class Bed:
     def __init__(self) -> None:
         self.incident = traefik_incident()
         self.api = self.incident.api
-        self.cluster = Cluster(self.api, sleep=lambda s: None, jitter=lambda: 0.0)
+        self.cluster = build.cluster(self.api)
         self.past = workload_writes.read_history(self.cluster, TRAEFIK)
         decision = decide(self.past)
         assert decision.current and decision.target
@@ -577,12 +578,10 @@ def test_the_watch_knows_an_old_giving_up() -> None:
 
 
 @pytest.fixture
-def incident() -> Incident:
+def incident(incident: Incident) -> Incident:
     """2.5.1 is deployed, the repo-server is dead."""
-    made = traefik_incident()
-    made.argocd.repo_server_alive = False
-    made.api.idle = made.argocd.tick
-    return made
+    incident.argocd.repo_server_alive = False
+    return incident
 
 
 def image(incident: Incident) -> str:
