@@ -11,6 +11,7 @@ from ..durations import human
 from ..entries import one_line
 from ..errors import ExitStatus, Forbidden, UsageError
 from ..flags import Common, Verb, common_options
+from ..foresight import NextChange
 from ..model import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
 from ..outlook import display_name, served
 from ..outlook import projects as projects_of
@@ -193,15 +194,17 @@ def _until(verdict: AppVerdict, now: datetime) -> str:
     if verdict.error:
         return "the window is corrected"
 
-    def text(at: datetime | None, can_sync: bool) -> str:
-        if at is None:
-            return "" if can_sync else "no end in sight"
-        return f"{at:%Y-%m-%d %H:%M} UTC (in {human(at - now)})"
+    def text(change: NextChange, can_sync: bool) -> str:
+        if change.not_before:
+            return f"no change before {change.not_before:%Y-%m-%d %H:%M} UTC"
+        if change.at:
+            return f"{change.at:%Y-%m-%d %H:%M} UTC (in {human(change.at - now)})"
+        return "" if can_sync else "no end in sight"
 
     automatic = text(verdict.until_automatic, verdict.automatic.can_sync)
     manual = text(verdict.until_manual, verdict.manual.can_sync)
     if verdict.until_automatic == verdict.until_manual and (
-        verdict.automatic.can_sync == verdict.manual.can_sync or verdict.until_automatic is not None
+        verdict.automatic.can_sync == verdict.manual.can_sync or verdict.until_automatic.at is not None
     ):
         return automatic
     return automatic + (f"; manual {manual}" if manual else "")

@@ -246,13 +246,13 @@ def test_text_of_windows_is_neutralised(run: Run, incident: Incident) -> None:
 
 def test_apps_of_the_same_windows_share_the_work(incident: Incident, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    until = windows.until
+    judge = windows.judge
 
     def counted(*args: Any, **named: Any) -> Any:
         calls.append(args)
-        return until(*args, **named)
+        return judge(*args, **named)
 
-    monkeypatch.setattr(windows, "until", counted)
+    monkeypatch.setattr(windows, "judge", counted)
     apps = [
         application(f"app-{n}", project="cluster", source={"repoURL": "x"}, namespace="x") for n in range(100)
     ]
@@ -262,4 +262,4 @@ def test_apps_of_the_same_windows_share_the_work(incident: Incident, monkeypatch
     assert len(calls) == 2
     assert not judge_apps(apps, projects, ArgoCD("argocd"), incident.clock(), look_ahead=False)[
         0
-    ].until_automatic
+    ].until_automatic.at
