@@ -137,12 +137,17 @@ class Cluster:
         self._warned: set[str] = set()
         self._warned_lock = threading.Lock()
         self._waits = _Waits(self._is_logging_in)
+        self._tell_date: Callable[[str, float], None] | None = None
         self._held: dict[tuple[str, str], tuple[float, ApiError]] = {}
         """What the server asked not to be asked again before a time, for the next call."""
 
     def tell_waits(self, say: Callable[[str], None]) -> None:
         """Have it said when a wait is long: the server asks for it, or an answer does not come."""
         self._waits.say = say
+
+    def tell_dates(self, hear: Callable[[str, float], None]) -> None:
+        """Pass on the Date of each answer, and how many seconds the answer took."""
+        self._tell_date = hear
 
     def _is_logging_in(self) -> bool:
         return isinstance(self._transport, LogsIn) and self._transport.is_logging_in()
@@ -510,6 +515,9 @@ class Cluster:
             else:
                 self._note(method, path, query, answer.status, sent_at, (content_type, body), answer)
                 self._warn(answer)
+                # A 5xx may come from a proxy on this machine, whose clock is no news.
+                if self._tell_date and answer.status < 500 and (date := answer.headers.get("date")):
+                    self._tell_date(date, self._clock() - sent_at)
                 if 200 <= answer.status < 300:
                     return _parse(answer, what)
                 error = api_error(answer, what, method)

@@ -40,6 +40,7 @@ from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer, standard_streams
 from .plans import Plan
 from .records import Begin, Content
+from .server_clock import WORTH_SAYING, ServerClock
 from .situation import Reader, Reading
 from .transports import Connection
 
@@ -55,8 +56,11 @@ class Session(AbstractContextManager["Session"]):
         self.common = common
         self.streams = replace(standard_streams(), environ=common.world.environ)
         self.printer = Printer(self.streams, common.output)
-        self.now = common.world.now
+        self.clock = ServerClock(common.world.now)
+        self.now = self.clock.now
         self.cluster = self._connect(common.connection)
+        self.cluster.tell_dates(self.clock.heard)
+        self._is_skew_told = False
         self.reader = Reader(
             self.cluster,
             now=self.now,
@@ -132,8 +136,18 @@ class Session(AbstractContextManager["Session"]):
 
     def read(self, names: Sequence[str], *, to_write: bool = False) -> Reading:
         """Read the situation around the named Applications."""
-        reading = self.reader.read(names, to_write=to_write)
+        return self._taken(self.reader.read(names, to_write=to_write))
+
+    def _taken(self, reading: Reading) -> Reading:
         self.reading = reading
+        ahead = self.clock.ahead
+        if abs(ahead) > WORTH_SAYING and not self._is_skew_told:
+            self._is_skew_told = True
+            about = timedelta(minutes=round(abs(ahead) / timedelta(minutes=1)))
+            side = "behind" if ahead > timedelta(0) else "ahead of"
+            reading.warnings.append(
+                f"this machine's clock is {human(about)} {side} the API server's, which is the one that counts"
+            )
         for text in reading.warnings:
             self.printer.warn(text)
         return reading
@@ -168,11 +182,7 @@ class Session(AbstractContextManager["Session"]):
 
     def read_many(self, *, label_selector: str = "", project: str = "") -> Reading:
         """Read a selection of Applications, or all of them."""
-        reading = self.reader.read_many(label_selector=label_selector, project=project)
-        self.reading = reading
-        for text in reading.warnings:
-            self.printer.warn(text)
-        return reading
+        return self._taken(self.reader.read_many(label_selector=label_selector, project=project))
 
     def read_twins(self, key: Key) -> None:
         """Read the Applications that share a name with this one: windows do not know namespaces."""
