@@ -23,11 +23,11 @@ from .windows import Window
 HORIZON: Final = timedelta(days=366)
 """How far one looks ahead."""
 
-BUDGET: Final = 3000
-"""How many stretches of windows are looked at for one answer: more than two windows of every other
-minute have in a day. One takes some microseconds."""
+BUDGET: Final = 1500
+"""How many steps ahead are made for one answer: as many as two windows of every other minute, which
+take turns, need for a day. One takes some microseconds for each window."""
 PLENTY: Final = 1_000_000
-"""After so many for all answers together, each further one gets by with LITTLE."""
+"""After so many looks at windows, for all answers together, each further answer has LITTLE."""
 LITTLE: Final = 50
 
 # All times in here are microseconds since 1970, which Python adds and compares ten times as fast.
@@ -81,13 +81,15 @@ class Foresight:
         """Find it for windows that are known to match the app."""
         if not matching or any(windows.parse_error(window) for window in matching):
             return NextChange()
+        # Where none lets manual syncs pass, both kinds have one answer.
+        manual = manual and any(window.manual_sync for window in matching)
         is_one_enough = windows.is_one_allow_enough(matching[0].version)
         parts = frozenset((w.kind, w.manual_sync, self._timeline(w)) for w in matching)
         question = (manual, parts, is_one_enough)
         if question not in self._answers:
             decision = _Decision(parts, manual, is_one_enough)
             before = decision.looks
-            self._answers[question] = self._search(decision, before + self._budget())
+            self._answers[question] = self._search(decision, BUDGET if self.looks < PLENTY else LITTLE)
             self.looks += decision.looks - before
         return self._answers[question]
 
@@ -97,14 +99,12 @@ class Foresight:
             self._timelines[key] = _Timeline(window, self._now, self._begin, self._stop)
         return self._timelines[key]
 
-    def _budget(self) -> int:
-        return BUDGET if self.looks < PLENTY else LITTLE
-
-    def _search(self, decision: _Decision, limit: int) -> NextChange:
+    def _search(self, decision: _Decision, budget: int) -> NextChange:
         """Go from stretch to stretch until the decision is another one."""
         anchor = self._begin
         today, edge = decision.at(anchor)
         period = decision.period
+        steps = 0
         while edge < self._stop:
             if period and edge >= anchor + period:
                 # All of it comes again as it was, until a clock is put forward or back.
@@ -114,8 +114,9 @@ class Foresight:
                     break
             elif period and (steady := decision.steady_until(anchor)) <= edge:
                 anchor = steady
-            if decision.looks > limit:
+            if steps == budget:
                 return NextChange(None, _time(edge))
+            steps += 1
             at = edge
             can_sync, edge = decision.at(at)
             if can_sync != today:

@@ -207,7 +207,7 @@ def _window_lines(verdict: AppVerdict, now: datetime) -> Iterator[Line]:
             if until.at:
                 end = f" until {until.at:%Y-%m-%d %H:%M} UTC ({human(until.at - now)})"
             elif until.not_before:
-                end = f", no change before {until.not_before:%Y-%m-%d %H:%M} UTC"
+                end = f" (no change before {until.not_before:%Y-%m-%d %H:%M} UTC)"
             spans += [("; " if i else "", ""), (f"{name} {'yes' if judgement.can_sync else 'NO'}", "green" if judgement.can_sync else "red"), (end, "")]  # fmt: skip
         yield from _broken_at(spans)
     for window in verdict.blocking:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import click
 
@@ -87,10 +88,12 @@ def _left_out(apps: Sequence[JSON], argocd: ArgoCD) -> list[str]:
         if not served(app, argocd) and controller == argocd.namespace:
             key = ref_of(app).key
             names.setdefault(key.namespace, []).append(display_name(key, argocd))
-    return [
-        f"Argo CD in {argocd.namespace} does not serve namespace {namespace}: {_some(sorted(found))} left out"
-        for namespace, found in sorted(names.items())
-    ]
+    serves_not = f"Argo CD in {argocd.namespace} does not serve"
+    return _grouped(
+        dict(sorted(names.items())),
+        serves_not + " namespace {it}: {apps} left out",
+        serves_not + " {count} namespaces ({some}): {apps} left out",
+    )
 
 
 def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
@@ -99,7 +102,7 @@ def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
     found = list(session.reader.warnings)
     unserved: dict[str, list[str]] = {}
     homeless: dict[str, list[str]] = {}
-    unwanted: dict[tuple[str, str], list[str]] = {}
+    unwanted: dict[str, list[str]] = {}
     for verdict in verdicts:
         name = display_name(verdict.key, argocd)
         if not verdict.is_served:
@@ -107,28 +110,50 @@ def _warnings(session: Session, verdicts: Sequence[AppVerdict]) -> list[str]:
         if verdict.is_project_missing:
             homeless.setdefault(verdict.project, []).append(name)
         if not verdict.is_permitted:
-            unwanted.setdefault((verdict.project, verdict.key.namespace), []).append(name)
+            pair = f"{verdict.project} does not permit applications of namespace {verdict.key.namespace}"
+            unwanted.setdefault(pair, []).append(name)
         if verdict.unknown:
             found.append(verdict.unknown)
-    found += [
-        f"Argo CD in {argocd.namespace} does not serve namespace {namespace}: nothing will act on "
-        f"{_some(names)}, whatever the windows say"
-        for namespace, names in unserved.items()
-    ]
-    found += [
-        f"AppProject {argocd.namespace}/{project} does not exist: Argo CD syncs nothing of {_some(names)}"
-        for project, names in homeless.items()
-    ]
-    found += [
-        f"AppProject {argocd.namespace}/{project} does not permit applications of namespace {namespace}: Argo CD "
-        f"syncs nothing of {_some(names)}"
-        for (project, namespace), names in unwanted.items()
-    ]
+    home = argocd.namespace
+    unmoved = "nothing will act on {apps}, whatever the windows say"
+    no_sync = "Argo CD syncs nothing of {apps}"
+    found += _grouped(
+        unserved,
+        f"Argo CD in {home} does not serve namespace {{it}}: {unmoved}",
+        f"Argo CD in {home} does not serve {{count}} namespaces ({{some}}): {unmoved}",
+    )
+    found += _grouped(
+        homeless,
+        f"AppProject {home}/{{it}} does not exist: {no_sync}",
+        f"{{count}} AppProjects do not exist in {home} ({{some}}): {no_sync}",
+    )
+    found += _grouped(
+        unwanted,
+        f"AppProject {home}/{{it}}: {no_sync}",
+        f"AppProjects in {home} do not permit the namespaces of their applications ({{some}}): {no_sync}",
+    )
     return list(dict.fromkeys(found))
 
 
+_FEW: Final = 5
+
+
+def _grouped(groups: Mapping[str, Sequence[str]], one: str, many: str) -> list[str]:
+    """Warn of each group, or of all in one breath where there are more than a few.
+
+    Args:
+        groups: what is wrong, and the applications concerned.
+        one: the text for one group, with `{it}` and `{apps}`.
+        many: the text for all, with `{count}`, `{some}` and `{apps}`.
+    """
+    if len(groups) <= _FEW:
+        return [one.format(it=it, apps=_some(sorted(apps))) for it, apps in groups.items()]
+    total = sum(map(len, groups.values()))
+    return [many.format(count=len(groups), some=_some(list(groups)), apps=f"{total} applications")]
+
+
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
 
 
 def _tell(session: Session, apps: Sequence[JSON], verdicts: Sequence[AppVerdict], *, details: bool) -> int:
