@@ -96,6 +96,10 @@ class Cluster:
         """Have it said when a wait is long: the server asks for it, or an answer does not come."""
         self._exchange.tell_waits(say)
 
+    def tell_dates(self, hear: Callable[[str, float], None]) -> None:
+        """Pass on the Date of each answer, and how many seconds the answer took."""
+        self._exchange.tell_dates(hear)
+
     @property
     def clock(self) -> Callable[[], float]:
         """The seconds that waiting is measured in."""

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
 from .errors import RescueError
@@ -117,14 +117,15 @@ class Schedule:
                 return state.at.instant
         return None
 
-    def is_day(self, wall: datetime) -> bool:
-        """Say whether this day is allowed: one restricted field decides, two are either-or.
 
-        robfig/cron: spec.go dayMatches
-        """
-        dom = wall.day in self.dom.values
-        dow = wall.isoweekday() % 7 in self.dow.values
-        return dom and dow if self.dom.is_star or self.dow.is_star else dom or dow
+def is_day(dom: Field, dow: Field, day: date) -> bool:
+    """Say whether a day is allowed: one restricted field decides, two are either-or.
+
+    robfig/cron: spec.go dayMatches
+    """
+    is_dom = day.day in dom.values
+    is_dow = day.isoweekday() % 7 in dow.values
+    return is_dom and is_dow if dom.is_star or dow.is_star else is_dom or is_dow
 
 
 class _Clock:
@@ -175,7 +176,7 @@ class _Search:
             self.at = self.at.set(_next_month(self.at.wall))
             if self.at.wall.month == 1:
                 return False
-        while not self.schedule.is_day(self.at.wall):
+        while not is_day(self.schedule.dom, self.schedule.dow, self.at.wall):
             if not self.is_moved:
                 self._start_of(lambda w: w.replace(hour=0, minute=0, second=0))
             self.at = self.at.set(self.at.wall + timedelta(days=1))

@@ -63,12 +63,17 @@ class Exchange:
         self._warned: set[str] = set()
         self._warned_lock = threading.Lock()
         self._waits = _Waits(self._is_logging_in)
+        self._tell_date: Callable[[str, float], None] | None = None
         self._held: dict[tuple[str, str], tuple[float, ApiError]] = {}
         """What the server asked not to be asked again before a time, for the next call."""
 
     def tell_waits(self, say: Callable[[str], None]) -> None:
         """Have it said when a wait is long: the server asks for it, or an answer does not come."""
         self._waits.say = say
+
+    def tell_dates(self, hear: Callable[[str, float], None]) -> None:
+        """Pass on the Date of each answer, and how many seconds the answer took."""
+        self._tell_date = hear
 
     def _is_logging_in(self) -> bool:
         return isinstance(self._transport, LogsIn) and self._transport.is_logging_in()
@@ -127,6 +132,9 @@ class Exchange:
             self.note(method, path, query, 0, sent_at, (content_type, body))
             return _Trouble(fault, not fault.lasting and (repeatable or not fault.sent))
         self.note(method, path, query, answer.status, sent_at, (content_type, body), answer)
+        # A 5xx may come from a proxy on this machine, whose clock is no news.
+        if self._tell_date and answer.status < 500 and (date := answer.headers.get("date")):
+            self._tell_date(date, self._clock() - sent_at)
         self.warn(answer)
         if 200 <= answer.status < 300:
             return answer

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from . import applications, globs, owners, windows
 from .durations import human
 from .errors import Forbidden, NotFound, RefusedError
+from .foresight import Foresight
 from .model import (
     JSON,
     ArgoCD,
@@ -85,8 +86,10 @@ def _frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
     verdict = windows_allow(snapshot, app, manual=False)
     if verdict.can_sync:
         return None
-    change = windows.until(app_windows(snapshot, app), app, snapshot.now, manual=False)
-    return f"{change:%Y-%m-%d %H:%M} UTC" if change else "no end in sight"
+    change = Foresight(snapshot.now).next_change(app_windows(snapshot, app), app, manual=False)
+    if change.not_before:
+        return f"no change before {change.not_before:%Y-%m-%d %H:%M} UTC"
+    return f"{change.at:%Y-%m-%d %H:%M} UTC" if change.at else "no end in sight"
 
 
 def app_windows(snapshot: Snapshot, app: JSON) -> tuple[windows.Window, ...]:
@@ -175,8 +178,9 @@ def blocked_text(snapshot: Snapshot, app: JSON, verdict: windows.Judgement) -> s
     what = verdict.error or ", ".join(
         f"{windows.describe(w)} (AppProject {w.project})" for w in verdict.blocking
     )
-    end = windows.until(app_windows(snapshot, app), app, snapshot.now, manual=True)
-    until = f" until {end:%Y-%m-%d %H:%M} UTC" if end else ""
+    end = Foresight(snapshot.now).next_change(app_windows(snapshot, app), app, manual=True)
+    until = f" until {end.at:%Y-%m-%d %H:%M} UTC" if end.at else ""
+    until = f", no change before {end.not_before:%Y-%m-%d %H:%M} UTC" if end.not_before else until
     if verdict.error:
         way = (
             "mend the AppProject by hand: kubectl edit appprojects.argoproj.io -n "

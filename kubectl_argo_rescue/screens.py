@@ -203,9 +203,11 @@ def _window_lines(verdict: WindowVerdict, now: datetime) -> Iterator[Line]:
     )
     if not verdict.error:
         for i, (name, judgement, until) in enumerate(kinds):
-            end = f" until {until:%Y-%m-%d %H:%M} UTC ({human(until - now)})" if until else ""
-            if not until and not judgement.can_sync:
-                end = ", no end in sight"
+            end = "" if judgement.can_sync else ", no end in sight"
+            if until.at:
+                end = f" until {until.at:%Y-%m-%d %H:%M} UTC ({human(until.at - now)})"
+            elif until.not_before:
+                end = f" (no change before {until.not_before:%Y-%m-%d %H:%M} UTC)"
             spans += [("; " if i else "", ""), (f"{name} {'yes' if judgement.can_sync else 'NO'}", "green" if judgement.can_sync else "red"), (end, "")]  # fmt: skip
         yield from _broken_at(spans)
     for window in verdict.blocking:

@@ -32,6 +32,7 @@ from .outlook import COMMAND
 from .output import Printer, standard_streams
 from .parallel import Done
 from .records import Begin
+from .server_clock import WORTH_SAYING, ServerClock
 from .situation import Reader, Reading
 from .transport import Connection
 
@@ -44,9 +45,12 @@ class Invocation(AbstractContextManager["Invocation"]):
         self.common = common
         self.streams = replace(standard_streams(), environ=common.world.environ)
         self.printer = Printer(self.streams, common.output)
-        self.now = common.world.now
+        self.clock = ServerClock(common.world.now)
+        self.now = self.clock.now
         self._opened: list[Cluster] = []
         self.cluster = self.connect(common.connection)
+        self.cluster.tell_dates(self.clock.heard)
+        self._is_skew_told = False
         self.reader = Reader(
             self.cluster,
             now=self.now,
@@ -99,9 +103,20 @@ class Invocation(AbstractContextManager["Invocation"]):
 
     def _begin(self, reading: Reading) -> Session:
         self._session = Session(self, reading)
+        self._judge_clock(reading)
         for text in reading.warnings:
             self.printer.warn(text)
         return self._session
+
+    def _judge_clock(self, reading: Reading) -> None:
+        ahead = self.clock.ahead
+        if abs(ahead) > WORTH_SAYING and not self._is_skew_told:
+            self._is_skew_told = True
+            about = timedelta(minutes=round(abs(ahead) / timedelta(minutes=1)))
+            side = "behind" if ahead > timedelta(0) else "ahead of"
+            reading.warnings.append(
+                f"this machine's clock is {human(about)} {side} the API server's, which is the one that counts"
+            )
 
     def read_journal(self) -> tuple[Session | None, JournalReading]:
         """Read the installation and its journal; of a cluster that does not answer what this machine has.

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from . import applications, outlook, windows
 from .entries import time_json
+from .foresight import Foresight, NextChange
 from .model import JSON, ArgoCD, Key
 from .windows import Judgement, Window
 
@@ -22,9 +23,9 @@ class WindowVerdict:
     """All windows of its project and of the global projects that apply."""
     automatic: Judgement
     manual: Judgement
-    until_automatic: datetime | None
-    """When the verdict changes next; None where it does not, as far as one can see ahead."""
-    until_manual: datetime | None
+    until_automatic: NextChange
+    """When the verdict changes next."""
+    until_manual: NextChange
     is_served: bool
     """Whether this Argo CD looks at its namespace at all."""
     is_project_missing: bool = False
@@ -69,16 +70,15 @@ def judge_apps(
         argocd: the installation.
         now: the instant, aware.
         unreadable: names of projects that may not be read: nothing can be said of their apps.
-        look_ahead: also find out until when, which takes some milliseconds per set of windows.
+        look_ahead: also find out until when, which takes a little per set of windows.
     """
     by_name = {project["metadata"]["name"]: project for project in projects}
     effective = {
         name: windows.effective_windows(project, by_name.values(), argocd)
         for name, project in by_name.items()
     }
-    known: dict[
-        tuple[tuple[str, int], ...], tuple[Judgement, Judgement, datetime | None, datetime | None]
-    ] = {}
+    known: dict[tuple[tuple[str, int], ...], tuple[Judgement, Judgement, NextChange, NextChange]] = {}
+    ahead = Foresight(now)
     is_held = windows.are_operations_held(argocd.version)
     found: list[WindowVerdict] = []
     for app in apps:
@@ -88,7 +88,9 @@ def judge_apps(
         if project in unreadable:
             no = Judgement(False)
             why = f"AppProject {argocd.namespace}/{project} may not be read: its windows are not known"
-            found.append(WindowVerdict(key, project, (), no, no, None, None, is_served, unknown=why))
+            found.append(
+                WindowVerdict(key, project, (), no, no, NextChange(), NextChange(), is_served, unknown=why)
+            )
             continue
         mine = effective.get(project, ())
         matching = windows.matched(mine, app)
@@ -97,8 +99,8 @@ def judge_apps(
             known[places] = (
                 windows.judge_sync(matching, app, now, manual=False),
                 windows.judge_operation(matching, app, now),
-                windows.until(matching, app, now, manual=False) if look_ahead else None,
-                windows.until(matching, app, now, manual=True) if look_ahead and is_held else None,
+                ahead.next_change_of(matching, manual=False) if look_ahead else NextChange(),
+                ahead.next_change_of(matching, manual=True) if look_ahead and is_held else NextChange(),
             )
         home = by_name.get(project)
         is_permitted = home is None or outlook.is_permitted(app, home, argocd)
@@ -131,15 +133,23 @@ def window_json(window: Window) -> dict[str, JSON]:
 
 
 def verdict_json(verdict: WindowVerdict) -> dict[str, JSON]:
-    """Return the verdict as plain JSON values; `canSync` is null where nothing can be said."""
+    """Return the verdict as plain JSON values; `canSync` is null where nothing can be said.
+
+    Where `until` is null, `noChangeBefore` is the time up to which one looked in vain, if it is not
+    as far as one ever looks.
+    """
     yes_or_no = {"automatic": verdict.automatic.can_sync, "manual": verdict.manual.can_sync}
     return {
         "canSync": dict.fromkeys(yes_or_no) if verdict.unknown else yes_or_no,
         "error": verdict.error,
         "blocking": [{**window_json(w), "blocks": list(verdict.blocks(w))} for w in verdict.blocking],
         "until": {
-            "automatic": time_json(verdict.until_automatic),
-            "manual": time_json(verdict.until_manual),
+            "automatic": time_json(verdict.until_automatic.at),
+            "manual": time_json(verdict.until_manual.at),
+        },
+        "noChangeBefore": {
+            "automatic": time_json(verdict.until_automatic.not_before),
+            "manual": time_json(verdict.until_manual.not_before),
         },
         "project": verdict.project,
         "served": verdict.is_served,

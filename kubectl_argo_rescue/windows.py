@@ -7,7 +7,6 @@ and durations.py. All of it is proven against Argo CD's own code in tests/oracle
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +20,6 @@ from .model import ABSENT, APPPROJECT, JSON, ArgoCD, Change, FieldChange, Key, M
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=cron.UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-HORIZON: Final = timedelta(days=366)
-"""How far `until` looks ahead."""
 
 
 class WindowError(ValueError):
@@ -304,7 +300,7 @@ def _is_at_least(version: Version | None, major: int, minor: int) -> bool:
 # -- which of them are active
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)
 def _parsed(schedule: str, duration: str, is_lenient: bool) -> tuple[cron.Schedule, int]:
     try:
         parsed = cron.parse(schedule)
@@ -318,7 +314,8 @@ def _parsed(schedule: str, duration: str, is_lenient: bool) -> tuple[cron.Schedu
         raise WindowError(f"cannot parse duration '{duration}': {error}") from error
 
 
-def _parse(window: Window) -> tuple[cron.Schedule, int]:
+def parsed(window: Window) -> tuple[cron.Schedule, int]:
+    """Return a window's schedule and its duration in nanoseconds. Raises WindowError."""
     # Up to 2.11 errors were dropped: a bad duration was 0, a bad schedule made the controller panic.
     return _parsed(window.schedule, window.duration, not _is_at_least(window.version, 2, 12))
 
@@ -347,7 +344,7 @@ def is_active(window: Window, now: datetime, *, clock: datetime | None = None) -
 
     Argo CD: types.go SyncWindow.active
     """
-    schedule, duration = _parse(window)
+    schedule, duration = parsed(window)
     offset = (_offset(window, clock or now) // _MICROSECOND) * 1000
     local = ((now - _EPOCH) // _MICROSECOND) * 1000 + offset
     # Go adds `offset - duration`, an int64 that wraps.
@@ -412,7 +409,7 @@ def judge_sync(
 def parse_error(window: Window) -> str:
     """Return Argo CD's complaint about a window that it cannot parse; empty where it can."""
     try:
-        _parse(window)
+        parsed(window)
     except WindowError as error:
         return str(error)
     return ""
@@ -422,11 +419,15 @@ def _blocking(found: Sequence[Window], active: Sequence[Window], manual: bool) -
     """Choose what stands in the way: the denies in force, else the allows if none of them is open."""
     block = [window for window in active if window.kind == "deny"]
     if not block:
-        # Before 2.8 one open allow did not outweigh the others.
-        if any(window.kind == "allow" and _is_at_least(window.version, 2, 8) for window in active):
+        if any(window.kind == "allow" and is_one_allow_enough(window.version) for window in active):
             return ()
         block = [window for window in found if window.kind == "allow" and window not in active]
     return tuple(window for window in block if not (manual and window.manual_sync))
+
+
+def is_one_allow_enough(version: Version | None) -> bool:
+    """Say whether one open allow outweighs those that are not open: since 2.8."""
+    return _is_at_least(version, 2, 8)
 
 
 def are_operations_held(version: Version | None) -> bool:
@@ -451,106 +452,6 @@ def judge_operation(windows: Iterable[Window], app: JSON, now: datetime) -> Judg
     if found.blocking and not found.error and not are_operations_held(found.blocking[0].version):
         return replace(found, can_sync=True, blocking=())
     return found
-
-
-# -- until when
-
-
-def until(
-    windows: Iterable[Window],
-    app: JSON,
-    now: datetime,
-    *,
-    manual: bool,
-    horizon: timedelta = HORIZON,
-) -> datetime | None:
-    """Find the next instant at which the decision changes.
-
-    Gaps of a single instant, as between two windows that touch, are no change.
-
-    Args:
-        windows: the effective windows of the app's project.
-        app: the Application.
-        now: the instant to start from, aware.
-        manual: which decision, as in `judge_sync`.
-        horizon: how far to look.
-
-    Returns:
-        The instant in UTC, or None: no change within the horizon, or a window cannot be parsed.
-    """
-    found = matched(windows, app)
-    today = judge_sync(found, app, now + _MICROSECOND, manual=manual)
-    if today.error:
-        return None
-    stop = now + horizon
-    for edge in heapq.merge(*(_edges(window, now, stop) for window in found)):
-        then = judge_sync(found, app, edge + _MICROSECOND, manual=manual)
-        if then.can_sync != today.can_sync:
-            return edge.astimezone(cron.UTC)
-    return None
-
-
-_STEPS: Final = 4000
-"""Starts looked at per window and search: enough for a year of hours, or three days of minutes."""
-
-
-def _edges(window: Window, now: datetime, stop: datetime) -> Iterator[datetime]:
-    """List the instants at which a window may open or shut, ascending; touching runs are one."""
-    schedule, nanoseconds = _parse(window)
-    duration = timedelta(microseconds=nanoseconds // 1000)
-    if duration <= timedelta(0):
-        return
-    for begin, end, offset in _segments(window, now, stop):
-        if begin > now:
-            yield begin
-        at = begin + offset
-        for _ in range(_STEPS):
-            first = schedule.next(at - duration)
-            if first is None:
-                break  # it never fires, which makes it always active
-            if first <= at:
-                at = first = _run_end(schedule, first, duration, end + offset)
-            else:
-                at = first
-            if first - offset >= end:
-                break
-            yield first - offset
-
-
-def _run_end(schedule: cron.Schedule, start: datetime, duration: timedelta, limit: datetime) -> datetime:
-    """Find the end of a run of starts that lie within each other's duration."""
-    end = start + duration
-    for _ in range(_STEPS):
-        if end >= limit:
-            break
-        # The later the start that still lies within, the longer the leap.
-        leaps = (timedelta(minutes=2), timedelta(hours=1, minutes=1), timedelta(days=1, minutes=1), duration)
-        latest = (schedule.next(end - leap) for leap in leaps if leap <= duration)
-        following = next((at for at in latest if at is not None and at <= end), None)
-        if following is None:
-            return end
-        end = following + duration
-    return max(end, limit)
-
-
-def _segments(
-    window: Window, now: datetime, stop: datetime
-) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """Cut a span where the UTC offset of the window's time zone changes."""
-    begin, offset = now, _offset(window, now)
-    at = now
-    while at < stop:
-        ahead = min(at + timedelta(days=1), stop)
-        if _offset(window, ahead) != offset:
-            low, high = at, ahead
-            while high - low > timedelta(seconds=1):
-                middle = low + (high - low) / 2
-                low, high = (middle, high) if _offset(window, middle) == offset else (low, middle)
-            change = high.replace(microsecond=0)
-            yield begin, change, offset
-            begin, offset = change, _offset(window, ahead)
-        at = ahead
-    yield begin, stop, offset
 
 
 def describe(window: Window) -> str:
@@ -618,7 +519,7 @@ def relax(windows: Iterable[Window], app: JSON, now: datetime) -> Relaxation:
     before = tuple(windows)
     draft = _Draft(before, app)
     for window in matched(before, app):
-        if parse_error(window) or (window.kind == "deny" and _parse(window)[1] > 0):
+        if parse_error(window) or (window.kind == "deny" and parsed(window)[1] > 0):
             draft.take_out(window)
     automatic = draft.judge(now, manual=False)
     if not automatic.error and any(window.kind == "allow" for window in automatic.blocking):

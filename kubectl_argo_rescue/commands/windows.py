@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import click
 
+from ..client import Cluster
 from ..durations import human
 from ..entries import one_line
-from ..errors import ExitStatus, Forbidden, UsageError
+from ..errors import ExitStatus, Expired, Forbidden, UsageError
 from ..flags import Verb, common_options
+from ..foresight import NextChange
 from ..model import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
 from ..options import Common
 from ..outlook import display_name, served
@@ -69,22 +72,50 @@ def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[Windo
 
     def applications() -> list[JSON]:
         if namespace:
-            return cluster.list(APPLICATION, namespace)
-        if all_namespaces:
+            return _list(cluster, namespace)
+        if all_namespaces or argocd.application_namespaces:
             try:
-                return cluster.list(APPLICATION)
+                return _list(cluster)
             except Forbidden as e:
                 session.reader.warnings.append(
                     f"Applications of other namespaces may not be listed: {e.message}"
                 )
-        return session.reader.all_applications(argocd)
+        return _list(cluster, argocd.namespace)
 
     found, projects = cluster.gather(applications, lambda: cluster.list(APPPROJECT, argocd.namespace))
-    if not namespace:
+    if all_namespaces:
         session.reader.warnings += _left_out(found, argocd)
+    if not namespace:
         found = [app for app in found if served(app, argocd)]
     found = sorted(found, key=lambda app: ref_of(app).key)
     return found, judge_apps(found, projects, argocd, snapshot.now)
+
+
+_PAGE: Final = 250
+"""Applications of one page: of 18 kB each they need 35 MB as Python objects."""
+
+
+def _list(cluster: Cluster, namespace: str = "") -> list[JSON]:
+    """Read Applications, and keep what windows look at: thousands come with megabytes of status."""
+
+    def read() -> list[JSON]:
+        return [_slim(app) for page in cluster.pages(APPLICATION, namespace, page=_PAGE) for app in page]
+
+    try:
+        return read()
+    except Expired:
+        return read()
+
+
+def _slim(app: JSON) -> JSON:
+    metadata, spec, status = (app.get(part) or {} for part in ("metadata", "spec", "status"))
+    return {
+        "apiVersion": app["apiVersion"],
+        "kind": app["kind"],
+        "metadata": {name: metadata[name] for name in ("namespace", "name", "uid") if name in metadata},
+        "spec": {name: spec[name] for name in ("project", "destination") if name in spec},
+        "status": {"controllerNamespace": status.get("controllerNamespace")},
+    }
 
 
 def _left_out(apps: Sequence[JSON], argocd: ArgoCD) -> list[str]:
@@ -95,10 +126,12 @@ def _left_out(apps: Sequence[JSON], argocd: ArgoCD) -> list[str]:
         if not served(app, argocd) and controller == argocd.namespace:
             key = ref_of(app).key
             names.setdefault(key.namespace, []).append(display_name(key, argocd))
-    return [
-        f"Argo CD in {argocd.namespace} does not serve namespace {namespace}: {_some(sorted(found))} left out"
-        for namespace, found in sorted(names.items())
-    ]
+    serves_not = f"Argo CD in {argocd.namespace} does not serve"
+    return _grouped(
+        dict(sorted(names.items())),
+        serves_not + " namespace {it}: {apps} left out",
+        serves_not + " {count} namespaces ({some}): {apps} left out",
+    )
 
 
 def _warnings(session: Session, verdicts: Sequence[WindowVerdict]) -> list[str]:
@@ -106,7 +139,7 @@ def _warnings(session: Session, verdicts: Sequence[WindowVerdict]) -> list[str]:
     found = list(session.reader.warnings)
     unserved: dict[str, list[str]] = {}
     homeless: dict[str, list[str]] = {}
-    unwanted: dict[tuple[str, str], list[str]] = {}
+    unwanted: dict[str, list[str]] = {}
     for verdict in verdicts:
         name = display_name(verdict.key, argocd)
         if not verdict.is_served:
@@ -114,28 +147,50 @@ def _warnings(session: Session, verdicts: Sequence[WindowVerdict]) -> list[str]:
         if verdict.is_project_missing:
             homeless.setdefault(verdict.project, []).append(name)
         if not verdict.is_permitted:
-            unwanted.setdefault((verdict.project, verdict.key.namespace), []).append(name)
+            pair = f"{verdict.project} does not permit applications of namespace {verdict.key.namespace}"
+            unwanted.setdefault(pair, []).append(name)
         if verdict.unknown:
             found.append(verdict.unknown)
-    found += [
-        f"Argo CD in {argocd.namespace} does not serve namespace {namespace}: nothing will act on "
-        f"{_some(names)}, whatever the windows say"
-        for namespace, names in unserved.items()
-    ]
-    found += [
-        f"AppProject {argocd.namespace}/{project} does not exist: Argo CD syncs nothing of {_some(names)}"
-        for project, names in homeless.items()
-    ]
-    found += [
-        f"AppProject {argocd.namespace}/{project} does not permit applications of namespace {namespace}: Argo CD "
-        f"syncs nothing of {_some(names)}"
-        for (project, namespace), names in unwanted.items()
-    ]
+    home = argocd.namespace
+    unmoved = "nothing will act on {apps}, whatever the windows say"
+    no_sync = "Argo CD syncs nothing of {apps}"
+    found += _grouped(
+        unserved,
+        f"Argo CD in {home} does not serve namespace {{it}}: {unmoved}",
+        f"Argo CD in {home} does not serve {{count}} namespaces ({{some}}): {unmoved}",
+    )
+    found += _grouped(
+        homeless,
+        f"AppProject {home}/{{it}} does not exist: {no_sync}",
+        f"{{count}} AppProjects do not exist in {home} ({{some}}): {no_sync}",
+    )
+    found += _grouped(
+        unwanted,
+        f"AppProject {home}/{{it}}: {no_sync}",
+        f"AppProjects in {home} do not permit the namespaces of their applications ({{some}}): {no_sync}",
+    )
     return list(dict.fromkeys(found))
 
 
+_FEW: Final = 5
+
+
+def _grouped(groups: Mapping[str, Sequence[str]], one: str, many: str) -> list[str]:
+    """Warn of each group, or of all in one breath where there are more than a few.
+
+    Args:
+        groups: what is wrong, and the applications concerned.
+        one: the text for one group, with `{it}` and `{apps}`.
+        many: the text for all, with `{count}`, `{some}` and `{apps}`.
+    """
+    if len(groups) <= _FEW:
+        return [one.format(it=it, apps=_some(sorted(apps))) for it, apps in groups.items()]
+    total = sum(map(len, groups.values()))
+    return [many.format(count=len(groups), some=_some(list(groups)), apps=f"{total} applications")]
+
+
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
 
 
 def _tell(
@@ -200,15 +255,17 @@ def _until(verdict: WindowVerdict, now: datetime) -> str:
     if verdict.error:
         return "the window is corrected"
 
-    def text(at: datetime | None, can_sync: bool) -> str:
-        if at is None:
-            return "" if can_sync else "no end in sight"
-        return f"{at:%Y-%m-%d %H:%M} UTC (in {human(at - now)})"
+    def text(change: NextChange, can_sync: bool) -> str:
+        if change.not_before:
+            return f"no change before {change.not_before:%Y-%m-%d %H:%M} UTC"
+        if change.at:
+            return f"{change.at:%Y-%m-%d %H:%M} UTC (in {human(change.at - now)})"
+        return "" if can_sync else "no end in sight"
 
     automatic = text(verdict.until_automatic, verdict.automatic.can_sync)
     manual = text(verdict.until_manual, verdict.manual.can_sync)
     if verdict.until_automatic == verdict.until_manual and (
-        verdict.automatic.can_sync == verdict.manual.can_sync or verdict.until_automatic is not None
+        verdict.automatic.can_sync == verdict.manual.can_sync or verdict.until_automatic.at is not None
     ):
         return automatic
     return automatic + (f"; manual {manual}" if manual else "")

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from email.utils import format_datetime
 from urllib.parse import unquote
 
 from .. import model
@@ -201,7 +202,8 @@ class InMemoryApi:
     def _after(self, asked: Request, response: Response) -> Response:
         for hook in tuple(self.after):
             response = hook(asked, response) or response
-        return response
+        date = format_datetime(self.clock(), usegmt=True)
+        return response._replace(headers={"date": date, **response.headers})
 
     def _answered(self, asked: Request) -> Response | Watch:
         try:

@@ -11,13 +11,14 @@ from . import plot
 from .bed import CHECKOUT
 from .measure import Comparison
 from .rescuing import Rescues
-from .scale import Scale, Size
+from .scale import PROJECTS, Scale, Size
 from .speed import KINDS, Requests, Rounds
 
 DOCUMENT = CHECKOUT / "docs" / "benchmarks.md"
 PLOT = CHECKOUT / "docs" / "benchmarks-scale.svg"
 
 GOAL_MEMORY = 150
+GOAL_WINDOWS = 10
 GOAL_ROUNDS = 5
 
 
@@ -110,6 +111,20 @@ def scale(found: Scale) -> str:
             table(
                 (f"{away.count} Applications, 20 ms away", "seconds", "a loop of kubectl patch", "ratio"),
                 [("pause --all", f"{away.pause:.1f}", f"{away.loop:.1f}", f"{away.loop / away.pause:.1f}× faster")],
+            )
+        )  # fmt: skip
+    if found.windows:
+        w = found.windows
+        parts.append(
+            table(
+                ("", "seconds", "goal", "", "`kubectl get app -o json`", "own MB", "with kubectl, MB"),
+                [
+                    (
+                        f"`windows -A`, {w.count} Applications, {PROJECTS} projects of up to 4 random windows",
+                        f"{w.seconds:.2f}", f"at most {GOAL_WINDOWS} s", _met(w.seconds <= GOAL_WINDOWS), f"{w.get:.2f}",
+                        f"{w.peak.own:.0f}", f"{w.peak.all:.0f}",
+                    )
+                ],
             )
         )  # fmt: skip
     if found.log:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import queue
+import random
 import ssl
 import statistics
 import threading
@@ -17,6 +18,7 @@ from kubectl_argo_rescue.model import FIELD_MANAGER
 from kubectl_argo_rescue.patches import encode
 from tests.testbed.api import JSON, JSON_PATCH
 from tests.testbed.proxies import Distance
+from tests.testbed.sources import project
 
 from .bed import Bed, app
 from .measure import Peak, timed, told
@@ -29,6 +31,7 @@ SAMPLE = 50
 """Objects of the kubectl loop that are really patched; the rest is the same again."""
 
 ENTRIES = 1_000
+PROJECTS = 400
 AWAY_SIZE = 500
 """At most so many Applications are tried from a distance: the loop is slow."""
 ROUND_TRIP = 0.02
@@ -146,12 +149,24 @@ class Away:
     loop: float
 
 
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """`windows -A` with PROJECTS projects of up to four random windows."""
+
+    count: int
+    seconds: float
+    peak: Peak
+    get: float
+    """`kubectl get app -o json`."""
+
+
 @dataclass(slots=True)
 class Scale:
-    """All sizes, and the log."""
+    """All sizes, the windows and the log."""
 
     sizes: list[Size] = field(default_factory=list)
     away: Away | None = None
+    windows: Windows | None = None
     log: Log | None = None
 
 
@@ -173,6 +188,9 @@ def measure(bed: Bed, sizes: Sequence[int], entries: int = ENTRIES) -> Scale:
         if size == away_at:
             with told(f"{size} Applications, {ROUND_TRIP * 1000:.0f} ms away"):
                 found.away = _away(bed, crowd, size)
+    if filled:
+        with told(f"{filled} Applications in {PROJECTS} projects with windows"):
+            found.windows = _windows(bed, crowd, filled, found.sizes[-1].get)
     return found
 
 
@@ -188,6 +206,44 @@ def _away(bed: Bed, crowd: Crowd, size: int) -> Away:
         pause = bed.plugin("pause", "--all", "--yes", environment=shell).run()
     bed.plugin("undo", "--yes").run()
     return Away(size, pause, loop * size / len(sample))
+
+
+def _windows(bed: Bed, crowd: Crowd, size: int, get: float) -> Windows:
+    chance = random.Random(PROJECTS)
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{bed.namespace}/appprojects"
+    made = [
+        project(
+            f"team-{n}",
+            namespace=bed.namespace,
+            windows=[_window(chance) for _ in range(chance.randint(0, 4))],
+        )
+        for n in range(PROJECTS)
+    ]
+    crowd.send("POST", [(path, encode(p)) for p in made], "application/json")
+    moves = [
+        (
+            path_of(name, bed.namespace),
+            encode([{"op": "add", "path": "/spec/project", "value": f"team-{n % PROJECTS}"}]),
+        )
+        for n, name in enumerate(sorted(_uids(bed)))
+    ]
+    crowd.send("PATCH", moves, JSON_PATCH)
+    seconds = statistics.median(bed.plugin("windows", "-A").run() for _ in range(3))
+    return Windows(size, seconds, bed.direct("windows", "-A").peak(), get)
+
+
+def _window(chance: random.Random) -> JSON:
+    fields = (
+        ("0", "30", "*/5", "*"), ("*", "8-17", "22", "*/2"), ("*", "*", "1"), ("*", "*", "11,12"), ("*", "1-5"),
+    )  # fmt: skip
+    return {
+        "kind": chance.choice(["allow", "deny"]),
+        "schedule": " ".join(chance.choice(field) for field in fields),
+        "duration": chance.choice(["5m", "30m", "1h", "8h", "24h", "64h"]),
+        "timeZone": chance.choice(["UTC", "Europe/Paris", "America/New_York"]),
+        "manualSync": chance.random() < 0.3,
+        "applications": [chance.choice(["*", "app-0*", "{app-*1,app-*2}", "app-00017"])],
+    }
 
 
 def _name(number: int) -> str:

@@ -2,7 +2,7 @@
 
 Covered: the four decisions (manual, automatic, each with and without a started operation), their
 error text, which windows match and which are active, at any instant and on the untouched code path
-at this one; global projects; globs of both libraries, lists of namespaces, schedules with clock
+at this one; until when a decision stays so; global projects; globs of both libraries, lists of namespaces, schedules with clock
 changes, durations, ages.
 
 ARGO_RESCUE_PROPERTY_SIZE is the number of comparisons per test; without it 2,000 are made, and
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue import cron, durations, globs, windows
+from kubectl_argo_rescue.foresight import Foresight
 from kubectl_argo_rescue.gobwas import GlobError, GlobPanic
 from kubectl_argo_rescue.model import ArgoCD, Version, parse_version
 from tests.testbed import programs
@@ -29,6 +30,7 @@ from .windows_oracle import Oracle
 
 SEED = 20261124
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_TICK = timedelta(microseconds=1)
 
 
 @pytest.fixture(scope="module", params=sorted(programs.ARGO))
@@ -209,6 +211,39 @@ def test_decisions_of_the_untouched_code(
             compared += len(answer["verdicts"])
             assert sides[0]["verdicts"] == answer["verdicts"], json.dumps(question)
     assert compared > size / 4
+
+
+def test_until_the_next_change_all_decisions_are_one(
+    oracle: Oracle, version: Version, size: int, chance: random.Random
+) -> None:
+    horizon = timedelta(days=100)
+    seen = {"change": 0, "none": 0}
+    for _ in range(size // 20):
+        question = random_question(chance, "canSync", random_instant(chance))
+        question.pop("start", None)
+        now = instant(question["now"])
+        found = windows.windows_of(
+            {"metadata": {"name": "p", "namespace": "argocd"}, "spec": {"syncWindows": question["windows"]}},
+            version,
+        )
+        ahead = Foresight(now, horizon=horizon)
+        for name, manual in (("automatic", False), ("manual", True)):
+            change = ahead.next_change(found, question["app"], manual=manual)
+            seen["change" if change.at else "none"] += 1
+            span = (change.at or change.not_before or now + horizon) - now
+            # A single instant between two windows that touch is no change; odd microseconds miss it.
+            times = [now + _TICK, *(now + span * chance.random() for _ in range(20))]
+            times += [now + span - _TICK] if span > 2 * _TICK else []
+            times += [change.at + _TICK] if change.at else []
+            answers = [
+                answer["verdicts"][name]["canSync"]
+                for answer in oracle.ask([{**question, "now": stamp(at)} for at in times])
+                if "panic" not in answer
+            ]
+            if change.at:
+                assert answers.pop() != answers[0], json.dumps(question)
+            assert len(set(answers)) <= 1, json.dumps(question)
+    assert min(seen.values()) > size / 100, seen
 
 
 # -- global projects

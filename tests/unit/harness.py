@@ -17,6 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +79,8 @@ class Run:
         self.apis: list[InMemoryApi] = []
         self.contexts: dict[str, InMemoryApi] = {}
         """Other clusters, by the name under which --context and its like find them."""
+        self.laptop_clock: Callable[[], datetime] | None = None
+        """The clock of the machine, where it is not the API server's."""
         self.connected: list[str] = []
         """The contexts that were asked for, one by one."""
         self._monkeypatch = monkeypatch
@@ -125,7 +128,7 @@ class Run:
         api.user = user or before
         self.apis.append(api)
         environ = {**os.environ, "XDG_STATE_HOME": str(self.state_home(laptop))}
-        world = Runtime(self.open_cluster, api.clock, environ, argv)
+        world = Runtime(self.open_cluster, self.laptop_clock or api.clock, environ, argv)
         try:
             with self._monkeypatch.context() as patch, contextlib.redirect_stdout(out):
                 patch.setattr(sys, "stdin", in_)

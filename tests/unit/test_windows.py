@@ -2,7 +2,7 @@
 
 Covered: reading windows; Argo CD's own test cases about active and the decision (manual, automatic,
 overrun, unparsable, time zones); matching by OR and AND; global projects with selectors, order and
-faults; the rules of older versions; until when; the least change that lets one app through, with
+faults; the rules of older versions; the least change that lets one app through, with
 emptied lists, repeated entries, AND, globs, inactive allows, global projects; nobody else is freed.
 """
 
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kubectl_argo_rescue import windows
@@ -196,7 +196,6 @@ def test_unparsable(fields: dict[str, str], message: str) -> None:
         judgement = windows.judge_sync(found, app(), NOON, manual=manual)
         assert (judgement.can_sync, judgement.error) == (False, f"invalid sync windows: {message}")
         assert judgement.blocking == (found[1],)
-        assert windows.until(found, app(), NOON, manual=manual) is None
     with pytest.raises(windows.WindowError):
         windows.is_active(found[1], NOON)
     # One that is about other apps does no harm.
@@ -424,43 +423,7 @@ def test_effective_windows() -> None:
     assert {w.version for w in found} == {NEWEST}
 
 
-# -- until when
-
-
-@pytest.mark.parametrize(
-    ("items", "now", "expected"),
-    [
-        ([window("deny", schedule="0 10 * * *", duration="1h")], at(10, 30), at(11)),
-        ([window("deny", schedule="0 10 * * *", duration="1h")], at(11, 30), at(10) + timedelta(days=1)),
-        ([window("deny", schedule="0 10 * * *", duration="1h")], at(10), at(11)),
-        # Touching and overlapping runs are one.
-        ([window("deny", schedule="0 9-17 * * *", duration="1h")], at(10, 30), at(18)),
-        ([window("deny", schedule="*/5 9-17 * * *", duration="1h")], at(10, 30), at(18, 55)),
-        ([window("deny", schedule="0 0 * * *", duration="24h")], at(10), None),
-        ([DENY], NOON, None),
-        ([], NOON, None),
-        ([window("deny", schedule="0 0 30 2 *")], NOON, None),
-        ([window("deny", schedule="* * * * *", duration="0")], NOON, None),
-        ([window("deny", schedule="* * * 11 *", duration="1m")], NOON, None),
-        # Two windows that take turns.
-        ([window("deny", schedule="0 10 * * *", duration="2h"),
-          window("deny", schedule="30 11 * * *", duration="2h")], at(11), at(13, 30)),
-        ([window("allow", schedule="0 10 * * *", duration="1h")], at(11, 30), at(10) + timedelta(days=1)),
-        ([window("deny", schedule="0 10 * * *", duration="1h", manualSync=True)], at(9), at(10)),
-        ([window("deny", schedule="0 0 1 12 *", duration="720h")], NOON, NOON.replace(month=12, day=1, hour=0)),
-        # The clock of Paris goes back on 25 October 2026.
-        ([window("deny", schedule="0 10 * * *", duration="1h", timeZone="Europe/Paris")],
-         datetime(2026, 10, 24, 12, tzinfo=timezone.utc), datetime(2026, 10, 25, 9, tzinfo=timezone.utc)),
-    ],
-)  # fmt: skip
-def test_until(items: list[dict[str, Any]], now: datetime, expected: datetime | None) -> None:
-    assert windows.until(read(*items), app(), now, manual=False) == expected
-
-
-def test_until_for_manual_operations() -> None:
-    found = read(window("deny", schedule="0 10 * * *", duration="1h", manualSync=True))
-    assert windows.until(found, app(), at(9), manual=True) is None
-    assert windows.until(found, app(), at(9), manual=False, horizon=timedelta(minutes=30)) is None
+# -- letting one app through
 
 
 SCHEDULES = st.sampled_from(
@@ -484,29 +447,6 @@ def items(named: Sequence[str] = (*NAMES, "*", "tr*", "{web,api}")) -> st.Search
             "timeZone": ZONES,
         },
     )
-
-
-@given(st.lists(items(), min_size=1, max_size=3), TIMES, st.booleans())
-def test_until_is_the_first_change(found: list[dict[str, Any]], now: datetime, manual: bool) -> None:
-    now = now.replace(microsecond=500)
-    parsed = windows.matched(read(*found), app())
-    assume(parsed)
-
-    def can_sync(when: datetime) -> bool:
-        return windows.judge_sync(parsed, app(), when, manual=manual).can_sync
-
-    is_free = can_sync(now)
-    change = windows.until(parsed, app(), now, manual=manual, horizon=timedelta(days=2))
-    for step in range(1, 2 * 24 * 12):
-        probe = now + timedelta(minutes=5 * step)
-        if change is not None and probe > change:
-            break
-        assert can_sync(probe) == is_free
-    if change is not None:
-        assert can_sync(change + timedelta(microseconds=1)) != is_free
-
-
-# -- letting one app through
 
 
 def identity(item: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import windows
+from kubectl_argo_rescue import foresight, windows
 from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, CONFIGMAP, ArgoCD
 from kubectl_argo_rescue.simulation.incident import Incident, application, traefik_incident
 from kubectl_argo_rescue.verdicts import judge_apps
@@ -184,6 +184,52 @@ def test_an_app_that_is_not_served_is_a_warning(run: Run, incident: Incident) ->
     assert run(incident.api, "windows", "-A").err == ""
 
 
+def test_many_of_a_kind_are_one_warning(run: Run, incident: Incident) -> None:
+    for n in range(40):
+        for namespace, project in ((f"team-{n:02}", "cluster"), ("argocd", f"gone-{n:02}")):
+            app = application(
+                f"shop-{n:02}", project=project, source={"repoURL": "x", "path": "."}, namespace="x"
+            )
+            app["metadata"]["namespace"] = namespace
+            incident.api.create(app)
+    gone = (
+        "warning: 40 AppProjects do not exist in argocd (gone-00, gone-01, gone-02, gone-03, gone-04 and 35 more): "
+        "Argo CD syncs nothing of 40 applications\n"
+    )
+    assert run(incident.api, "windows", "-A").err == (
+        "warning: Argo CD in argocd does not serve 40 namespaces (team-00, team-01, team-02, team-03, team-04 and 35 "
+        "more): 40 applications left out\n" + gone
+    )
+    set_config(incident, "argocd-cmd-params-cm", **{"application.namespaces": "team-*"})
+    pair = "cluster does not permit applications of namespace team-0"
+    assert run(incident.api, "windows", "-A").err == gone + (
+        f"warning: AppProjects in argocd do not permit the namespaces of their applications ({pair}0, {pair}1, "
+        f"{pair}2, {pair}3, {pair}4 and 35 more): Argo CD syncs nothing of 40 applications\n"
+    )
+
+
+def test_no_change_before_is_said_where_it_is_not_known(
+    run: Run, incident: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foresight, "BUDGET", 10)
+    hourly = {"schedule": "0 * * * *", "applications": ["*"]}
+    set_windows(
+        incident,
+        {**hourly, "kind": "deny", "duration": "40m"},
+        {**hourly, "kind": "allow", "duration": "20m"},
+        {**hourly, "kind": "deny", "duration": "1h", "schedule": "0 0 1 * *"},
+    )
+    told = run(incident.api, "windows", "web", "-o", "json").json["data"]["apps"]["argocd/web"]
+    before = told["noChangeBefore"]["automatic"]
+    assert told["until"] == {"automatic": None, "manual": None}
+    assert told["noChangeBefore"] == {"automatic": before, "manual": before}
+    text = f"no change before {before[:10]} {before[11:16]} UTC"
+    assert run(incident.api, "windows", "web").out.splitlines()[1].endswith(text)
+    status = run(incident.api, "status", "web")
+    assert f"automatic NO ({text}); manual NO ({text})" in " ".join(status.out.split())
+    assert text in run(incident.api, "pin", "web", "2.0.0", "--dry-run=client").err
+
+
 def test_up_to_argo_cd_2_10_no_window_holds_a_manual_sync(run: Run) -> None:
     assert "no          yes" in run(traefik_incident(version=(2, 10)).api, "windows", "web").out
     assert "no          no" in run(traefik_incident(version=(2, 11)).api, "windows", "web").out
@@ -241,13 +287,13 @@ def test_text_of_windows_is_neutralised(run: Run, incident: Incident) -> None:
 
 def test_apps_of_the_same_windows_share_the_work(incident: Incident, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    until = windows.until
+    judge = windows.judge_sync
 
     def counted(*args: Any, **named: Any) -> Any:
         calls.append(args)
-        return until(*args, **named)
+        return judge(*args, **named)
 
-    monkeypatch.setattr(windows, "until", counted)
+    monkeypatch.setattr(windows, "judge_sync", counted)
     apps = [
         application(f"app-{n}", project="cluster", source={"repoURL": "x"}, namespace="x") for n in range(100)
     ]
@@ -257,4 +303,4 @@ def test_apps_of_the_same_windows_share_the_work(incident: Incident, monkeypatch
     assert len(calls) == 2
     assert not judge_apps(apps, projects, ArgoCD("argocd"), incident.clock(), look_ahead=False)[
         0
-    ].until_automatic
+    ].until_automatic.at
