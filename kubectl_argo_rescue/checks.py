@@ -11,15 +11,15 @@ from .errors import ExitStatus, Forbidden, RefusedError, RescueError
 from .model import (
     BY_KIND,
     JSON,
-    EditResult,
     Key,
     Order,
     PlanStep,
     Result,
     Role,
-    Rollout,
     Snapshot,
-    Verdict,
+    StepResult,
+    StepStatus,
+    WorkloadRollback,
 )
 from .options import Writing
 from .output import STATUS_WORDS, Printer
@@ -55,7 +55,7 @@ class Checks:
         Raises Forbidden naming all that is missing.
         """
         if self.destination is not self.cluster:
-            there = tuple(s for s in plan.steps if isinstance(s, Rollout))
+            there = tuple(s for s in plan.steps if isinstance(s, WorkloadRollback))
             self._require(there, self.destination)
             self._require([s for s in plan.steps if s not in there], self.cluster)
         else:
@@ -134,10 +134,10 @@ class Checks:
             self.printer.plan(plan.steps)
         on_server = how == "server"
         objects = dict(snapshot.objects)
-        results: list[EditResult] = list(plan.unchanged)
+        results: list[StepResult] = list(plan.unchanged)
         status = ExitStatus.OK
         for step in plan.steps:
-            if isinstance(step, Rollout):
+            if isinstance(step, WorkloadRollback):
                 result, came_to = self._try_rollout(step, on_server=on_server)
             else:
                 result, came_to = self._try(step, objects, actions, on_server=on_server)
@@ -150,34 +150,34 @@ class Checks:
             "planned" if status is ExitStatus.OK else STATUS_WORDS[status],
         )  # fmt: skip
 
-    def _try_rollout(self, step: Rollout, *, on_server: bool) -> tuple[EditResult, ExitStatus]:
+    def _try_rollout(self, step: WorkloadRollback, *, on_server: bool) -> tuple[StepResult, ExitStatus]:
         if not on_server:
-            planned = EditResult(step.ref, Verdict.PLANNED, workloads.ACTION, reason=step.reason)
+            planned = StepResult(step.ref, StepStatus.PLANNED, workloads.ACTION, reason=step.reason)
             return planned, ExitStatus.OK
         result = workload_writes.roll_back(self.destination, step, dry_run=True)
-        is_good = result.status in (Verdict.PLANNED, Verdict.UNCHANGED)
+        is_good = result.status in (StepStatus.PLANNED, StepStatus.UNCHANGED)
         return result, ExitStatus.OK if is_good else ExitStatus.ERROR
 
     def _try(
         self, step: Step, objects: dict[Key, JSON], actions: Mapping[Role, str], *, on_server: bool
-    ) -> tuple[EditResult, ExitStatus]:
+    ) -> tuple[StepResult, ExitStatus]:
         """Try a step on `objects`, which get what it would make of them, or on the server."""
         ref = step.ref
         live = objects[ref.key]
         ops = ops_of(live, step)
-        verdict, detail, status = Verdict.PLANNED, "", ExitStatus.OK
+        verdict, detail, status = StepStatus.PLANNED, "", ExitStatus.OK
         if on_server:
             # A server keeps nothing of a dry run: an order after an edit is tried on what is there.
             try:
                 answer = self.cluster.patch(BY_KIND[ref.kind], ref.namespace, ref.name, ops, dry_run=True)
                 if detail := not_done(step, live, answer):
-                    verdict, status = Verdict.FAILED, ExitStatus.ERROR
+                    verdict, status = StepStatus.FAILED, ExitStatus.ERROR
             except RescueError as e:
-                verdict, detail, status = Verdict.FAILED, e.message, e.exit_status
+                verdict, detail, status = StepStatus.FAILED, e.message, e.exit_status
         elif not isinstance(step, Order):
             objects[ref.key] = patches.preview(live, ops)
         action = action_of(step, actions)
-        return EditResult(ref, verdict, action, tuple(ops), step.reason, detail), status
+        return StepResult(ref, verdict, action, tuple(ops), step.reason, detail), status
 
 
 def _rights_to_patch(steps: Iterable[PlanStep]) -> list[Right]:

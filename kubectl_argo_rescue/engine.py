@@ -15,7 +15,7 @@ from . import workload_writes, workloads
 from .client import Cluster
 from .errors import RescueError
 from .journal import Journal, Writer
-from .model import BY_KIND, EVENT, JSON, EditResult, PlanStep, Role, Rollout, Snapshot, Verdict
+from .model import BY_KIND, EVENT, JSON, PlanStep, Role, Snapshot, StepResult, StepStatus, WorkloadRollback
 from .parallel import Done, Failed
 from .plans import Plan
 from .records import Begin, Content, Context, End, Intent, Outcome
@@ -36,7 +36,7 @@ class Engine:
         journal: Journal,
         *,
         now: Callable[[], datetime],
-        report: Callable[[EditResult], None] = lambda result: None,
+        report: Callable[[StepResult], None] = lambda result: None,
         actions: Mapping[Role, str] = ACTIONS,
         destination: Cluster | None = None,
     ) -> None:
@@ -108,7 +108,9 @@ class Engine:
             if step.ref not in told:
                 self._tell(
                     run,
-                    EditResult(step.ref, Verdict.SKIPPED, action_of(step, self.actions), reason=step.reason),
+                    StepResult(
+                        step.ref, StepStatus.SKIPPED, action_of(step, self.actions), reason=step.reason
+                    ),
                 )
         # A step that was never begun is as good as not applied; one in the air stays in doubt.
         at = self.now()
@@ -141,7 +143,7 @@ class Engine:
                 result = self._failed(step, e)
             run.note(n, result)
             self._tell(run, result)
-            if result.status not in (Verdict.APPLIED, Verdict.UNCHANGED):
+            if result.status not in (StepStatus.APPLIED, StepStatus.UNCHANGED):
                 run.outcomes.update({m: "not-applied" for m, _ in [*first[position + 1 :], *rest]})
                 return
         if rest:
@@ -156,29 +158,29 @@ class Engine:
                 run.note(n, result)
                 self._tell(run, result)
 
-    def _send(self, number: int, step: PlanStep, batch: Batch) -> EditResult:
-        if isinstance(step, Rollout):
+    def _send(self, number: int, step: PlanStep, batch: Batch) -> StepResult:
+        if isinstance(step, WorkloadRollback):
             return workload_writes.roll_back(
                 self.destination, step, in_doubt=lambda: batch.run.doubtful.add(number)
             )
         return ObjectSender(self.cluster, batch, number, step).send()
 
-    def _failed(self, step: PlanStep, error: RescueError) -> EditResult:
-        return result_of(step, Verdict.FAILED, action_of(step, self.actions), detail=error.message)
+    def _failed(self, step: PlanStep, error: RescueError) -> StepResult:
+        return result_of(step, StepStatus.FAILED, action_of(step, self.actions), detail=error.message)
 
-    def _tell(self, run: Run, result: EditResult) -> None:
+    def _tell(self, run: Run, result: StepResult) -> None:
         run.results.append(result)
         self.report(result)
 
 
 def events_for(
-    results: Sequence[EditResult], begin: Begin, entry: str, now: datetime
+    results: Sequence[StepResult], begin: Begin, entry: str, now: datetime
 ) -> list[dict[str, JSON]]:
     """Describe what was applied as core/v1 Events, none where it is too much.
 
     `entry` is the journal entry's id; it also makes the names unique.
     """
-    applied = [r for r in results if r.status is Verdict.APPLIED]
+    applied = [r for r in results if r.status is StepStatus.APPLIED]
     if len(applied) > MAX_EVENTS:
         return []
     at = now.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -28,7 +28,7 @@ from .model import (
     PlanStep,
     Ref,
     Role,
-    Rollout,
+    WorkloadRollback,
     ref_of,
 )
 from .operation import STARTING, has_landed, operation, own_id
@@ -326,7 +326,7 @@ def doubt(entry: Entry, live: Live) -> str:
 
 
 def _step_now(step: PlanStep, live: Live) -> str:
-    if isinstance(step, Rollout):
+    if isinstance(step, WorkloadRollback):
         return rollout_now(step, live)
     now = edit_now(step, live) if isinstance(step, Edit) else _order_now(step, live)
     return now.value
@@ -335,7 +335,7 @@ def _step_now(step: PlanStep, live: Live) -> str:
 NUMBER = "deployment.kubernetes.io/revision"
 
 
-def rollout_now(step: Rollout, live: Live) -> str:
+def rollout_now(step: WorkloadRollback, live: Live) -> str:
     """Say where a workload that was taken back is now, as far as it tells itself.
 
     Going back gives the old revision a new number, so a number alone does not say what runs.
@@ -358,7 +358,7 @@ def rollout_now(step: Rollout, live: Live) -> str:
 
 def _is_settled(entry: Entry, number: int) -> bool:
     step = entry.intents[number]
-    if isinstance(step, Rollout):
+    if isinstance(step, WorkloadRollback):
         return (number, 0) in entry.settled
     return isinstance(step, Edit) and all((number, i) in entry.settled for i in range(len(step.changes)))
 
@@ -478,7 +478,7 @@ def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live) -> dict[str,
             fate = order_fate(step, live) if is_known else None
             what_for = {"id": step.id, "order": step.kind.name.lower(), "operation": step.operation}
             found["orders"].append({**common, **what_for, "fate": fate})
-        elif isinstance(step, Rollout):
+        elif isinstance(step, WorkloadRollback):
             place = {
                 "app": {"namespace": step.app.namespace, "name": step.app.name},
                 "from": step.from_revision,

@@ -214,7 +214,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class WorkloadRollback:
     """A workload taken back to a revision of its own history in the cluster.
 
     Only numbers and a name: templates hold secrets and never reach the journal.
@@ -236,11 +236,11 @@ class Rollout:
     """The id in the Application's history of what made `to_revision`; None where not known."""
 
 
-PlanStep: TypeAlias = Edit | Order | Rollout
+PlanStep: TypeAlias = Edit | Order | WorkloadRollback
 """What a plan is made of, and what the journal keeps the intent of."""
 
 
-class Verdict(Enum):
+class StepStatus(Enum):
     """What became of one edit."""
 
     APPLIED = "applied"
@@ -254,11 +254,11 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class EditResult:
+class StepResult:
     """The outcome of one edit or order as a value; `patch` is the RFC 6902 document that was sent."""
 
     ref: Ref
-    status: Verdict
+    status: StepStatus
     action: str
     """The past participle that kubectl prints: paused, pinned, restored."""
     patch: tuple[JSON, ...] = ()
@@ -274,7 +274,7 @@ class Result:
 
     verb: str
     entry: str = ""
-    edits: tuple[EditResult, ...] = ()
+    edits: tuple[StepResult, ...] = ()
     warnings: tuple[str, ...] = ()
     data: Mapping[str, JSON] = field(default_factory=dict)
     exit_status: ExitStatus = ExitStatus.OK

@@ -28,7 +28,7 @@ from .entries import (
     what,
     who,
 )
-from .model import Change, Edit, FieldChange, Order, Ref, Rollout
+from .model import Change, Edit, FieldChange, Order, Ref, WorkloadRollback
 from .outlook import COMMAND
 from .output import change_lines, step_lines
 from .patches import shown
@@ -153,7 +153,7 @@ def change_text(
     return f"{how}; {'the same stands again' if is_back and now is Now.STANDS else text}"
 
 
-def rollout_lines(entry: Entry, number: int, rollout: Rollout, live: Live) -> Iterator[str]:
+def rollout_lines(entry: Entry, number: int, rollout: WorkloadRollback, live: Live) -> Iterator[str]:
     """Tell of one workload: why, what became of it, from and to which revision, where it is now."""
     at = outcome_times(entry).get(number)
     now = rollout_now(rollout, live)

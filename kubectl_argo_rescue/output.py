@@ -20,15 +20,15 @@ from .model import (
     BY_KIND,
     JSON,
     Change,
-    EditResult,
     MemberChange,
     Order,
     OrderKind,
     PlanStep,
     Ref,
     Result,
-    Rollout,
-    Verdict,
+    StepResult,
+    StepStatus,
+    WorkloadRollback,
 )
 from .patches import show_path, shown
 from .text import escaped, plain, plain_but_colours
@@ -144,16 +144,16 @@ class Printer:
             ]
         print("".join(parts), file=self.streams.out, flush=True)
 
-    def progress(self, result: EditResult, *, suffix: str = "") -> None:
+    def progress(self, result: StepResult, *, suffix: str = "") -> None:
         """Print an edit's outcome as kubectl does: `kind.group/name verbed`; failures go to stderr."""
-        if result.status in (Verdict.APPLIED, Verdict.UNCHANGED, Verdict.PLANNED):
+        if result.status in (StepStatus.APPLIED, StepStatus.UNCHANGED, StepStatus.PLANNED):
             if self.form == "human":
                 self.line(edit_line(result) + suffix)
             elif self.form == "name" and result.ref not in self._named:
                 self._named.add(result.ref)
                 self.line(resource_name(result.ref))
             return
-        if result.status is Verdict.SKIPPED:
+        if result.status is StepStatus.SKIPPED:
             self.say(f"{self.paint('skipped:', 'yellow')} {plain(str(result.ref))}: not {result.action}")
             return
         what = {"conflict": "conflict:", "denied": "forbidden:"}.get(result.status.value, "error:")
@@ -192,10 +192,10 @@ def resource_name(ref: Ref) -> str:
     return f"{resource.singular if resource else ref.kind.lower()}/{ref.name}"
 
 
-def edit_line(result: EditResult) -> str:
+def edit_line(result: StepResult) -> str:
     """One line for one outcome."""
     name = resource_name(result.ref)
-    if result.status is Verdict.UNCHANGED:
+    if result.status is StepStatus.UNCHANGED:
         return f"{name} unchanged ({result.detail or 'already so'})"
     return f"{name} {result.action}"
 
@@ -216,7 +216,7 @@ def change_lines(change: Change) -> list[str]:
 
 def step_lines(step: PlanStep) -> list[str]:
     """Show a step as the lines of a diff."""
-    if isinstance(step, Rollout):
+    if isinstance(step, WorkloadRollback):
         return [f"- revision {step.from_revision}", f"+ revision {step.to_revision} ({step.revision})"]
     if isinstance(step, Order):
         return _order_lines(step)

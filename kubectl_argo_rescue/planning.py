@@ -18,13 +18,13 @@ from .model import (
     ArgoCD,
     Change,
     Edit,
-    EditResult,
     FieldChange,
     Key,
     Order,
     Role,
     Snapshot,
-    Verdict,
+    StepResult,
+    StepStatus,
     ref_of,
 )
 from .operation import operation, sync_operation
@@ -67,7 +67,7 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
     """Turn auto-sync of Applications off so that it stays off."""
     whole = _whole_sets(snapshot, keys) if len(keys) > 1 else frozenset()
     steps: list[Edit] = []
-    unchanged: list[EditResult] = []
+    unchanged: list[StepResult] = []
     warnings: list[str] = []
     total = Protection()
     for key in keys:
@@ -75,13 +75,13 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
         name = display_name(key, snapshot.argocd)
         if app["metadata"].get("deletionTimestamp"):
             unchanged.append(
-                EditResult(ref_of(app), Verdict.UNCHANGED, "paused", detail="it is being deleted")
+                StepResult(ref_of(app), StepStatus.UNCHANGED, "paused", detail="it is being deleted")
             )
             continue
         change = applications.pause_change(app, snapshot.argocd)
         if change is None:
             total += _stop_rolling_sync(snapshot, app, only=only)
-            unchanged.append(EditResult(ref_of(app), Verdict.UNCHANGED, "paused", detail="already paused"))
+            unchanged.append(StepResult(ref_of(app), StepStatus.UNCHANGED, "paused", detail="already paused"))
             continue
         total += protect(snapshot, app, (change,), only=only, whole_sets=whole)
         running = operation(app)
@@ -130,7 +130,7 @@ def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
             )
         return joined(
             "unblock", total, [], warnings=warnings,
-            unchanged=[EditResult(ref_of(app), Verdict.UNCHANGED, "unblocked", detail=detail)],
+            unchanged=[StepResult(ref_of(app), StepStatus.UNCHANGED, "unblocked", detail=detail)],
             next_commands=[f"{COMMAND} sync {name}"] if relaxation.needs_manual else [],
         )  # fmt: skip
     questions = others_freed(snapshot, steps, key)
@@ -300,12 +300,12 @@ def plan_pin(
     wanted = choose_version(app, chosen, version, snapshot)
     warnings: list[str] = []
     steps: list[Edit | Order] = []
-    unchanged: list[EditResult] = []
+    unchanged: list[StepResult] = []
     total = Protection()
     pinned = app
     if chosen.revision == wanted.revision:
         unchanged.append(
-            EditResult(ref_of(app), Verdict.UNCHANGED, "pinned", detail=f"already at {wanted.revision}")
+            StepResult(ref_of(app), StepStatus.UNCHANGED, "pinned", detail=f"already at {wanted.revision}")
         )
         total += protect(snapshot, app, (), only=only)
     else:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from .model import (
     Edit,
-    EditResult,
     Order,
     PlanStep,
+    StepResult,
 )
 from .protection import Protection
 from .records import Reliance, Witness
@@ -21,7 +21,7 @@ class Plan:
 
     verb: str
     steps: tuple[PlanStep, ...] = ()
-    unchanged: tuple[EditResult, ...] = ()
+    unchanged: tuple[StepResult, ...] = ()
     """What is already as wanted."""
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ def joined(
     protection: Protection,
     steps: Sequence[Edit | Order],
     *,
-    unchanged: Sequence[EditResult] = (),
+    unchanged: Sequence[StepResult] = (),
     warnings: Sequence[str] = (),
     notes: Sequence[str] = (),
     questions: Sequence[str] = (),

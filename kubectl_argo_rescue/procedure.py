@@ -15,13 +15,13 @@ from .model import (
     JSON,
     Change,
     Edit,
-    EditResult,
     Key,
     Order,
     Result,
     Role,
     Snapshot,
-    Verdict,
+    StepResult,
+    StepStatus,
 )
 from .operation import operation
 from .options import Writing
@@ -62,7 +62,7 @@ class Procedure:
         self.undoes = tuple(undoes)
         self.actions = {**ACTIONS, **(actions or {})}
         self.snapshot: Snapshot = session.reading.snapshot
-        self.results: list[EditResult] = []
+        self.results: list[StepResult] = []
         self.warnings: list[str] = []
         self.writer: Writer | None = None
         self.status = ExitStatus.OK
@@ -221,7 +221,7 @@ def carry_out(session: Session, planner: Callable[[Snapshot], Plan], writing: Wr
 
 
 def _tell_how_to_go_on(printer: Printer, plan: Plan, part: Procedure, status: ExitStatus) -> None:
-    may_stand = any(r.status in (Verdict.APPLIED, Verdict.UNKNOWN) for r in part.results)
+    may_stand = any(r.status in (StepStatus.APPLIED, StepStatus.UNKNOWN) for r in part.results)
     if status is not ExitStatus.OK and part.entry and may_stand:
         printer.say(f"what was done stands; see it: {COMMAND} show {part.entry}")
     if status is ExitStatus.OK:

@@ -30,7 +30,7 @@ from .model import (
     PlanStep,
     Ref,
     Role,
-    Rollout,
+    WorkloadRollback,
 )
 
 FORMAT = 1
@@ -382,13 +382,13 @@ def _read_edit(fields: dict[str, JSON]) -> Edit:
     return Edit(ref, changes, _text(fields.get("reason")), role, fields.get("named") is not False)
 
 
-def _read_rollout(fields: dict[str, JSON]) -> Rollout:
+def _read_rollout(fields: dict[str, JSON]) -> WorkloadRollback:
     ref, app = _read_ref(fields.get("ref")), _read_key(fields.get("app"))
     if ref.kind not in ("Deployment", "StatefulSet", "DaemonSet"):
         raise Untrusted("a rollout is not of a Deployment, StatefulSet or DaemonSet")
     if app.kind != "Application":
         raise Untrusted("a rollout is not of an Application's workload")
-    return Rollout(
+    return WorkloadRollback(
         ref,
         app,
         _number(fields.get("from")),
@@ -562,11 +562,11 @@ class Entry:
         """The orders with their numbers."""
         return [(n, o) for n, o in sorted(self.intents.items()) if isinstance(o, Order)]
 
-    def rollouts(self) -> list[tuple[int, Rollout]]:
+    def rollouts(self) -> list[tuple[int, WorkloadRollback]]:
         """The rollouts with their numbers."""
-        return [(n, r) for n, r in sorted(self.intents.items()) if isinstance(r, Rollout)]
+        return [(n, r) for n, r in sorted(self.intents.items()) if isinstance(r, WorkloadRollback)]
 
-    def unsettled_rollouts(self) -> list[tuple[int, Rollout]]:
+    def unsettled_rollouts(self) -> list[tuple[int, WorkloadRollback]]:
         """The rollouts that are not handed back to Argo CD yet."""
         return [
             (n, r)

@@ -13,7 +13,6 @@ from .model import (
     ABSENT,
     JSON,
     Edit,
-    EditResult,
     FieldChange,
     Key,
     Match,
@@ -22,7 +21,8 @@ from .model import (
     Path,
     Role,
     Snapshot,
-    Verdict,
+    StepResult,
+    StepStatus,
     ref_of,
 )
 from .operation import INFO_NAME, operation, sync_operation
@@ -192,8 +192,8 @@ def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool =
         return Plan(
             "terminate",
             unchanged=(
-                EditResult(
-                    ref_of(app), Verdict.UNCHANGED, "terminated", detail="no operation is in progress"
+                StepResult(
+                    ref_of(app), StepStatus.UNCHANGED, "terminated", detail="no operation is in progress"
                 ),
             ),
         )
@@ -214,7 +214,7 @@ def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool =
         return Plan(
             "terminate",
             unchanged=(
-                EditResult(ref_of(app), Verdict.UNCHANGED, "terminated", detail="already terminating"),
+                StepResult(ref_of(app), StepStatus.UNCHANGED, "terminated", detail="already terminating"),
             ),
         )
     else:
@@ -302,7 +302,7 @@ def plan_rescue(
         order = Order(ref_of(app), order_id, ordered, act.why)
     if running.in_progress:
         notes.append(f"an operation of {name} is in the way and is ended first: {running.describe()}")
-    there = EditResult(ref_of(app), Verdict.UNCHANGED, "pinned", detail=f"already at {words}")
+    there = StepResult(ref_of(app), StepStatus.UNCHANGED, "pinned", detail=f"already at {words}")
     plan = joined(
         "rescue", total, [*pin, *opened, *([order] if order else [])], unchanged=() if pin else (there,),
         warnings=act.warnings, notes=notes, questions=questions, next_commands=[f"{COMMAND} watch {name}"],

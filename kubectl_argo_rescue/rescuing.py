@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from . import patches, refresh, watching
 from .errors import ExitStatus, RescueError
-from .model import Edit, FieldChange, Key, Result, Role, Snapshot, Verdict
+from .model import Edit, FieldChange, Key, Result, Role, Snapshot, StepStatus
 from .operation import operation
 from .options import Writing
 from .outlook import COMMAND, display_name
@@ -147,14 +147,14 @@ class RescueRun(Procedure):
         if order is None or operation(self.snapshot.objects[self.key]).in_progress:
             return True
         going = self.carry_out(Plan("rescue", (order,)))
-        if self.results[-1].status is Verdict.APPLIED:
+        if self.results[-1].status is StepStatus.APPLIED:
             self.order_id = order.id
         return going
 
     def _tell(self, done: bool) -> None:
         if not self.entry:
             return
-        stands = [r for r in self.results if r.status is Verdict.APPLIED]
+        stands = [r for r in self.results if r.status is StepStatus.APPLIED]
         if not done and stands:
             name = display_name(self.key, self.snapshot.argocd)
             self.printer.say(f"what was done stands: {COMMAND} show {self.entry}")

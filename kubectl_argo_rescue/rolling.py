@@ -12,13 +12,13 @@ from .model import (
     ABSENT,
     JSON,
     Edit,
-    EditResult,
     FieldChange,
     Key,
     Ref,
-    Rollout,
     Snapshot,
-    Verdict,
+    StepResult,
+    StepStatus,
+    WorkloadRollback,
     ref_of,
 )
 from .operation import operation
@@ -163,11 +163,11 @@ def plan_workloads(
 
 def _decided(
     app: JSON, name: str, found: Workloads, entries: Iterable[Entry]
-) -> tuple[list[Rollout], list[EditResult], list[str]]:
+) -> tuple[list[WorkloadRollback], list[StepResult], list[str]]:
     """Return what to take back, what is left as it is, and what is worth a warning."""
     is_failing = failing_periods(app)
-    rollouts: list[Rollout] = []
-    unchanged: list[EditResult] = []
+    rollouts: list[WorkloadRollback] = []
+    unchanged: list[StepResult] = []
     warnings: list[str] = []
     refused: list[str] = []
     for key, past in sorted(found.histories.items()):
@@ -184,7 +184,7 @@ def _decided(
             refused.append(decision.why)
         else:
             detail = _detail(decision, ref, back_already)
-            unchanged.append(EditResult(ref, Verdict.UNCHANGED, ACTION, detail=detail))
+            unchanged.append(StepResult(ref, StepStatus.UNCHANGED, ACTION, detail=detail))
     if refused:
         raise RefusedError("; ".join(refused), "nothing was changed")
     return rollouts, unchanged, warnings
@@ -195,12 +195,12 @@ def _is_about_operation(warning: str) -> bool:
     return "which a pause does not stop" in warning
 
 
-def _rollout(decision: Decision, ref: Ref, app: JSON, destination: str) -> Rollout:
+def _rollout(decision: Decision, ref: Ref, app: JSON, destination: str) -> WorkloadRollback:
     current, target = decision.current, decision.target
     assert current is not None and target is not None
     reason = f"back from {workloads.describe(current, target)}"
     made_by = maker(app)(target)
-    return Rollout(
+    return WorkloadRollback(
         ref,
         applications.key_of(app),
         current.number,
@@ -228,18 +228,18 @@ def _detail(decision: Decision, ref: Ref, back_already: Mapping[str, str]) -> st
     )
 
 
-def _is_already(result: EditResult) -> bool:
+def _is_already(result: StepResult) -> bool:
     return result.detail.startswith(ALREADY)
 
 
 def expected_workloads(rescue: Rescue) -> list[Ref]:
     """Return the workloads that must be well in the end: those taken back now or before."""
-    moved = [s.ref for s in rescue.plan.steps if isinstance(s, Rollout)]
+    moved = [s.ref for s in rescue.plan.steps if isinstance(s, WorkloadRollback)]
     before = [u.ref for u in rescue.plan.unchanged if _is_already(u)]
     return [*moved, *before]
 
 
-def _words(rollouts: list[Rollout]) -> str:
+def _words(rollouts: list[WorkloadRollback]) -> str:
     if not rollouts:
         return "its workloads are back already"
     return ", ".join(f"{r.ref.kind} {r.ref.name} to revision {r.to_revision}" for r in rollouts)

@@ -35,15 +35,15 @@ from .model import (
     JSON,
     Change,
     Edit,
-    EditResult,
     FieldChange,
     Key,
     Order,
     PlanStep,
     Role,
-    Rollout,
     Snapshot,
-    Verdict,
+    StepResult,
+    StepStatus,
+    WorkloadRollback,
 )
 from .operation import STARTING, has_landed, operation, order_ops
 from .plans import Plan
@@ -70,7 +70,7 @@ class Run:
     """What came of carrying out a plan."""
 
     entry: str = ""
-    results: list[EditResult] = field(default_factory=list)
+    results: list[StepResult] = field(default_factory=list)
     objects: dict[Key, JSON] = field(default_factory=dict)
     """The objects as the server returned them."""
     warnings: list[str] = field(default_factory=list)
@@ -87,24 +87,24 @@ class Run:
         if self.interrupted:
             return ExitStatus.INTERRUPTED
         verdicts = {r.status for r in self.results}
-        bad = verdicts & {Verdict.CONFLICT, Verdict.DENIED, Verdict.FAILED, Verdict.UNKNOWN}
+        bad = verdicts & {StepStatus.CONFLICT, StepStatus.DENIED, StepStatus.FAILED, StepStatus.UNKNOWN}
         if not bad:
             return ExitStatus.OK
-        if independent and verdicts & {Verdict.APPLIED, Verdict.UNCHANGED}:
+        if independent and verdicts & {StepStatus.APPLIED, StepStatus.UNCHANGED}:
             return ExitStatus.PARTIAL
-        return ExitStatus.CONFLICT if bad == {Verdict.CONFLICT} else ExitStatus.ERROR
+        return ExitStatus.CONFLICT if bad == {StepStatus.CONFLICT} else ExitStatus.ERROR
 
-    def note(self, number: int, result: EditResult) -> None:
+    def note(self, number: int, result: StepResult) -> None:
         """Keep what is known; of an UNKNOWN step nothing is, and it stays in doubt."""
         if number in self.outcomes:
             return  # a part of it stands
-        if result.status is Verdict.APPLIED:
+        if result.status is StepStatus.APPLIED:
             self.outcomes[number] = "applied"
         elif number in self.doubtful:
             return
-        elif result.status is Verdict.CONFLICT:
+        elif result.status is StepStatus.CONFLICT:
             self.outcomes[number] = "conflict"
-        elif result.status is not Verdict.UNKNOWN:
+        elif result.status is not StepStatus.UNKNOWN:
             self.outcomes[number] = "not-applied"
 
 
@@ -122,18 +122,18 @@ class Batch:
 
 def action_of(step: PlanStep, actions: Mapping[Role, str] = ACTIONS) -> str:
     """Return the past participle that is printed for a step."""
-    if isinstance(step, Rollout):
+    if isinstance(step, WorkloadRollback):
         return workloads.ACTION
     return step.kind.value if isinstance(step, Order) else actions[step.role]
 
 
 def result_of(
-    step: PlanStep, status: Verdict, action: str, *, ops: Sequence[JSON] = (), detail: str = ""
-) -> EditResult:
+    step: PlanStep, status: StepStatus, action: str, *, ops: Sequence[JSON] = (), detail: str = ""
+) -> StepResult:
     """Say what came of a step; whoever prints it names the object."""
     role = step.role if isinstance(step, Edit) else None
     detail = detail.removeprefix(f"{step.ref}: ")
-    return EditResult(step.ref, status, action, tuple(ops), step.reason, detail, role)
+    return StepResult(step.ref, status, action, tuple(ops), step.reason, detail, role)
 
 
 def not_done(step: Step, live: JSON, answer: JSON) -> str:
@@ -214,7 +214,7 @@ class Sender(ABC):
         self.tries = 0
         self.ops: list[patches.Op] = []
 
-    def send(self) -> EditResult:
+    def send(self) -> StepResult:
         """Go on until the step stands or certainly does not."""
         while True:
             self.tries += 1
@@ -224,7 +224,7 @@ class Sender(ABC):
             if result is not None:
                 return result
 
-    def _patch(self) -> EditResult | None:
+    def _patch(self) -> StepResult | None:
         ref = self.step.ref
         try:
             return self.answered(
@@ -249,28 +249,28 @@ class Sender(ABC):
         """Note that the step may have landed, so that nobody takes it for not done."""
 
     @abstractmethod
-    def prepare(self) -> EditResult | None:
+    def prepare(self) -> StepResult | None:
         """Build the patch; a result where nothing can or need be sent, no patch where to look again."""
 
     @abstractmethod
-    def answered(self, answer: JSON) -> EditResult | None:
+    def answered(self, answer: JSON) -> StepResult | None:
         """Take the object that the server gave for the patch."""
 
     @abstractmethod
-    def guard_failed(self, error: ApiError) -> EditResult | None:
+    def guard_failed(self, error: ApiError) -> StepResult | None:
         """See who moved what the patch tests."""
 
     @abstractmethod
-    def answer_lost(self, error: RescueError) -> EditResult | None:
+    def answer_lost(self, error: RescueError) -> StepResult | None:
         """See whether the patch landed."""
 
-    def refused(self, error: ApiError) -> EditResult | None:
+    def refused(self, error: ApiError) -> StepResult | None:
         """Tell why the server will not have it."""
-        status = Verdict.DENIED if isinstance(error, Forbidden) else Verdict.FAILED
+        status = StepStatus.DENIED if isinstance(error, Forbidden) else StepStatus.FAILED
         return self.result(status, error.message, ops=self.ops)
 
     @abstractmethod
-    def result(self, status: Verdict, detail: str = "", *, ops: Sequence[JSON] = ()) -> EditResult:
+    def result(self, status: StepStatus, detail: str = "", *, ops: Sequence[JSON] = ()) -> StepResult:
         """Say what came of the step."""
 
 
@@ -295,35 +295,35 @@ class ObjectSender(Sender):
         """Leave the step's fate to a look at the live object."""
         self._batch.run.doubtful.add(self._number)
 
-    def result(self, status: Verdict, detail: str = "", *, ops: Sequence[JSON] = ()) -> EditResult:
+    def result(self, status: StepStatus, detail: str = "", *, ops: Sequence[JSON] = ()) -> StepResult:
         """Say what came of the step."""
         action = action_of(self._step, self._batch.actions)
         return result_of(self._step, status, action, ops=ops, detail=detail)
 
-    def prepare(self) -> EditResult | None:
+    def prepare(self) -> StepResult | None:
         """Build the patch for the object as it was last seen."""
         step = self._step
         if self._live is None:
             self._live = self._read()
         if isinstance(step, Order) and step.kind not in STARTING and not operation(self._live).in_progress:
-            return self.result(Verdict.UNCHANGED, "no operation is in progress any more")
+            return self.result(StepStatus.UNCHANGED, "no operation is in progress any more")
         try:
             self.ops = ops_of(self._live, step)
         except patches.Unresolved as e:
-            return self.result(Verdict.CONFLICT, f"what it edits is gone: {e}")
+            return self.result(StepStatus.CONFLICT, f"what it edits is gone: {e}")
         return None if self.ops else self._nothing_to_write(self._live)
 
-    def _nothing_to_write(self, live: JSON) -> EditResult | None:
+    def _nothing_to_write(self, live: JSON) -> StepResult | None:
         if self._is_doubtful:
-            return self.result(Verdict.APPLIED)
+            return self.result(StepStatus.APPLIED)
         if self.cluster.is_current(BY_KIND[self._step.ref.kind], live):
-            return self.result(Verdict.UNCHANGED, "already so")
+            return self.result(StepStatus.UNCHANGED, "already so")
         if self.tries > MAX_REPLANS:
-            return self.result(Verdict.FAILED, "the API server gives old answers; run it again")
+            return self.result(StepStatus.FAILED, "the API server gives old answers; run it again")
         self._live = None
         return None
 
-    def answered(self, answer: JSON) -> EditResult | None:
+    def answered(self, answer: JSON) -> StepResult | None:
         """Keep the object, and see that an edit stays where it might not."""
         step = self._step
         self._batch.run.objects[step.ref.key] = answer
@@ -333,10 +333,10 @@ class ObjectSender(Sender):
             self.doubt()
             taken_back = self._hold(step)
             if taken_back:
-                return self.result(Verdict.CONFLICT, taken_back, ops=self.ops)
-        return self.result(Verdict.APPLIED, ops=self.ops)
+                return self.result(StepStatus.CONFLICT, taken_back, ops=self.ops)
+        return self.result(StepStatus.APPLIED, ops=self.ops)
 
-    def _done_otherwise(self, answer: JSON, lacks: str) -> EditResult:
+    def _done_otherwise(self, answer: JSON, lacks: str) -> StepResult:
         """Have the journal know what came of a step that was not done as it was meant."""
         step = self._step
         if isinstance(step, Edit):
@@ -349,37 +349,37 @@ class ObjectSender(Sender):
         elif step.kind in STARTING and answer.get("operation"):
             self.doubt()  # it is another than was ordered, and it will be carried out
             lacks += "; that operation will run"
-        return self.result(Verdict.FAILED, lacks, ops=self.ops)
+        return self.result(StepStatus.FAILED, lacks, ops=self.ops)
 
-    def guard_failed(self, error: ApiError) -> EditResult | None:
+    def guard_failed(self, error: ApiError) -> StepResult | None:
         """Plan again with what somebody else wrote, unless that settles it."""
         ref = self._step.ref
         try:
             fresh = self._read()
         except NotFound:
-            return EditResult(ref, Verdict.CONFLICT, "changed", detail=f"{ref} was deleted meanwhile")
+            return StepResult(ref, StepStatus.CONFLICT, "changed", detail=f"{ref} was deleted meanwhile")
         if self._is_doubtful and self._shows(fresh):
             # It landed after we had looked.
             self._batch.run.objects[ref.key] = fresh
-            return self.result(Verdict.APPLIED, ops=self.ops)
+            return self.result(StepStatus.APPLIED, ops=self.ops)
         again = self._replan if isinstance(self._step, Edit) else self._replan_order
         result = self._why_refused(fresh, error) or again(fresh)
         self._live = fresh
         return result
 
-    def answer_lost(self, error: RescueError) -> EditResult | None:
+    def answer_lost(self, error: RescueError) -> StepResult | None:
         """Look whether it landed; send it again a few times where it certainly did not."""
         settled = self._settle(error)
         if settled is not None:
             return settled
         if self.tries >= MAX_REPLANS or getattr(error, "status", 0) == 429:
             next_ = error.hint or "it was not applied: run it again when the API server answers"
-            return self.result(Verdict.FAILED, f"{error.message}; {next_}", ops=self.ops)
+            return self.result(StepStatus.FAILED, f"{error.message}; {next_}", ops=self.ops)
         self.cluster.sleep(self.cluster.backoff(self.tries))
         self._live = None
         return None
 
-    def refused(self, error: ApiError) -> EditResult | None:
+    def refused(self, error: ApiError) -> StepResult | None:
         """Tell why, unless the same can be had by other means."""
         plain = self._without_enabled(error) if isinstance(error, Invalid) else None
         if plain is None:
@@ -406,20 +406,20 @@ class ObjectSender(Sender):
             self._batch.writer.write([Intent(self._number, step)])
             self._step = step
 
-    def _why_refused(self, fresh: JSON, error: ApiError) -> EditResult | None:
+    def _why_refused(self, fresh: JSON, error: ApiError) -> StepResult | None:
         """Tell why a guard failed; None where what it tests did move and planning again makes sense."""
         step = self._step
         if fresh["metadata"].get("uid") != step.ref.uid:
             text = f"{step.ref} was deleted and created anew meanwhile; nothing was written"
-            return self.result(Verdict.CONFLICT, text, ops=self.ops)
+            return self.result(StepStatus.CONFLICT, text, ops=self.ops)
         if isinstance(step, Order):
             other = operation(fresh)
             is_same = fresh["metadata"].get("resourceVersion") == self.ops[1]["value"]
             if isinstance(error, GuardFailed) and is_same:
-                return self.result(Verdict.FAILED, error.message, ops=self.ops)
+                return self.result(StepStatus.FAILED, error.message, ops=self.ops)
             if step.kind in STARTING and other.present and other.own_id != step.id:
                 text = f"another operation came first: {other.describe()}"
-                return self.result(Verdict.CONFLICT, text, ops=self.ops)
+                return self.result(StepStatus.CONFLICT, text, ops=self.ops)
             return None
         try:
             again = ops_of(fresh, step)
@@ -427,10 +427,10 @@ class ObjectSender(Sender):
             return None
         if again == self.ops and isinstance(error, GuardFailed):
             # Nothing that we test has moved: an admission webhook, or the like, said no.
-            return self.result(Verdict.FAILED, error.message, ops=self.ops)
+            return self.result(StepStatus.FAILED, error.message, ops=self.ops)
         return None
 
-    def _replan(self, fresh: JSON) -> EditResult | None:
+    def _replan(self, fresh: JSON) -> StepResult | None:
         step, batch = self._step, self._batch
         assert isinstance(step, Edit)
         self._replans += 1
@@ -442,16 +442,16 @@ class ObjectSender(Sender):
         try:
             plan = batch.replan(self._snapshot())
         except ConflictError as e:
-            return self.result(Verdict.CONFLICT, e.message)
+            return self.result(StepStatus.CONFLICT, e.message)
         except RescueError as e:
-            return self.result(Verdict.FAILED, e.message)
+            return self.result(StepStatus.FAILED, e.message)
         for planned in plan.steps:
             if isinstance(planned, Edit) and planned.ref == step.ref and planned.role is step.role:
                 self._take(planned)
                 return None
-        return self.result(Verdict.UNCHANGED, "already so")
+        return self.result(StepStatus.UNCHANGED, "already so")
 
-    def _replan_order(self, fresh: JSON) -> EditResult | None:
+    def _replan_order(self, fresh: JSON) -> StepResult | None:
         step, batch = self._step, self._batch
         assert isinstance(step, Order)
         if self.tries >= MAX_ORDER_TRIES:
@@ -466,14 +466,14 @@ class ObjectSender(Sender):
         plan = batch.replan(self._snapshot())
         ending = next((s for s in plan.steps if isinstance(s, Order) and s.ref == step.ref), None)
         if ending is None:
-            return self.result(Verdict.UNCHANGED, "it has ended by itself")
+            return self.result(StepStatus.UNCHANGED, "it has ended by itself")
         self._take(ending)
         return None
 
     def _snapshot(self) -> Snapshot:
         return replace(self._batch.snapshot, objects=dict(self._batch.run.objects))
 
-    def _conflict(self, fresh: JSON) -> EditResult:
+    def _conflict(self, fresh: JSON) -> StepResult:
         step = self._step
         if isinstance(step, Order):
             detail = f"{step.ref} changes too fast to write an operation; try again"
@@ -484,26 +484,26 @@ class ObjectSender(Sender):
                 if merge.standing_of(change, fresh) is not merge.Standing.OURS:
                     details.append(f"{patches.show_path(c.path)} is now {patches.shown(c.ours)}")
             detail = "somebody else keeps changing it" + (f": {'; '.join(details)}" if details else "")
-        return self.result(Verdict.CONFLICT, detail)
+        return self.result(StepStatus.CONFLICT, detail)
 
-    def _settle(self, error: RescueError) -> EditResult | None:
+    def _settle(self, error: RescueError) -> StepResult | None:
         """Look whether a PATCH without an answer landed; None where it did not and may be sent again."""
         step = self._step
         try:
             fresh = self._read()
         except RescueError as e:
             if isinstance(error, TransportError) and not error.sent:
-                return self.result(Verdict.FAILED, error.message, ops=self.ops)
+                return self.result(StepStatus.FAILED, error.message, ops=self.ops)
             return self.result(
-                Verdict.UNKNOWN,
+                StepStatus.UNKNOWN,
                 f"the answer got lost ({error.message}) and the object cannot be read ({e.message}); "
                 "whether it was applied shows when the server answers again: kubectl argo-rescue log",
                 ops=self.ops,
             )
         if fresh["metadata"].get("uid") != step.ref.uid:
-            return self.result(Verdict.CONFLICT, f"{step.ref} was created anew", ops=self.ops)
+            return self.result(StepStatus.CONFLICT, f"{step.ref} was created anew", ops=self.ops)
         if self._shows(fresh):
-            return self.result(Verdict.APPLIED, ops=self.ops)
+            return self.result(StepStatus.APPLIED, ops=self.ops)
         if isinstance(step, Order):
             return None
         if all(merge.standing_of(change, fresh) is merge.Standing.ORIGINAL for change in step.changes):

@@ -14,7 +14,7 @@ from . import applications, handback, merge, owners, patches
 from .errors import ConflictError
 from .handback import Evidence, Handback
 from .merge import Conflict, Fold, Tag
-from .model import JSON, Edit, EditResult, Key, PlanStep, Role, Rollout, Snapshot, Verdict, ref_of
+from .model import JSON, Edit, Key, PlanStep, Role, Snapshot, StepResult, StepStatus, WorkloadRollback, ref_of
 from .outlook import display_name
 from .patches import shown
 from .pieces import Piece, left_over, pieces_of, relied_on
@@ -89,7 +89,7 @@ class UndoWork:
         self.is_redo = all(e.begin.undoes for e in entries)
         self.witnesses: tuple[Witness, ...] = tuple(w for e in entries for w in e.witnesses)
         self.pieces: list[Piece] = []
-        self.rollouts: dict[Key, list[tuple[Tag, Rollout]]] = {}
+        self.rollouts: dict[Key, list[tuple[Tag, WorkloadRollback]]] = {}
         """The workloads that were taken back, by Application."""
         self.needed: set[Key] = set()
         """What entries that stay have paused: their undo may lift that later."""
@@ -508,10 +508,12 @@ class UndoWork:
 
     # -- what came of it
 
-    def note(self, steps: Sequence[PlanStep], results: Sequence[EditResult]) -> None:
+    def note(self, steps: Sequence[PlanStep], results: Sequence[StepResult]) -> None:
         """Settle what is restored of a part that was written."""
-        self.written |= {r.ref.key for r in results if r.status is Verdict.APPLIED}
-        well = {(r.ref.key, r.role) for r in results if r.status in (Verdict.APPLIED, Verdict.UNCHANGED)}
+        self.written |= {r.ref.key for r in results if r.status is StepStatus.APPLIED}
+        well = {
+            (r.ref.key, r.role) for r in results if r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED)
+        }
         for step in steps:
             if isinstance(step, Edit) and (step.ref.key, step.role) in well:
                 restored = self.folds[step.ref.key, step.role].restored

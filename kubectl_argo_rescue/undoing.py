@@ -22,11 +22,11 @@ from .model import (
     BY_KIND,
     JSON,
     Edit,
-    EditResult,
     Key,
     Result,
     Role,
     Snapshot,
+    StepResult,
 )
 from .options import Writing
 from .outlook import COMMAND
@@ -200,7 +200,7 @@ class Undo(Procedure):
         self.status = ExitStatus.REFUSED
         self.printer.say(f"{self.printer.paint('refused:', 'yellow')} the rest is back; {how_to_go_on}")
 
-    def _tell(self, results: Iterable[EditResult]) -> None:
+    def _tell(self, results: Iterable[StepResult]) -> None:
         """Show and keep what became of something that is not written."""
         for result in results:
             self.results.append(result)

@@ -13,7 +13,7 @@ from .durations import ago
 from .errors import RefusedError, TimedOut
 from .git_check import GitCheck
 from .handback import Evidence, Handback
-from .model import Edit, EditResult, FieldChange, Key, Role, Verdict
+from .model import Edit, FieldChange, Key, Role, StepResult, StepStatus
 from .outlook import COMMAND
 from .patches import shown
 from .undo_work import RESTORED, Fate, UndoWork
@@ -259,7 +259,7 @@ class Versions:
             "--redeploy moves nothing)"
         )
 
-    def leave_the_rest(self) -> list[EditResult]:
+    def leave_the_rest(self) -> list[StepResult]:
         """Settle what git is the master of again, and note what it disagrees about; return what was settled."""
         work, kept = self.work, []
         for edit in work.edits([Role.VERSION]):
@@ -273,7 +273,7 @@ class Versions:
                 self.blocked.update(owners.ancestors(work.snapshot, [verdict.key]))
         return kept
 
-    def _keep(self, edit: Edit, verdict: Handback) -> EditResult:
+    def _keep(self, edit: Edit, verdict: Handback) -> StepResult:
         """git is the master again: the field stays as it is, nothing rolls out by our hand."""
         restored = self.work.folds[edit.ref.key, Role.VERSION].restored
         self.work.settled.update(dict.fromkeys(restored, Fate.GIT))
@@ -282,7 +282,7 @@ class Versions:
             if verdict.evidence is Evidence.AGREES
             else f"its version is left to its owner: {verdict.why}"
         )
-        return EditResult(edit.ref, Verdict.UNCHANGED, RESTORED[Role.VERSION], detail=detail)
+        return StepResult(edit.ref, StepStatus.UNCHANGED, RESTORED[Role.VERSION], detail=detail)
 
     def to_sync(self, written: Sequence[Edit]) -> list[str]:
         """Name the Applications whose version went back and that auto-sync will not deploy."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from . import workload_writes, workloads
 from .errors import ExitStatus, RefusedError, RescueError
-from .model import BY_KIND, JSON, Key, Ref, Result, Rollout, Snapshot, Verdict
+from .model import BY_KIND, JSON, Key, Ref, Result, Snapshot, StepStatus, WorkloadRollback
 from .options import Writing
 from .outlook import COMMAND, display_name
 from .output import resource_name
@@ -75,7 +75,7 @@ class WorkloadRescue(RescueRun):
     def _write(self, rescue: Rescue) -> bool:
         if not super()._write(rescue):
             return False
-        steps = tuple(s for s in rescue.plan.steps if isinstance(s, Rollout))
+        steps = tuple(s for s in rescue.plan.steps if isinstance(s, WorkloadRollback))
         first = self.writer is None
         plan = Plan(
             "rescue",
@@ -100,10 +100,10 @@ class WorkloadRescue(RescueRun):
                 "name": s.ref.name,
                 "from": s.from_revision,
                 "to": s.to_revision,
-                "status": done.get(s.ref, Verdict.SKIPPED).value,
+                "status": done.get(s.ref, StepStatus.SKIPPED).value,
             }
             for s in rescue.plan.steps
-            if isinstance(s, Rollout)
+            if isinstance(s, WorkloadRollback)
         ]
         return replace(result, data={**result.data, "workloads": listed})
 
@@ -124,7 +124,7 @@ class WorkloadRescue(RescueRun):
         past = self.found.histories[ref.key]
         assert past is not None
         for step in rescue.plan.steps:
-            if isinstance(step, Rollout) and step.ref == ref:
+            if isinstance(step, WorkloadRollback) and step.ref == ref:
                 target = past.named(step.revision)
                 assert target is not None
                 return Expected(target.template, given_up_at(past.workload))
@@ -132,7 +132,7 @@ class WorkloadRescue(RescueRun):
 
     def _lines(self, rescue: Rescue, ending: Ending) -> list[str]:
         texts = {part: text for part, text, _ in ending.assessment.lines}
-        steps = {s.ref: s for s in rescue.plan.steps if isinstance(s, Rollout)}
+        steps = {s.ref: s for s in rescue.plan.steps if isinstance(s, WorkloadRollback)}
         lines = []
         for ref in expected_workloads(rescue):
             step = steps.get(ref)

@@ -14,7 +14,7 @@ from . import applications, handback, owners
 from .errors import RefusedError, TimedOut
 from .git_check import GitCheck
 from .handback import Evidence, Handback
-from .model import JSON, EditResult, Key, Role, Rollout, Snapshot, Verdict
+from .model import JSON, Key, Role, Snapshot, StepResult, StepStatus, WorkloadRollback
 from .outlook import COMMAND
 from .procedure import follow, is_idle
 from .undo_work import RESTORED, Fate, UndoWork
@@ -32,7 +32,7 @@ class Course(Enum):
     NOT = "not"
 
 
-def comparison_says(snapshot: Snapshot, key: Key, rollouts: Sequence[Rollout]) -> Handback:
+def comparison_says(snapshot: Snapshot, key: Key, rollouts: Sequence[WorkloadRollback]) -> Handback:
     """Say what Argo CD would do with workloads that were taken back, by its last comparison."""
     app = snapshot.objects[key]
     owning = [o for o in owners.owning_applications(snapshot, key) if o.kind == "Application"]
@@ -243,7 +243,7 @@ class RolledBack:
             self.check.tell_waiting(self._text(verdict), deadline)
             self.check.pause_between_looks(deadline)
 
-    def handed_back(self) -> list[EditResult]:
+    def handed_back(self) -> list[StepResult]:
         """Settle what is handed back, and return it."""
         results = []
         for key, rollouts in self.work.rollouts.items():
@@ -254,7 +254,7 @@ class RolledBack:
             detail = action + (" to Argo CD" if is_on else ": auto-sync is off, so nothing moves it")
             for tag, rollout in rollouts:
                 self.work.settled[tag] = Fate.HANDED_BACK
-                results.append(EditResult(rollout.ref, Verdict.UNCHANGED, action, detail=detail))
+                results.append(StepResult(rollout.ref, StepStatus.UNCHANGED, action, detail=detail))
         return results
 
     def what_stands(self) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from kubectl_argo_rescue import applications, patches
 from kubectl_argo_rescue.checks import Checks, Right
 from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.errors import ExitStatus, Forbidden, RefusedError
-from kubectl_argo_rescue.model import APPLICATION, JSON, ArgoCD, Edit, Role, Snapshot, Verdict, ref_of
+from kubectl_argo_rescue.model import APPLICATION, JSON, ArgoCD, Edit, Role, Snapshot, StepStatus, ref_of
 from kubectl_argo_rescue.options import Writing
 from kubectl_argo_rescue.output import Printer, Streams
 from kubectl_argo_rescue.plans import Plan
@@ -121,7 +121,7 @@ def test_a_dry_run_tries_a_step_on_what_came_before_it(bed: Bed) -> None:
     edit = bed.pause("root")
     back = Edit(edit.ref, tuple(patches.inverse(c) for c in edit.changes), "as it was", Role.PAUSE)
     result = bed.checks.dry_run(Plan("pause", (edit, back)), bed.snapshot, "client", {}, ACTIONS)
-    assert [e.status for e in result.edits] == [Verdict.PLANNED, Verdict.PLANNED]
+    assert [e.status for e in result.edits] == [StepStatus.PLANNED, StepStatus.PLANNED]
     assert (result.exit_status, result.status) == (ExitStatus.OK, "planned")
     assert bed.api.get(APPLICATION, "argocd", "root") == bed.apps["root"]
 
@@ -131,6 +131,6 @@ def test_what_the_server_refuses_of_a_dry_run_is_its_end() -> None:
     bed.api.deny("patch", "applications", "*", "root")
     plan = Plan("pause", (bed.pause("root"), bed.pause("traefik")))
     result = bed.checks.dry_run(plan, bed.snapshot, "server", {}, ACTIONS)
-    assert [e.status for e in result.edits] == [Verdict.FAILED, Verdict.PLANNED]
+    assert [e.status for e in result.edits] == [StepStatus.FAILED, StepStatus.PLANNED]
     assert result.exit_status is ExitStatus.ERROR
     assert bed.api.get(APPLICATION, "argocd", "traefik") == bed.apps["traefik"]

@@ -29,7 +29,6 @@ from kubectl_argo_rescue.model import (
     CONFIGMAP,
     ArgoCD,
     Edit,
-    EditResult,
     FieldChange,
     Key,
     Match,
@@ -37,7 +36,8 @@ from kubectl_argo_rescue.model import (
     Order,
     Role,
     Snapshot,
-    Verdict,
+    StepResult,
+    StepStatus,
     parse_version,
     ref_of,
 )
@@ -74,7 +74,7 @@ class Bed:
             self.api.create(application(name, project="default", source=source, namespace=name))
         self.cluster = build.cluster(self.api)
         self.journal = Journal(LocalHome([folder]), ClusterHome(self.cluster, "argocd"), new_id=iter(["abcdef", "abcde0"]).__next__)  # fmt: skip
-        self.told: list[EditResult] = []
+        self.told: list[StepResult] = []
         self.plans = 0
         self.api.requests.clear()
 
@@ -167,7 +167,7 @@ def test_the_intent_is_durable_before_the_patch_leaves(bed: Bed) -> None:
     bed.api.before.append(look)
     run = bed.run()
     assert seen == [(1, 1)]
-    assert [r.status for r in run.results] == [Verdict.APPLIED] and bed.told == run.results
+    assert [r.status for r in run.results] == [StepStatus.APPLIED] and bed.told == run.results
     assert bed.revision() == "2.4.1"
     assert [
         f"{r.method} {r.path.rsplit('/', 1)[1]}" for r in bed.api.writes() if not r.path.endswith("/events")
@@ -205,7 +205,7 @@ def _no_disk(self: LocalHome, entry: str, lines: Any) -> None:
 
 def test_one_home_is_enough(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalHome, "append", _no_disk)
-    assert bed.run().results[0].status is Verdict.APPLIED
+    assert bed.run().results[0].status is StepStatus.APPLIED
     assert bed.entry().homes == {"cluster"}
 
 
@@ -217,7 +217,7 @@ def test_an_outcome_that_cannot_be_recorded_is_a_warning(bed: Bed, monkeypatch: 
 
     bed.api.before.append(close)
     run = bed.run()
-    assert run.results[0].status is Verdict.APPLIED
+    assert run.results[0].status is StepStatus.APPLIED
     assert len(run.warnings) == 1 and "outcome could not be recorded" in run.warnings[0]
     monkeypatch.undo()
     assert bed.entry().state == "in-doubt"
@@ -239,7 +239,7 @@ def test_a_second_part_goes_on_with_the_entry(bed: Bed) -> None:
 
 def test_a_status_update_in_between_disturbs_nothing(bed: Bed) -> None:
     bed.api.before.append(lambda r: bed.edit(lambda a: a.setdefault("status", {}).update(reconciledAt=f"2026-11-27T17:00:0{len(bed.api.requests) % 10}Z")) if is_patch(r) else None)  # fmt: skip
-    assert bed.run().results[0].status is Verdict.APPLIED and len(bed.patches()) == 1
+    assert bed.run().results[0].status is StepStatus.APPLIED and len(bed.patches()) == 1
 
 
 def racing(bed: Bed, *revisions: str) -> None:
@@ -257,7 +257,7 @@ def racing(bed: Bed, *revisions: str) -> None:
 def test_a_guard_that_fails_is_planned_again(bed: Bed, times: int) -> None:
     racing(bed, *(f"2.5.{i + 2}" for i in range(times)))
     run = bed.run()
-    assert run.results[0].status is Verdict.APPLIED and bed.revision() == "2.4.1"
+    assert run.results[0].status is StepStatus.APPLIED and bed.revision() == "2.4.1"
     assert len(bed.patches()) == times + 1
     entry = bed.entry()
     (change,) = entry.edits()[0][1].changes
@@ -279,7 +279,7 @@ def test_after_three_times_it_is_a_conflict(bed: Bed) -> None:
     racing(bed, *(f"2.5.{i + 2}" for i in range(9)))
     run = bed.run()
     (result,) = run.results
-    assert result.status is Verdict.CONFLICT
+    assert result.status is StepStatus.CONFLICT
     assert result.detail == 'somebody else keeps changing it: /spec/source/targetRevision is now "2.5.5"'
     assert len(bed.patches()) == MAX_REPLANS + 1 and bed.revision() == "2.5.5"
     assert run.exit_status(independent=False) is ExitStatus.CONFLICT
@@ -289,21 +289,21 @@ def test_after_three_times_it_is_a_conflict(bed: Bed) -> None:
 def test_a_planner_that_sees_a_conflict_decides(bed: Bed) -> None:
     racing(bed, "9.9.9")
     (result,) = bed.run().results
-    assert (result.status, result.detail) == (Verdict.CONFLICT, "somebody said 9.9.9")
+    assert (result.status, result.detail) == (StepStatus.CONFLICT, "somebody said 9.9.9")
     assert bed.revision() == "9.9.9"
 
 
 def test_somebody_did_it_already(bed: Bed) -> None:
     racing(bed, "2.4.1")
     (result,) = bed.run().results
-    assert result.status is Verdict.UNCHANGED
+    assert result.status is StepStatus.UNCHANGED
     assert bed.entry().outcomes == {0: "not-applied"}, "it is not ours to undo"
 
 
 def test_without_a_planner_a_failed_guard_is_a_conflict(bed: Bed) -> None:
     racing(bed, "2.5.2")
     (result,) = bed.run(replan=False).results
-    assert result.status is Verdict.CONFLICT and bed.revision() == "2.5.2"
+    assert result.status is StepStatus.CONFLICT and bed.revision() == "2.5.2"
 
 
 def test_a_planner_that_gives_up_is_a_failure(bed: Bed) -> None:
@@ -316,14 +316,14 @@ def test_a_planner_that_gives_up_is_a_failure(bed: Bed) -> None:
         return planner(snapshot)
 
     (result,) = bed.run(once).results
-    assert (result.status, result.detail) == (Verdict.FAILED, "it is gone")
+    assert (result.status, result.detail) == (StepStatus.FAILED, "it is gone")
 
 
 def test_a_refusal_that_moved_nothing_is_told_once(bed: Bed) -> None:
     bed.api.before.append(lambda r: webhook() if is_patch(r) else None)
     run = bed.run()
     (result,) = run.results
-    assert result.status is Verdict.FAILED and "no such version" in result.detail
+    assert result.status is StepStatus.FAILED and "no such version" in result.detail
     assert len(bed.patches()) == 1 and bed.plans == 1
     assert run.exit_status(independent=False) is ExitStatus.ERROR
 
@@ -338,7 +338,7 @@ def test_a_conflict_of_the_server_with_itself_is_tried_again(bed: Bed) -> None:
         return None
 
     bed.api.before.append(stale)
-    assert bed.run().results[0].status is Verdict.APPLIED and len(bed.patches()) == 2
+    assert bed.run().results[0].status is StepStatus.APPLIED and len(bed.patches()) == 2
 
 
 def test_another_object_of_the_same_name_is_never_patched(bed: Bed) -> None:
@@ -352,7 +352,7 @@ def test_another_object_of_the_same_name_is_never_patched(bed: Bed) -> None:
 
     bed.api.before.append(swap)
     (result,) = bed.run().results
-    assert result.status is Verdict.CONFLICT and "created anew" in result.detail
+    assert result.status is StepStatus.CONFLICT and "created anew" in result.detail
     assert bed.revision() == "2.5.1"
 
 
@@ -370,13 +370,13 @@ def test_deleted_meanwhile(bed: Bed, when: str) -> None:
 
     bed.api.before.append(remove)
     (result,) = bed.run().results
-    assert result.status is (Verdict.FAILED if when == "before" else Verdict.CONFLICT)
+    assert result.status is (StepStatus.FAILED if when == "before" else StepStatus.CONFLICT)
 
 
 def test_forbidden(bed: Bed) -> None:
     bed.api.deny("patch", "applications")
     run = bed.run()
-    assert run.results[0].status is Verdict.DENIED
+    assert run.results[0].status is StepStatus.DENIED
     assert run.exit_status(independent=False) is ExitStatus.ERROR
     assert bed.entry().outcomes == {0: "not-applied"}
 
@@ -388,7 +388,7 @@ def test_an_item_that_is_gone_is_a_conflict(bed: Bed) -> None:
         return Plan("pin", (Edit(ref_of(app), (FieldChange(path, "1", "2"),), "", Role.VERSION),))
 
     (result,) = bed.run(plan).results
-    assert result.status is Verdict.CONFLICT and "is gone" in result.detail
+    assert result.status is StepStatus.CONFLICT and "is gone" in result.detail
 
 
 # -- lost answers
@@ -407,13 +407,13 @@ def lose(bed: Bed, *, landed: bool, times: int = 1, match: Callable[[Request], b
 
 def test_an_answer_lost_after_landing_is_found_out(bed: Bed) -> None:
     lose(bed, landed=True)
-    assert bed.run().results[0].status is Verdict.APPLIED
+    assert bed.run().results[0].status is StepStatus.APPLIED
     assert len(bed.patches()) == 1 and bed.entry().outcomes == {0: "applied"}
 
 
 def test_a_request_lost_before_landing_is_sent_again_after_a_look(bed: Bed) -> None:
     lose(bed, landed=False)
-    assert bed.run().results[0].status is Verdict.APPLIED
+    assert bed.run().results[0].status is StepStatus.APPLIED
     assert len(bed.patches()) == 2
     between = [r.method for r in bed.api.requests if "applications/traefik" in r.path]
     assert between == ["PATCH", "GET", "GET", "PATCH"]
@@ -432,7 +432,7 @@ def test_a_request_that_lands_after_the_look_is_ours(bed: Bed) -> None:
 
     bed.api.before.append(hold)
     (result,) = bed.run().results
-    assert result.status is Verdict.APPLIED
+    assert result.status is StepStatus.APPLIED
     assert bed.entry().outcomes == {0: "applied"}, "undo must put its original back"
 
 
@@ -448,14 +448,14 @@ def test_a_request_that_lands_before_the_second_look_is_ours(bed: Bed) -> None:
                 bed.says("2.4.1")
 
     bed.api.before.append(hold)
-    assert bed.run().results[0].status is Verdict.APPLIED
+    assert bed.run().results[0].status is StepStatus.APPLIED
     assert bed.entry().outcomes == {0: "applied"}
 
 
 def test_never_landing_stays_in_doubt(bed: Bed) -> None:
     lose(bed, landed=False, times=99)
     run = bed.run()
-    assert run.results[0].status is Verdict.FAILED
+    assert run.results[0].status is StepStatus.FAILED
     assert len(bed.patches()) == 3
     assert bed.entry().state == "in-doubt", "it may still land"
 
@@ -466,7 +466,7 @@ def test_never_sent_is_certain(bed: Bed) -> None:
             raise TransportError("connection refused", sent=False)
 
     bed.api.before.append(refuse)
-    assert bed.run().results[0].status is Verdict.FAILED
+    assert bed.run().results[0].status is StepStatus.FAILED
     assert bed.entry().outcomes == {0: "not-applied"}
 
 
@@ -481,13 +481,13 @@ def test_a_5xx_is_looked_at(bed: Bed, landed: bool) -> None:
         return None
 
     (bed.api.after if landed else bed.api.before).append(break_)
-    assert bed.run().results[0].status is Verdict.APPLIED
+    assert bed.run().results[0].status is StepStatus.APPLIED
     assert len(bed.patches()) == (1 if landed else 2)
 
 
 def test_an_overloaded_server_refuses_for_certain(bed: Bed) -> None:
     bed.api.before.append(lambda r: overloaded(retry_after=1) if is_patch(r) else None)
-    assert bed.run().results[0].status is Verdict.FAILED
+    assert bed.run().results[0].status is StepStatus.FAILED
     assert bed.entry().outcomes == {0: "not-applied"}
 
 
@@ -503,7 +503,7 @@ def test_lost_and_unreadable_is_unknown(bed: Bed) -> None:
     bed.api.before.append(hook)
     run = bed.run()
     (result,) = run.results
-    assert result.status is Verdict.UNKNOWN and "answer got lost" in result.detail
+    assert result.status is StepStatus.UNKNOWN and "answer got lost" in result.detail
     assert run.exit_status(independent=False) is ExitStatus.ERROR
     assert bed.entry().state == "in-doubt" and bed.entry().is_open
 
@@ -518,7 +518,7 @@ def test_not_sent_and_unreadable_is_certain(bed: Bed) -> None:
             raise TransportError("connection refused", sent=False)
 
     bed.api.before.append(hook)
-    assert bed.run().results[0].status is Verdict.FAILED
+    assert bed.run().results[0].status is StepStatus.FAILED
     assert bed.entry().outcomes == {0: "not-applied"}
 
 
@@ -531,7 +531,7 @@ def test_landed_and_then_overwritten_stays_in_doubt(bed: Bed) -> None:
 
     bed.api.after.append(hook)
     (result,) = bed.run().results
-    assert result.status is Verdict.CONFLICT and bed.revision() == "2.6.0"
+    assert result.status is StepStatus.CONFLICT and bed.revision() == "2.6.0"
     assert bed.entry().is_open, "undo looks at it and tells"
 
 
@@ -539,7 +539,7 @@ def test_a_read_that_fails_after_a_guard_failed_is_a_failure(bed: Bed) -> None:
     racing(bed, "2.5.2")
     bed.api.before.append(lambda r: broken() if r.method == "GET" and "/applications/" in r.path else None)
     run = bed.run()
-    assert run.results[0].status is Verdict.FAILED
+    assert run.results[0].status is StepStatus.FAILED
     assert bed.entry().outcomes == {0: "not-applied"}
 
 
@@ -553,7 +553,7 @@ def test_a_new_intent_that_cannot_be_saved_is_not_sent(bed: Bed, monkeypatch: py
 
     bed.api.before.append(close)
     run = bed.run()
-    assert run.results[0].status is Verdict.FAILED and "cannot be saved anywhere" in run.results[0].detail
+    assert run.results[0].status is StepStatus.FAILED and "cannot be saved anywhere" in run.results[0].detail
     assert len(bed.patches()) == 1 and bed.revision() == "2.5.2"
 
 
@@ -564,9 +564,9 @@ def test_a_plan_stops_where_a_step_fails(bed: Bed) -> None:
     bed.api.deny("patch", "applications", name="traefik")
     run = bed.run(bed.planner(ROOT, TRAEFIK, WEB))
     assert [(r.ref.name, r.status) for r in run.results] == [
-        ("root", Verdict.APPLIED),
-        ("traefik", Verdict.DENIED),
-        ("web", Verdict.SKIPPED),
+        ("root", StepStatus.APPLIED),
+        ("traefik", StepStatus.DENIED),
+        ("web", StepStatus.SKIPPED),
     ]
     assert bed.revision(WEB) == "2.5.1"
     assert bed.entry().outcomes == {0: "applied", 1: "not-applied", 2: "not-applied"}
@@ -577,9 +577,9 @@ def test_independent_edits_go_on_and_partly_done_is_4(bed: Bed) -> None:
     bed.api.deny("patch", "applications", name="traefik")
     run = bed.run(bed.planner(ROOT, TRAEFIK, WEB, independent_from=1))
     assert {r.ref.name: r.status for r in run.results} == {
-        "root": Verdict.APPLIED,
-        "traefik": Verdict.DENIED,
-        "web": Verdict.APPLIED,
+        "root": StepStatus.APPLIED,
+        "traefik": StepStatus.DENIED,
+        "web": StepStatus.APPLIED,
     }
     assert run.exit_status(independent=True) is ExitStatus.PARTIAL
     assert bed.entry().ended == "partial"
@@ -588,7 +588,7 @@ def test_independent_edits_go_on_and_partly_done_is_4(bed: Bed) -> None:
 def test_independent_edits_wait_for_what_protects_them(bed: Bed) -> None:
     bed.api.deny("patch", "applications", name="root")
     run = bed.run(bed.planner(ROOT, TRAEFIK, WEB, independent_from=1))
-    assert [r.status for r in run.results] == [Verdict.DENIED, Verdict.SKIPPED, Verdict.SKIPPED]
+    assert [r.status for r in run.results] == [StepStatus.DENIED, StepStatus.SKIPPED, StepStatus.SKIPPED]
     assert run.exit_status(independent=True) is ExitStatus.ERROR
 
 
@@ -609,7 +609,7 @@ def test_a_failure_in_one_of_several_is_its_own(bed: Bed) -> None:
     racing(bed, "2.5.2")
     bed.api.before.append(lambda r: broken() if r.method == "GET" and r.path.endswith("/traefik") else None)
     run = bed.run(bed.planner(TRAEFIK, independent_from=0))
-    assert [r.status for r in run.results] == [Verdict.FAILED]
+    assert [r.status for r in run.results] == [StepStatus.FAILED]
 
 
 def test_interrupted(bed: Bed) -> None:
@@ -621,9 +621,9 @@ def test_interrupted(bed: Bed) -> None:
     run = bed.run(bed.planner(ROOT, TRAEFIK, WEB))
     assert run.interrupted and run.exit_status(independent=False) is ExitStatus.INTERRUPTED
     assert [(r.ref.name, r.status) for r in run.results] == [
-        ("root", Verdict.APPLIED),
-        ("traefik", Verdict.SKIPPED),
-        ("web", Verdict.SKIPPED),
+        ("root", StepStatus.APPLIED),
+        ("traefik", StepStatus.SKIPPED),
+        ("web", StepStatus.SKIPPED),
     ]
     entry = bed.entry()
     assert entry.ended == "interrupted" and entry.outcomes == {0: "applied"}
@@ -651,7 +651,7 @@ def test_an_order_is_written_under_the_resource_version(bed: Bed) -> None:
     bed.edit(lambda a: a.update(status={"operationState": state}))
     churn(bed, 3)
     run = bed.run(bed.order())
-    assert run.results[0].status is Verdict.APPLIED and run.results[0].action == "sync ordered"
+    assert run.results[0].status is StepStatus.APPLIED and run.results[0].action == "sync ordered"
     assert len(bed.patches()) == 4
     live = bed.live()
     assert own_id(live["operation"]) == "ours"
@@ -661,7 +661,7 @@ def test_an_order_is_written_under_the_resource_version(bed: Bed) -> None:
 def test_an_object_that_never_rests_is_a_conflict(bed: Bed) -> None:
     churn(bed, 99)
     (result,) = bed.run(bed.order()).results
-    assert result.status is Verdict.CONFLICT and "changes too fast" in result.detail
+    assert result.status is StepStatus.CONFLICT and "changes too fast" in result.detail
     assert len(bed.patches()) == MAX_ORDER_TRIES
 
 
@@ -672,7 +672,7 @@ def test_somebody_else_s_operation_comes_first(bed: Bed) -> None:
 
     bed.api.before.append(first)
     (result,) = bed.run(bed.order()).results
-    assert result.status is Verdict.CONFLICT and "started by bob" in result.detail
+    assert result.status is StepStatus.CONFLICT and "started by bob" in result.detail
     assert len(bed.patches()) == 1
 
 
@@ -686,7 +686,7 @@ def test_an_order_whose_answer_got_lost_is_known_by_its_id(bed: Bed, picked_up: 
             raise TransportError("reset", sent=True)
 
     bed.api.after.append(hook)
-    assert bed.run(bed.order()).results[0].status is Verdict.APPLIED
+    assert bed.run(bed.order()).results[0].status is StepStatus.APPLIED
     assert len(bed.patches()) == 1
 
 
@@ -706,14 +706,14 @@ def test_an_order_that_lands_late_is_not_ordered_twice(bed: Bed) -> None:
             bed.edit(lambda a: a.update(operation=held[0]))
 
     bed.api.before.append(hold)
-    assert bed.run(bed.order()).results[0].status is Verdict.APPLIED
+    assert bed.run(bed.order()).results[0].status is StepStatus.APPLIED
     assert bed.entry().outcomes == {0: "applied"}
 
 
 def test_an_order_that_a_webhook_refuses_is_told_once(bed: Bed) -> None:
     bed.api.before.append(lambda r: webhook("frozen") if is_patch(r) else None)
     (result,) = bed.run(bed.order()).results
-    assert result.status is Verdict.FAILED and "frozen" in result.detail
+    assert result.status is StepStatus.FAILED and "frozen" in result.detail
     assert len(bed.patches()) == 1
 
 
@@ -725,8 +725,8 @@ def test_an_order_after_an_edit_of_the_same_object(bed: Bed) -> None:
 
     run = bed.run(plan)
     assert [(r.action, r.status) for r in run.results] == [
-        ("pinned", Verdict.APPLIED),
-        ("sync ordered", Verdict.APPLIED),
+        ("pinned", StepStatus.APPLIED),
+        ("sync ordered", StepStatus.APPLIED),
     ]
     assert len(bed.patches()) == 2, "the order goes on from what the edit returned"
 
@@ -747,7 +747,7 @@ def test_enabled_unknown_falls_back_to_taking_the_block_away(tmp_path: Path) -> 
     bed = old_bed(tmp_path)
     bed.says("2.5.1")
     run = bed.run(pausing)
-    assert run.results[0].status is Verdict.APPLIED
+    assert run.results[0].status is StepStatus.APPLIED
     assert not applications.is_auto_sync_on(bed.live())
     (change,) = bed.entry().edits()[0][1].changes
     assert change == FieldChange(
@@ -758,7 +758,7 @@ def test_enabled_unknown_falls_back_to_taking_the_block_away(tmp_path: Path) -> 
 def test_without_a_planner_enabled_unknown_is_a_failure(tmp_path: Path) -> None:
     bed = old_bed(tmp_path)
     run = bed.run(pausing, replan=False)
-    assert run.results[0].status is Verdict.FAILED and "enabled" in run.results[0].detail
+    assert run.results[0].status is StepStatus.FAILED and "enabled" in run.results[0].detail
 
 
 def test_another_refusal_of_the_schema_is_a_failure(bed: Bed) -> None:
@@ -768,7 +768,7 @@ def test_another_refusal_of_the_schema_is_a_failure(bed: Bed) -> None:
         change = FieldChange(("spec", "syncPolicy", "automated"), automated, {"prune": "no boolean"})
         return Plan("pause", (Edit(ref_of(app), (change,), "", Role.PAUSE),))
 
-    assert bed.run(plan).results[0].status is Verdict.FAILED
+    assert bed.run(plan).results[0].status is StepStatus.FAILED
 
 
 # -- the server does something else
@@ -781,7 +781,7 @@ def mutate(bed: Bed, change: Callable[[Any], object], name: str = "traefik") -> 
 def test_what_is_not_in_the_answer_was_not_done(bed: Bed) -> None:
     mutate(bed, lambda app: app["spec"]["source"].update(targetRevision="2.5.1"))
     run = bed.run(bed.planner(TRAEFIK, WEB))
-    assert [r.status for r in run.results] == [Verdict.FAILED, Verdict.SKIPPED]
+    assert [r.status for r in run.results] == [StepStatus.FAILED, StepStatus.SKIPPED]
     assert '/spec/source/targetRevision should be "2.4.1" and is "2.5.1"' in run.results[0].detail
     assert run.exit_status(independent=False) is ExitStatus.ERROR
     assert bed.entry().outcomes == {0: "not-applied", 1: "not-applied"} and not bed.patches("web")
@@ -800,7 +800,7 @@ def test_a_part_that_stands_is_what_undo_owes(bed: Bed) -> None:
     mutate(bed, lambda app: app["spec"]["sources"][1].update(targetRevision="2.5.1"))
     edit = Edit(ref_of(bed.live()), (first, second), "why", Role.VERSION)
     (result,) = bed.run(lambda snapshot: Plan("pin", (edit,))).results
-    assert result.status is Verdict.FAILED and result.detail.count("should be") == 1
+    assert result.status is StepStatus.FAILED and result.detail.count("should be") == 1
     entry = bed.entry()
     assert entry.outcomes == {0: "applied"} and entry.is_open
     assert entry.edits()[0][1].changes == (first,)
@@ -815,14 +815,14 @@ def test_what_came_of_it_is_in_doubt_where_it_cannot_be_recorded(
         bed.api.deny("patch", "configmaps")
 
     mutate(bed, no_journal)
-    assert bed.run().results[0].status is Verdict.FAILED
+    assert bed.run().results[0].status is StepStatus.FAILED
     monkeypatch.undo()
     assert bed.entry().state == "in-doubt"
 
 
 def test_another_value_than_was_wanted_is_what_undo_takes_back(bed: Bed) -> None:
     mutate(bed, lambda app: app["spec"]["source"].update(targetRevision="mirror"))
-    assert bed.run().results[0].status is Verdict.FAILED
+    assert bed.run().results[0].status is StepStatus.FAILED
     assert bed.entry().edits()[0][1].changes == (FieldChange(REVISION, "2.5.1", "mirror"),)
 
 
@@ -848,7 +848,7 @@ def test_an_operation_that_does_not_end(bed: Bed) -> None:
         return rescue_planning.plan_terminate(snapshot, TRAEFIK, order_id="ours")
 
     (result,) = bed.run(ending).results
-    assert result.status is Verdict.FAILED and "the operation goes on: Running" in result.detail
+    assert result.status is StepStatus.FAILED and "the operation goes on: Running" in result.detail
     assert bed.entry().outcomes == {0: "not-applied"}
 
 
@@ -859,17 +859,17 @@ def test_an_operation_that_does_not_end(bed: Bed) -> None:
     ("verdicts", "independent", "status"),
     [
         ([], False, ExitStatus.OK),
-        ([Verdict.APPLIED, Verdict.UNCHANGED, Verdict.SKIPPED], False, ExitStatus.OK),
-        ([Verdict.APPLIED, Verdict.CONFLICT], False, ExitStatus.CONFLICT),
-        ([Verdict.APPLIED, Verdict.CONFLICT], True, ExitStatus.PARTIAL),
-        ([Verdict.CONFLICT, Verdict.DENIED], True, ExitStatus.ERROR),
-        ([Verdict.CONFLICT], True, ExitStatus.CONFLICT),
-        ([Verdict.UNKNOWN], False, ExitStatus.ERROR),
+        ([StepStatus.APPLIED, StepStatus.UNCHANGED, StepStatus.SKIPPED], False, ExitStatus.OK),
+        ([StepStatus.APPLIED, StepStatus.CONFLICT], False, ExitStatus.CONFLICT),
+        ([StepStatus.APPLIED, StepStatus.CONFLICT], True, ExitStatus.PARTIAL),
+        ([StepStatus.CONFLICT, StepStatus.DENIED], True, ExitStatus.ERROR),
+        ([StepStatus.CONFLICT], True, ExitStatus.CONFLICT),
+        ([StepStatus.UNKNOWN], False, ExitStatus.ERROR),
     ],
 )
-def test_exit_status(verdicts: list[Verdict], independent: bool, status: ExitStatus) -> None:
+def test_exit_status(verdicts: list[StepStatus], independent: bool, status: ExitStatus) -> None:
     ref = ref_of({"kind": "Application", "metadata": {"name": "x", "uid": "u"}})
-    run = Run(results=[EditResult(ref, v, "x") for v in verdicts])
+    run = Run(results=[StepResult(ref, v, "x") for v in verdicts])
     assert run.exit_status(independent=independent) is status
     assert replace(run, interrupted=True).exit_status(independent=independent) is ExitStatus.INTERRUPTED
 

@@ -23,12 +23,12 @@ from kubectl_argo_rescue.model import (
     ArgoCD,
     Change,
     Edit,
-    EditResult,
     FieldChange,
     Key,
     Role,
     Snapshot,
-    Verdict,
+    StepResult,
+    StepStatus,
     ref_of,
 )
 from kubectl_argo_rescue.patches import applied
@@ -171,8 +171,8 @@ def test_each_role_of_an_object_is_settled_by_its_own_write() -> None:
     child = steps[0].ref
     both = ["the version of Application traefik", "auto-sync of Application traefik"]
     assert work.not_back()[:2] == both
-    failed = EditResult(child, Verdict.FAILED, "", role=Role.PAUSE)
-    work.note(steps, [failed, EditResult(child, Verdict.APPLIED, "", role=Role.VERSION)])
+    failed = StepResult(child, StepStatus.FAILED, "", role=Role.PAUSE)
+    work.note(steps, [failed, StepResult(child, StepStatus.APPLIED, "", role=Role.VERSION)])
     assert work.settled == {Tag("aaaa", 3, 0): Fate.RESTORED}
     assert work.written == {CHILD}
     assert work.fates(work.entries[0]) == {(3, 0): "restored"}

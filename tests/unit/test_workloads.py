@@ -33,9 +33,9 @@ from kubectl_argo_rescue.model import (
     ArgoCD,
     Key,
     Ref,
-    Rollout,
     Snapshot,
-    Verdict,
+    StepStatus,
+    WorkloadRollback,
     ref_of,
 )
 from kubectl_argo_rescue.progress import State
@@ -343,14 +343,15 @@ def test_failing_periods() -> None:
 # -- the journal
 
 
-def a_rollout(**fields: Any) -> Rollout:
+def a_rollout(**fields: Any) -> WorkloadRollback:
     """A rollout as the journal keeps it."""
     return replace(
-        Rollout(Ref("Deployment", "ns", "x", "u"), APP, 2, 1, "x-1", "because", deployment=0), **fields
+        WorkloadRollback(Ref("Deployment", "ns", "x", "u"), APP, 2, 1, "x-1", "because", deployment=0),
+        **fields,
     )
 
 
-def line_of(rollout: Rollout) -> str:
+def line_of(rollout: WorkloadRollback) -> str:
     """Its line."""
     return records.to_line(Record("abcdef", "00001-abcdef", Intent(3, rollout)))
 
@@ -358,7 +359,7 @@ def line_of(rollout: Rollout) -> str:
 @pytest.mark.parametrize(
     "rollout", [a_rollout(), a_rollout(destination="https://far", named=False, deployment=None)]
 )
-def test_a_rollout_is_kept_as_numbers(rollout: Rollout) -> None:
+def test_a_rollout_is_kept_as_numbers(rollout: WorkloadRollback) -> None:
     line = line_of(rollout)
     assert records.from_line(line).content == Intent(3, rollout)
     assert set(json.loads(line)["rollout"]) == {
@@ -398,7 +399,7 @@ class Bed:
         self.past = workload_writes.read_history(self.cluster, TRAEFIK)
         decision = decide(self.past)
         assert decision.current and decision.target
-        self.step = Rollout(
+        self.step = WorkloadRollback(
             ref_of(self.past.workload), APP, decision.current.number, decision.target.number,
             decision.target.name, "back",
         )  # fmt: skip
@@ -441,14 +442,14 @@ def bed() -> Bed:
 
 
 def test_one_is_taken_back(bed: Bed) -> None:
-    assert bed.go(dry_run=True).status is Verdict.PLANNED
+    assert bed.go(dry_run=True).status is StepStatus.PLANNED
     assert bed.image == f"traefik:{BAD}"
     result = bed.go()
-    assert result.status is Verdict.APPLIED
+    assert result.status is StepStatus.APPLIED
     assert bed.image == f"traefik:{GOOD}"
     assert {op["op"] for op in result.patch} == {"test"}
     again = bed.go()
-    assert (again.status, again.detail) == (Verdict.UNCHANGED, "already at revision 1")
+    assert (again.status, again.detail) == (StepStatus.UNCHANGED, "already at revision 1")
     assert bed.doubts == 0
 
 
@@ -458,7 +459,7 @@ def test_an_autoscaler_in_between_is_no_conflict(bed: Bed) -> None:
             bed.edit(lambda o: o["spec"].update(replicas=5 + seen))
 
     bed.on_patch(scale)
-    assert bed.go().status is Verdict.APPLIED
+    assert bed.go().status is StepStatus.APPLIED
     assert bed.image == f"traefik:{GOOD}"
     assert bed.api.get(DEPLOYMENT, "traefik", "traefik")["spec"]["replicas"] == 7
 
@@ -470,14 +471,14 @@ def test_somebody_else_deploys_in_between(bed: Bed) -> None:
 
     bed.on_patch(deploy)
     result = bed.go()
-    assert result.status is Verdict.CONFLICT and "somebody else deployed meanwhile" in result.detail
+    assert result.status is StepStatus.CONFLICT and "somebody else deployed meanwhile" in result.detail
     assert bed.image == "traefik:3"
 
 
 def test_it_never_comes_to_rest(bed: Bed) -> None:
     bed.on_patch(lambda seen: bed.edit(lambda o: o["spec"].update(replicas=seen + 2)))
     result = bed.go()
-    assert result.status is Verdict.CONFLICT and "keeps changing" in result.detail
+    assert result.status is StepStatus.CONFLICT and "keeps changing" in result.detail
 
 
 def test_a_webhook_that_says_no_is_told_once(bed: Bed) -> None:
@@ -489,7 +490,7 @@ def test_a_webhook_that_says_no_is_told_once(bed: Bed) -> None:
 
     bed.on_patch(refuse)
     result = bed.go()
-    assert result.status is Verdict.FAILED and "admission webhook said no" in result.detail
+    assert result.status is StepStatus.FAILED and "admission webhook said no" in result.detail
     assert patches == [1]
 
 
@@ -501,7 +502,7 @@ def test_a_lost_answer_is_settled_by_looking(bed: Bed, landed: bool) -> None:
 
     bed.on_patch(lose, after=landed)
     result = bed.go()
-    assert result.status is Verdict.APPLIED and bed.doubts == 1
+    assert result.status is StepStatus.APPLIED and bed.doubts == 1
     assert bed.image == f"traefik:{GOOD}"
     sent = [r for r in bed.api.writes() if "/deployments/" in r.path]
     assert len(sent) == (1 if landed else 2)
@@ -512,7 +513,7 @@ def test_lost_again_and_again_stays_in_doubt(bed: Bed) -> None:
         raise TransportError("gone", sent=True)
 
     bed.on_patch(lose)
-    assert bed.go().status is Verdict.FAILED
+    assert bed.go().status is StepStatus.FAILED
     assert bed.doubts == workload_writes.MAX_LOST
 
 
@@ -530,23 +531,23 @@ def test_lost_and_unreadable_is_unknown(bed: Bed) -> None:
 
     bed.on_patch(lose)
     bed.api.before.append(dead)
-    assert bed.go().status is Verdict.UNKNOWN
+    assert bed.go().status is StepStatus.UNKNOWN
 
 
 def test_what_cannot_be_written(bed: Bed) -> None:
     bed.api.deny(verb="patch", resource="deployments")
-    assert bed.go().status is Verdict.DENIED
+    assert bed.go().status is StepStatus.DENIED
     bed.api.denied.clear()
     bed.edit(lambda o: o["spec"].update(paused=True))
     paused = bed.go()
-    assert paused.status is Verdict.FAILED and "rollout resume" in paused.detail
+    assert paused.status is StepStatus.FAILED and "rollout resume" in paused.detail
     bed.edit(lambda o: o["spec"].update(paused=False))
     bed.api.remove(REPLICASET, "traefik", bed.step.revision)
     pruned = bed.go()
-    assert pruned.status is Verdict.CONFLICT and "not kept any more" in pruned.detail
+    assert pruned.status is StepStatus.CONFLICT and "not kept any more" in pruned.detail
     anew = bed.api.get(DEPLOYMENT, "traefik", "traefik")
     bed.api.remove(DEPLOYMENT, "traefik", "traefik")
-    assert bed.go().status is Verdict.CONFLICT
+    assert bed.go().status is StepStatus.CONFLICT
     for name in ("uid", "resourceVersion", "creationTimestamp", "generation"):
         anew["metadata"].pop(name, None)
     bed.api.create(anew)
@@ -930,10 +931,10 @@ def test_stateful_and_daemon_sets(resource: Any) -> None:
     cluster = Cluster(api)
     decision = decide(workload_writes.read_history(cluster, Key(resource.kind, "ns", "x")))
     assert decision.current and decision.target
-    step = Rollout(
+    step = WorkloadRollback(
         ref_of(live), APP, decision.current.number, decision.target.number, decision.target.name, "back"
     )
-    assert workload_writes.roll_back(cluster, step).status is Verdict.APPLIED
+    assert workload_writes.roll_back(cluster, step).status is StepStatus.APPLIED
     assert workloads.same(api.get(resource, "ns", "x")["spec"]["template"], template("x:1"))
 
 
@@ -952,7 +953,7 @@ def planned(*histories: History | None) -> Any:
 def test_a_workload_that_is_listed_and_not_there_is_said() -> None:
     plan = planned(past(replica_set("1", "x:1"), replica_set("2", "x:2")), None)
     assert "Deployment ns/x1 is listed by x but is not there" in plan.warnings
-    assert [s.to_revision for s in plan.steps if isinstance(s, Rollout)] == [1]
+    assert [s.to_revision for s in plan.steps if isinstance(s, WorkloadRollback)] == [1]
 
 
 def test_a_workload_that_would_not_follow_refuses_all() -> None:
