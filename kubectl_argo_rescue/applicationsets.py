@@ -146,3 +146,13 @@ def generated(owner: JSON) -> list[str]:
         if r.get("kind") == "Application"
     ]
     return found or ([f"those of {ref_of(owner).name}"] if owner else [])
+
+
+def set_errors(owner: JSON) -> list[JSON]:
+    """Return the conditions of an ApplicationSet that say that it does not work."""
+    conditions = (owner.get("status") or {}).get("conditions") or ()
+    return [
+        c
+        for c in conditions
+        if c.get("type") in ("ErrorOccurred", "InvalidRolloutConfig") and c.get("status") == "True"
+    ]

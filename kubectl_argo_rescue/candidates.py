@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from . import applications, entries
+from . import application, entries, history, text
 from .answers import api_error
 from .client import Cluster, object_path
 from .errors import RescueError
@@ -125,14 +125,14 @@ class Place:
             APPLICATION, namespace, right if slash else app
         )
         seen: set[str] = set()
-        for deployment in reversed(applications.history(found)):
+        for deployment in reversed(history.deployments(found)):
             when = f", {deployment.deployed:%Y-%m-%d %H:%M} UTC" if deployment.deployed else ""
             for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
                 if revision and revision not in seen:
                     seen.add(revision)
                     # Nobody knows a digest by heart.
                     asked = (
-                        f"{body.get('targetRevision')}, " if applications.is_digest_prefix(revision) else ""
+                        f"{body.get('targetRevision')}, " if application.is_digest_prefix(revision) else ""
                     )
                     yield f"{revision}\t{asked}history id {deployment.id}{when}"
 
@@ -157,7 +157,7 @@ def local_entries(base: Path) -> list[Entry]:
 def entry_words(found: Iterable[Entry], *, only_open: bool) -> list[str]:
     """Give the ids of entries, each with what it did after a tab."""
     return [
-        f"{e.id}\t{entries.what(e)}, by {entries.one_line(e.begin.actor) or '(unknown)'}"
+        f"{e.id}\t{entries.what(e)}, by {text.one_line(e.begin.actor) or '(unknown)'}"
         for e in found
         if e.is_open or not only_open
     ]

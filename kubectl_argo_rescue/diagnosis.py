@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from . import applications, applicationsets, merge, outlook, owners
-from .applications import Deployment
+from . import application, applicationsets, merge, outlook, owners
+from .applicationsets import set_errors
 from .durations import ago, human
-from .entries import Now, change_now, known_of, newest_first, one_line
+from .entries import Now, change_now, known_of, newest_first
 from .entries import who as who_wrote
-from .model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Role, Snapshot, ref_of
+from .history import LastGood, explain_last_good
+from .model import ABSENT, JSON, Change, FieldChange, Key, Role, Snapshot
 from .operation import Operation, operation
 from .records import Entry
+from .text import COMMAND, display_name, one_line
 from .verdicts import WindowVerdict, judge_apps
 from .vitals import PICK_UP, written_at
 
@@ -70,21 +72,21 @@ def pause_of(
     app: JSON, ours: Mapping[Key, Sequence[Ours]], now: datetime, *, rolling: Collection[Key] = ()
 ) -> Pause | None:
     """Say whose pause it is that keeps an Application from syncing by itself; None where it is on."""
-    for mine in ours.get(applications.key_of(app), ()):
+    for mine in ours.get(application.key_of(app), ()):
         if merge.standing_of(mine.change, app) is merge.Standing.OURS:
             b = mine.entry.begin
             why = f": {one_line(b.reason)}" if b.reason else ""
             text = f"paused by entry {mine.entry.id}, {ago(now - b.started)}, {who_wrote(mine.entry)}{why}"
             return Pause("ours", text, mine.entry.id)
-    if applications.is_skipping_reconcile(app):
+    if application.is_skipping_reconcile(app):
         return Pause("by-hand", "annotated skip-reconcile by hand: the controller ignores it altogether")
-    if applications.is_auto_sync_on(app):
+    if application.is_auto_sync_on(app):
         return None
     if by_set := rolling_set_of(app, rolling):
         return Pause(
             "rolling-sync", f"auto-sync off, as RollingSync of ApplicationSet {by_set} wants it; no pause"
         )
-    if applications.automated(app) is not ABSENT:
+    if application.automated(app) is not ABSENT:
         return Pause("by-hand", "paused by hand (automated.enabled is false)")
     last = ((app.get("status") or {}).get("operationState") or {}).get("operation") or {}
     by = last.get("initiatedBy") or {}
@@ -163,7 +165,7 @@ def _app_owner(
     seen: frozenset[Key],
 ) -> Owner:
     snapshot = view.snapshot
-    is_on = applications.is_auto_sync_on(owner)
+    is_on = application.is_auto_sync_on(owner)
     frozen = outlook.frozen_until(snapshot, owner) if is_on else None
     threats: list[Threat] = []
     for name, changes in edits:
@@ -183,16 +185,16 @@ def _app_owner(
     pause = pause_of(owner, view.ours, snapshot.now, rolling=view.rolling)
     if key in seen:
         return Owner(
-            key, by, "circle", is_on, applications.is_self_heal_on(owner), pause, tuple(threats), spared
+            key, by, "circle", is_on, application.is_self_heal_on(owner), pause, tuple(threats), spared
         )
-    change = applications.pause_change(owner, owners.serving(owner, snapshot.argocd))
+    change = application.pause_change(owner, owners.serving(owner, snapshot.argocd))
     above = _owners(view, key, [("its pause", (change,))] if change else [], seen)
     return Owner(
         key,
         by,
         "there",
         is_on,
-        applications.is_self_heal_on(owner),
+        application.is_self_heal_on(owner),
         pause,
         tuple(threats),
         spared,
@@ -234,69 +236,6 @@ def _set_owner(
     edit = FieldChange(applicationsets.RULES, rules, [])
     above = _owners(view, key, [("a rule in it", (edit,))], seen)
     return Owner(key, by, "there", None, False, None, tuple(threats), spared, tuple(notes), above)
-
-
-def set_errors(owner: JSON) -> list[JSON]:
-    """Return the conditions of an ApplicationSet that say that it does not work."""
-    conditions = (owner.get("status") or {}).get("conditions") or ()
-    return [
-        c
-        for c in conditions
-        if c.get("type") in ("ErrorOccurred", "InvalidRolloutConfig") and c.get("status") == "True"
-    ]
-
-
-# -- history
-
-
-@dataclass(frozen=True, slots=True)
-class LastGood:
-    """The deployment that this tool calls last good, and why."""
-
-    deployment: Deployment | None
-    why: str
-
-
-def versions(deployment: Deployment) -> str:
-    """Name a deployment as a person would: chart versions, and short hashes with what they were asked as."""
-    found = []
-    for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
-        text = applications.name_of(revision, str(body.get("targetRevision") or ""))
-        if text and (
-            body.get("path") or body.get("chart") or not body.get("ref") or len(deployment.sources) == 1
-        ):
-            found.append(text)
-    return ", ".join(found) or "(unknown)"
-
-
-def last_good(app: JSON, now: datetime, known: applications.KnownVersions | None = None) -> LastGood:
-    """Choose the last good version: what an open rescue has pinned, else the newest other one.
-
-    That what runs is Synced and Healthy does not make it good: the broken ingress is, too.
-    """
-    past = applications.history(app)
-    if not past:
-        return LastGood(None, "the history is empty")
-    failing = applications.failing_identity(app)
-    known = known or applications.KnownVersions()
-    found = applications.last_good(app, known)
-    if found is None:
-        left = ", ".join(sorted({version for _, version, _ in known.left}))
-        but = f", and {left}, which somebody was rescued from" if left else ""
-        return LastGood(None, f"the history knows only what is asked for now{but}")
-    if found.identity == failing:
-        return LastGood(found, f"an open rescue has pinned it{_in_force(found, now)}")
-    wanted = ", ".join(applications.name_of(r, "") for _, _, r in failing if r)
-    return LastGood(
-        found,
-        f"the newest that succeeded and is not what is asked for now{f' ({wanted})' if wanted else ''}"
-        f"{_in_force(found, now)}",
-    )
-
-
-def _in_force(deployment: Deployment, now: datetime) -> str:
-    span = deployment.in_force(now)
-    return f", in force for {human(span)}" if span is not None else ""
 
 
 # -- one application
@@ -351,7 +290,7 @@ def diagnose(
 
     Raises NotFound where the snapshot has no such Application.
     """
-    app = outlook.application(snapshot, key)
+    app = outlook.application_of(snapshot, key)
     sets = [(k, o) for k, o in snapshot.objects.items() if k.kind == "ApplicationSet"]
     view = _View(
         snapshot,
@@ -371,7 +310,7 @@ def diagnose(
     open_entries = [e for e in newest_first(list(entries)) if e.is_open and about & _objects(e)]
     return AppDiagnosis(
         key=key,
-        name=outlook.display_name(key, snapshot.argocd),
+        name=display_name(key, snapshot.argocd),
         app=app,
         findings=findings,
         operation=running,
@@ -381,7 +320,7 @@ def diagnose(
         project=project,
         project_owners=project_owners,
         verdict=verdict,
-        last_good=last_good(app, snapshot.now, known_of(app, entries)),
+        last_good=explain_last_good(app, snapshot.now, known_of(app, entries)),
         entries=tuple((e, state_of(e, snapshot.objects)) for e in open_entries),
     )
 
@@ -413,12 +352,12 @@ def state_of(entry: Entry, live: Mapping[Key, JSON]) -> str:
 def _edits_of(snapshot: Snapshot, app: JSON) -> list[tuple[str, Sequence[Change]]]:
     """Name the edits that a rescue would make of an Application, as changes to be judged."""
     found: list[tuple[str, Sequence[Change]]] = []
-    for source in applications.sources(app):
+    for source in application.sources(app):
         if source.yields_manifests:
             before = source.body.get(source.revision_field, ABSENT)
             found.append(("a pin", (FieldChange(source.revision_path, before, "another"),)))
             break
-    pause = applications.pause_change(app, snapshot.argocd)
+    pause = application.pause_change(app, snapshot.argocd)
     if pause is not None:
         found.append(("a pause", (pause,)))
     return found
@@ -434,19 +373,17 @@ def _window_edits(snapshot: Snapshot, project: Key) -> list[tuple[str, Sequence[
 def _findings(
     snapshot: Snapshot, app: JSON, operation: Operation, verdict: WindowVerdict
 ) -> tuple[tuple[Finding, ...], bool]:
-    name = outlook.display_name(applications.key_of(app), snapshot.argocd)
+    name = display_name(application.key_of(app), snapshot.argocd)
     bad = [Finding(Weight.BAD, one_line(text)) for text in outlook.obstacles_of(snapshot, app)]
     stuck = stuck_text(app, operation, snapshot.now)
     if stuck:
         bad.append(
-            Finding(
-                Weight.BAD, f"its operation is stuck: {stuck}; end it: {outlook.COMMAND} terminate {name}"
-            )
+            Finding(Weight.BAD, f"its operation is stuck: {stuck}; end it: {COMMAND} terminate {name}")
         )
     status = app.get("status") or {}
-    health = applications.health_status(app)
+    health = application.health_status(app)
     message = one_line(str((status.get("health") or {}).get("message") or ""))
-    since = applications.parse_time((status.get("health") or {}).get("lastTransitionTime"))
+    since = application.parse_time((status.get("health") or {}).get("lastTransitionTime"))
     if health not in ("Healthy", "Suspended"):
         text = "health Unknown" if health == "Unknown" else health
         text += f" for {human(snapshot.now - since)}" if since else ""
@@ -460,8 +397,8 @@ def _findings(
                 f"its last operation ended {operation.phase}{when}: {one_line(operation.message)[:300]}",
             )
         )
-    sync = applications.sync_status(app)
-    if not applications.is_compared(app) and status.get("sync"):
+    sync = application.sync_status(app)
+    if not application.is_compared(app) and status.get("sync"):
         bad.append(Finding(Weight.WARNING, "Argo CD has not compared it with its present source yet"))
     elif sync != "Synced":
         text = "sync Unknown" if sync == "Unknown" else sync
@@ -475,14 +412,14 @@ def _findings(
         bad.append(
             Finding(
                 Weight.BAD if wants else Weight.WARNING,
-                f"sync windows stop every sync of it, automatic or by hand; free it: {outlook.COMMAND} unblock {name}",
+                f"sync windows stop every sync of it, automatic or by hand; free it: {COMMAND} unblock {name}",
             )
         )
-    elif not verdict.automatic.can_sync and applications.is_auto_sync_on(app):
+    elif not verdict.automatic.can_sync and application.is_auto_sync_on(app):
         bad.append(
             Finding(
                 Weight.WARNING,
-                f"sync windows stop its auto-sync, but not a sync by hand: {outlook.COMMAND} sync {name}",
+                f"sync windows stop its auto-sync, but not a sync by hand: {COMMAND} sync {name}",
             )
         )
     ordered = sorted(bad, key=lambda f: f.weight is not Weight.BAD)
@@ -490,7 +427,7 @@ def _findings(
 
 
 def _out_of_sync(app: JSON) -> str:
-    off = [r for r in applications.managed_resources(app) if r.get("status") == "OutOfSync"]
+    off = [r for r in application.managed_resources(app) if r.get("status") == "OutOfSync"]
     names = [f"{r.get('kind')} {r.get('name')}" for r in off]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f": {', '.join(names[:3])}{more}" if names else ""
@@ -514,37 +451,3 @@ def stuck_text(app: JSON, operation: Operation, now: datetime) -> str:
     if operation.phase == "Terminating" and operation.started and now - operation.started > PICK_UP:
         return f"Terminating{age}"
     return ""
-
-
-# -- the application that owns a workload
-
-
-@dataclass(frozen=True, slots=True)
-class Tracked:
-    """The Application that an object says it belongs to, or what it says instead."""
-
-    owner: Key | None
-    by: str = ""
-    note: str = ""
-
-
-def tracked_by(obj: JSON, argocd: ArgoCD) -> Tracked:
-    """Read which Application tracks any object (Argo CD: util/argo/resource_tracking.go getAppInstanceValue)."""
-    me = obj["metadata"]
-    annotations, labels = me.get("annotations") or {}, me.get("labels") or {}
-    label = labels.get(argocd.instance_label, "")
-    if argocd.tracking.value == "label":
-        return Tracked(owners.instance_key(label, argocd), "label") if label else Tracked(None)
-    note = ""
-    if label:
-        note = f"its label {argocd.instance_label}={one_line(label)} means nothing where tracking is by annotation"
-    value = annotations.get(owners.TRACKING_ID, "")
-    if not value:
-        return Tracked(None, note=note)
-    if argocd.installation_id and annotations.get(owners.INSTALLATION_ID) != argocd.installation_id:
-        return Tracked(None, note="its tracking id is of another Argo CD (installation-id)")
-    instance, _, rest = value.partition(":")
-    kind, _, place = rest.partition(":")
-    if kind.rpartition("/")[2] != ref_of(obj).kind or place.rpartition("/")[2] != me["name"]:
-        return Tracked(None, note=f"its tracking id {one_line(value)} was copied from another object")
-    return Tracked(owners.instance_key(instance, argocd), "tracking id")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import Enum
 
-from . import applications, merge, patches
+from . import application, history, merge, patches
 from .durations import human
 from .errors import NotFound, UsageError
 from .merge import Standing
@@ -33,6 +33,7 @@ from .model import (
 )
 from .operation import STARTING, has_landed, operation, own_id
 from .records import Entry, Outcome, Reopened, Settled, side
+from .text import one_line, time_json, time_text
 
 Live = Mapping[Key, JSON]
 
@@ -75,11 +76,6 @@ def newest_first(entries: Sequence[Entry]) -> list[Entry]:
 # -- words
 
 
-def one_line(text: str) -> str:
-    """Keep a text from other people on the line where it belongs."""
-    return " ".join(text.split())
-
-
 def name_of(key: Key, argocd_namespace: str) -> str:
     """Name an object as briefly as it is clear: `traefik`, `team/shop`, `AppProject cluster`."""
     name = key.name if key.namespace in ("", argocd_namespace) else f"{key.namespace}/{key.name}"
@@ -105,16 +101,6 @@ def who(entry: Entry) -> str:
     """Say who wrote it, and from where if that is known."""
     actor = one_line(entry.begin.actor) or "(unknown)"
     return f"{actor} on {one_line(entry.begin.host)}" if entry.begin.host else actor
-
-
-def time_text(at: datetime) -> str:
-    """Write a time for people, in UTC."""
-    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def time_json(at: datetime | None) -> JSON:
-    """Write a time for tools; null where there is none."""
-    return at.astimezone(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
 
 
 def lost(entry: Entry) -> int:
@@ -306,7 +292,7 @@ def order_fate(order: Order, live: Live) -> str:
     running = (app.get("status") or {}).get("operationState") or {}
     if own_id(running.get("operation")) == order.id:
         message = one_line(str(running.get("message") or ""))
-        at = applications.parse_time(running.get("finishedAt"))
+        at = application.parse_time(running.get("finishedAt"))
         text = str(running.get("phase") or "no phase")
         text += f" at {time_text(at)}" if at else ""
         return f"{text}: {message}" if message else text
@@ -518,7 +504,7 @@ def _now_json(
     return {"now": now.value, "overwrittenBy": by}
 
 
-def known_of(app: JSON, entries: Iterable[Entry]) -> applications.KnownVersions:
+def known_of(app: JSON, entries: Iterable[Entry]) -> history.KnownVersions:
     """Say what the journal knows of an Application's versions."""
     entries = list(entries)
     key = ref_of(app).key
@@ -534,14 +520,14 @@ def known_of(app: JSON, entries: Iterable[Entry]) -> applications.KnownVersions:
         if entry.settled.get((number, i)) != "restored"
         for step in change.path[-2:-1]
     ]
-    kinds = [s.kind for s in applications.sources(app)]
-    return applications.KnownVersions(
+    kinds = [s.kind for s in application.sources(app)]
+    return history.KnownVersions(
         is_pinned(app, entries),
         tuple(
             (index, version, when)
             for index, version, when in left
             # A branch means something else by now, and the good commits were of it as well.
-            if index < len(kinds) and version and not applications.is_moving(kinds[index], version)
+            if index < len(kinds) and version and not application.is_moving(kinds[index], version)
         ),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from . import applications, outlook, refresh
+from . import application, outlook, refresh
 from .client import Cluster
 from .durations import human
 from .model import JSON, Key
@@ -78,7 +78,7 @@ class GitCheck:
         asked = [
             k
             for k in keys
-            if k.kind == "Application" and not applications.is_auto_sync_on(work.snapshot.objects[k])
+            if k.kind == "Application" and not application.is_auto_sync_on(work.snapshot.objects[k])
         ]
         if not asked:
             return

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from . import applications, owners, patches
+from . import application, owners, patches
 from .model import ABSENT, JSON, Change, FieldChange, Key, Match, Snapshot
 from .records import Witness
 
@@ -45,7 +45,7 @@ class Handback:
 
 def where_owed(owner: JSON) -> str:
     """Say where git is that this owner reads."""
-    source = next(iter(applications.sources(owner)), None)
+    source = next(iter(application.sources(owner)), None)
     if source is None:
         return ""
     path = source.body.get("path") or source.body.get("chart") or ""
@@ -54,8 +54,8 @@ def where_owed(owner: JSON) -> str:
 
 def is_unknown(owner: JSON) -> bool:
     """Whether an Application's last comparison says nothing of what git wants."""
-    return applications.sync_status(owner) == "Unknown" or bool(
-        applications.conditions(owner, "ComparisonError")
+    return application.sync_status(owner) == "Unknown" or bool(
+        application.conditions(owner, "ComparisonError")
     )
 
 
@@ -127,7 +127,7 @@ def _judge_owner(
         )
     if is_unknown(owner):
         return Handback(key, Evidence.NONE, f"{owner_key} cannot be compared with git now", owner_key, where)
-    line = applications.lists(owner, key)
+    line = application.lists(owner, key)
     if line is None:
         return Handback(key, Evidence.NONE, f"{owner_key} does not list it", owner_key, where)
     if line.get("requiresPruning"):
@@ -140,7 +140,7 @@ def _judge_owner(
         )
     if line.get("status") == "Synced":
         return Handback(key, Evidence.AGREES, "git equals what is live", owner_key, where)
-    now = ",".join(applications.synced_revisions(owner))
+    now = ",".join(application.synced_revisions(owner))
     then = {w.revision for w in witnesses if w.owner == owner_key}
     if now and then == {now}:
         return Handback(key, Evidence.UNMOVED, f"git is still at {now}", owner_key, where)
@@ -195,7 +195,7 @@ def out_of_sync(app: JSON) -> list[Key]:
     """Return the resources of an Application that differ from git, but for those to be pruned."""
     return [
         Key(r.get("kind", ""), r.get("namespace", ""), r.get("name", ""))
-        for r in applications.managed_resources(app)
+        for r in application.managed_resources(app)
         if r.get("status") == "OutOfSync" and not r.get("requiresPruning")
     ]
 
@@ -208,7 +208,7 @@ def others_to_change(app: JSON, block: JSON, explained: Collection[Key]) -> list
     evidence: all of its resources are marked for pruning then.
     """
     found = []
-    for r in applications.managed_resources(app):
+    for r in application.managed_resources(app):
         key = Key(r.get("kind", ""), r.get("namespace", ""), r.get("name", ""))
         what = f"{r.get('kind')} {r.get('name')}"
         if r.get("requiresPruning"):

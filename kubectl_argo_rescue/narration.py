@@ -15,24 +15,22 @@ from .entries import (
     deadline,
     edit_now,
     lost,
-    one_line,
     order_fate,
     outcome_times,
     overwritten_by,
     rollout_now,
     settlements,
     state_text,
-    time_text,
     undone_by,
     value_now,
     what,
     who,
 )
 from .model import Change, Edit, FieldChange, Order, Ref, WorkloadRollback
-from .outlook import COMMAND
 from .output import change_lines, step_lines
 from .patches import shown
 from .records import Entry
+from .text import COMMAND, one_line, time_text
 
 HOW = {
     "restored": "restored",

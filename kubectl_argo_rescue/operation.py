@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from .applications import parse_time
+from .application import parse_time
 from .model import JSON, Order, OrderKind
 from .patches import Op
 

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import applications, globs, owners, windows
+from . import application, globs, owners, windows
 from .durations import human
 from .errors import Forbidden, NotFound, RefusedError
 from .foresight import Foresight
-from .model import (
-    JSON,
-    ArgoCD,
-    Key,
-    Snapshot,
-)
+from .model import JSON, ArgoCD, Key, Snapshot
 from .operation import operation
-
-COMMAND = "kubectl argo-rescue"
-
-
-def display_name(key: Key, argocd: ArgoCD) -> str:
-    """Name an object as the user would type it: with its namespace only where it is not Argo CD's."""
-    return key.name if key.namespace in ("", argocd.namespace) else f"{key.namespace}/{key.name}"
+from .text import COMMAND, display_name
 
 
-def application(snapshot: Snapshot, key: Key) -> JSON:
+def application_of(snapshot: Snapshot, key: Key) -> JSON:
     """Return an Application of the snapshot. Raises NotFound."""
     app = snapshot.objects.get(key)
     if app is None:
@@ -42,7 +31,7 @@ def living_application(snapshot: Snapshot, key: Key) -> JSON:
 
     Argo CD: appcontroller.go autoSync, processAppOperationQueueItem: neither acts on one being deleted.
     """
-    app = application(snapshot, key)
+    app = application_of(snapshot, key)
     if app["metadata"].get("deletionTimestamp"):
         held = ", ".join(app["metadata"].get("finalizers") or ())
         raise RefusedError(
@@ -73,7 +62,7 @@ def is_permitted(app: JSON, project: JSON, argocd: ArgoCD) -> bool:
 
 def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
     """Say until when windows keep an app from syncing by itself; None where nothing does."""
-    question = ("frozen until", applications.key_of(app))
+    question = ("frozen until", application.key_of(app))
     if question not in snapshot.answers:
         snapshot.answers[question] = _frozen_until(snapshot, app)
     answer: str | None = snapshot.answers[question]
@@ -102,7 +91,7 @@ def app_windows(snapshot: Snapshot, app: JSON) -> tuple[windows.Window, ...]:
 
 def project_key(snapshot: Snapshot, app: JSON) -> Key:
     """Name the app's project: projects are read only from Argo CD's own namespace (AC:241)."""
-    return Key("AppProject", snapshot.argocd.namespace, applications.project_name(app))
+    return Key("AppProject", snapshot.argocd.namespace, application.project_name(app))
 
 
 def require_project(snapshot: Snapshot, app: JSON) -> None:
@@ -111,7 +100,7 @@ def require_project(snapshot: Snapshot, app: JSON) -> None:
     if key not in snapshot.objects and key not in snapshot.missing:
         raise Forbidden(
             f"{key} cannot be read, so whether its sync windows stop "
-            f"{display_name(applications.key_of(app), snapshot.argocd)} is not known",
+            f"{display_name(application.key_of(app), snapshot.argocd)} is not known",
             f"nothing was changed; ask for the right to get appprojects in {key.namespace}",
             status=403,
             reason="Forbidden",
@@ -145,7 +134,7 @@ def will_act(snapshot: Snapshot, app: JSON, *, auto_sync: bool) -> Act:
 
     Argo CD: appcontroller.go autoSync and alreadyAttemptedSync; sync.go SyncAppState.
     """
-    key = applications.key_of(app)
+    key = application.key_of(app)
     name = display_name(key, snapshot.argocd)
     obstacles = list(obstacles_of(snapshot, app))
     running = operation(app)
@@ -173,7 +162,7 @@ def will_act(snapshot: Snapshot, app: JSON, *, auto_sync: bool) -> Act:
 
 def blocked_text(snapshot: Snapshot, app: JSON, verdict: windows.Judgement) -> str:
     """Say that windows stop an app, which, until when, and what to do."""
-    key = applications.key_of(app)
+    key = application.key_of(app)
     name = display_name(key, snapshot.argocd)
     what = verdict.error or ", ".join(
         f"{windows.describe(w)} (AppProject {w.project})" for w in verdict.blocking
@@ -184,7 +173,7 @@ def blocked_text(snapshot: Snapshot, app: JSON, verdict: windows.Judgement) -> s
     if verdict.error:
         way = (
             "mend the AppProject by hand: kubectl edit appprojects.argoproj.io -n "
-            f"{snapshot.argocd.namespace} {applications.project_name(app)}"
+            f"{snapshot.argocd.namespace} {application.project_name(app)}"
         )
     elif windows_allow(snapshot, app, manual=True).can_sync:
         way = f"a manual sync gets through: {COMMAND} sync {name}"
@@ -208,7 +197,7 @@ def _auto_sync_gave_up(app: JSON) -> bool:
 def obstacles_of(snapshot: Snapshot, app: JSON) -> list[str]:
     """Say what else keeps Argo CD from acting on an app: not served or permitted, skipped, parts missing."""
     argocd = snapshot.argocd
-    key = applications.key_of(app)
+    key = application.key_of(app)
     name = display_name(key, argocd)
     found: list[str] = []
     if not served(app, argocd):
@@ -216,7 +205,7 @@ def obstacles_of(snapshot: Snapshot, app: JSON) -> list[str]:
             f"Argo CD in {argocd.namespace} does not serve namespace {key.namespace}: nothing will act on {name}; "
             f"see application.namespaces in ConfigMap {argocd.namespace}/argocd-cmd-params-cm"
         )
-    if applications.is_skipping_reconcile(app):
+    if application.is_skipping_reconcile(app):
         found.append(
             f"{name} is annotated argocd.argoproj.io/skip-reconcile: nothing will act on it; take the annotation away"
         )
@@ -240,7 +229,7 @@ def obstacles_of(snapshot: Snapshot, app: JSON) -> list[str]:
                 f"see: kubectl get pods -n {argocd.namespace}"
             )
     if not found:
-        reconciled = applications.reconciled_at(app)
+        reconciled = application.reconciled_at(app)
         if reconciled and (snapshot.now - reconciled).total_seconds() > stale_after(argocd):
             age = human(snapshot.now - reconciled)
             found.append(
@@ -249,7 +238,7 @@ def obstacles_of(snapshot: Snapshot, app: JSON) -> list[str]:
             )
         found += [
             f"Argo CD reports {c.get('type')} for {name}: {str(c.get('message', ''))[:300]}"
-            for c in applications.conditions(app, "ComparisonError", "InvalidSpecError", "UnknownError")
+            for c in application.conditions(app, "ComparisonError", "InvalidSpecError", "UnknownError")
         ]
     return found
 
@@ -290,10 +279,10 @@ def source_trouble(snapshot: Snapshot, app: JSON) -> str:
     """
     if is_part_down(snapshot, "repo-server"):
         return "Argo CD's repo-server has no ready pod"
-    name = display_name(applications.key_of(app), snapshot.argocd)
-    errors = applications.conditions(app, "ComparisonError")
+    name = display_name(application.key_of(app), snapshot.argocd)
+    errors = application.conditions(app, "ComparisonError")
     if errors:
         return f"Argo CD cannot compare {name} with its sources ({str(errors[0].get('message', ''))[:300]})"
-    if applications.sync_status(app) == "Unknown":
+    if application.sync_status(app) == "Unknown":
         return f"Argo CD cannot say whether {name} is synced (status Unknown)"
     return ""

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from . import applications, applicationsets, outlook
-from .diagnosis import Ours, Pause, our_pauses, pause_of, set_errors, stuck_text
+from . import application, applicationsets
+from .applicationsets import set_errors
+from .diagnosis import Ours, Pause, our_pauses, pause_of, stuck_text
 from .durations import human
-from .entries import newest_first, one_line
+from .entries import newest_first
 from .model import JSON, ArgoCD, Key, ref_of
 from .operation import operation
 from .records import Entry
+from .text import display_name, one_line
 from .verdicts import WindowVerdict, judge_apps
 from .vitals import Trace, stale_after, trace_of
 
@@ -83,7 +85,7 @@ class Collector:
         ours = our_pauses(self.entries)
         rolling = {ref_of(s).key for s in self.sets if applicationsets.is_rolling(s)}
         # Where projects may not be listed, nothing can be said of windows.
-        unread = frozenset() if self.projects is not None else frozenset(map(applications.project_name, apps))
+        unread = frozenset() if self.projects is not None else frozenset(map(application.project_name, apps))
         verdicts = judge_apps(
             apps, self.projects or (), self.argocd, self.now, unreadable=unread, look_ahead=False
         )
@@ -112,14 +114,14 @@ class Collector:
     ) -> Fact:
         pause = pause_of(app, ours, self.now, rolling=rolling)
         rank, why = _rank(app, verdict, pause, self.now)
-        key = applications.key_of(app)
+        key = application.key_of(app)
         return Fact(
             key=key,
-            name=outlook.display_name(key, self.argocd),
+            name=display_name(key, self.argocd),
             rank=rank,
-            sync=applications.sync_status(app),
-            health=applications.health_status(app),
-            auto_sync=applications.is_auto_sync_on(app),
+            sync=application.sync_status(app),
+            health=application.health_status(app),
+            auto_sync=application.is_auto_sync_on(app),
             why=why,
             pause=pause,
             is_blocked=not verdict.manual.can_sync and not verdict.unknown,
@@ -145,7 +147,7 @@ def _set_lines(sets: Iterable[JSON], argocd: ArgoCD) -> list[tuple[str, str]]:
     for s in sets:
         errors = [one_line(str(c.get("message") or c.get("type")))[:300] for c in set_errors(s)]
         if errors:
-            found.append((outlook.display_name(ref_of(s).key, argocd), "; ".join(errors)))
+            found.append((display_name(ref_of(s).key, argocd), "; ".join(errors)))
     return found
 
 
@@ -171,10 +173,10 @@ def _rank(app: JSON, verdict: WindowVerdict, pause: Pause | None, now: datetime)
         return STUCK, f"operation {stuck}"
     if why := _no_sync(app, verdict):
         return BROKEN, why
-    health = applications.health_status(app)
-    since = applications.parse_time(((app.get("status") or {}).get("health") or {}).get("lastTransitionTime"))
+    health = application.health_status(app)
+    since = application.parse_time(((app.get("status") or {}).get("health") or {}).get("lastTransitionTime"))
     age = f" for {human(now - since)}" if since else ""
-    sync = applications.sync_status(app)
+    sync = application.sync_status(app)
     windows = "" if verdict.manual.can_sync or verdict.unknown else "sync windows stop every sync"
     if windows and verdict.blocking:
         windows += f" ({verdict.blocking[0].project} #{verdict.blocking[0].index})"
@@ -207,7 +209,7 @@ def _no_sync(app: JSON, verdict: WindowVerdict) -> str:
     """Say what keeps every sync from working, empty where nothing does."""
     if app["metadata"].get("deletionTimestamp"):
         return "it is being deleted"
-    for c in applications.conditions(app):
+    for c in application.conditions(app):
         if str(c.get("type", "")).endswith("Error"):
             return f"{c.get('type')}: {one_line(str(c.get('message') or ''))[:160]}"
     return one_line(verdict.automatic.error)[:160] if verdict.automatic.error else ""

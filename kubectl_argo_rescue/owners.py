@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from . import applications, globs
+from . import application, globs
 from .model import (
     ABSENT,
     FIELD_MANAGER,
@@ -23,6 +23,7 @@ from .model import (
     ref_of,
 )
 from .patches import show_path
+from .text import one_line
 
 TRACKING_ID = "argocd.argoproj.io/tracking-id"
 INSTALLATION_ID = "argocd.argoproj.io/installation-id"
@@ -130,14 +131,14 @@ def is_generated(claimed: Iterable[Claim]) -> bool:
 
 def confirms(owner: JSON, key: Key) -> bool | None:
     """Whether the owner's own list of resources has the object; None where the list says nothing."""
-    if applications.lists(owner, key):
+    if application.lists(owner, key):
         return True
-    listed = applications.managed_resources(owner)
+    listed = application.managed_resources(owner)
     if owner["kind"] == "ApplicationSet":
         # A long list is cut (`resourcesCount`).
         is_whole = (owner.get("status") or {}).get("resourcesCount", len(listed)) <= len(listed)
         return False if listed and is_whole else None
-    if not listed or applications.sync_status(owner) == "Unknown":
+    if not listed or application.sync_status(owner) == "Unknown":
         return None
     return False
 
@@ -179,7 +180,7 @@ def reach(snapshot: Snapshot, owner: JSON, obj: JSON) -> Reach:
         return Reach.HERE
     if server.casefold() == snapshot.server.rstrip("/").casefold():
         return Reach.HERE
-    line = applications.lists(owner, ref_of(obj).key)
+    line = application.lists(owner, ref_of(obj).key)
     if line and line.get("status") == "Synced" and not _is_marked(obj, owner):
         return Reach.AWAY
     return Reach.UNKNOWN
@@ -215,15 +216,15 @@ def reverts(
     `frozen_until` says until when a sync window keeps the owner from acting by itself, None where
     nothing does. Argo CD: appcontroller.go autoSync, alreadyAttemptedSync; gitops-engine diff.go.
     """
-    if not applications.is_auto_sync_on(owner) or applications.is_skipping_reconcile(owner):
+    if not application.is_auto_sync_on(owner) or application.is_skipping_reconcile(owner):
         return None
     if owner["metadata"].get("deletionTimestamp"):
         return None  # Argo CD: appcontroller.go autoSync
     speeds = [_speed(owner, obj, change) for change in changes]
     if not any(speeds):
         return None
-    key = applications.key_of(owner)
-    drifts = "drift" in speeds and applications.is_self_heal_on(owner)
+    key = application.key_of(owner)
+    drifts = "drift" in speeds and application.is_self_heal_on(owner)
     if drifts and frozen_until is None:
         return Reversion(key, "within seconds (auto-sync with self-heal)", True)
     if drifts:
@@ -406,3 +407,37 @@ def where_not(snapshot: Snapshot) -> str:
     if snapshot.is_whole:
         return "this cluster"
     return f"namespace {snapshot.argocd.namespace}, and other namespaces may not be looked at"
+
+
+# -- the application that owns a workload
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """The Application that an object says it belongs to, or what it says instead."""
+
+    owner: Key | None
+    by: str = ""
+    note: str = ""
+
+
+def tracked_by(obj: JSON, argocd: ArgoCD) -> Tracked:
+    """Read which Application tracks any object (Argo CD: util/argo/resource_tracking.go getAppInstanceValue)."""
+    me = obj["metadata"]
+    annotations, labels = me.get("annotations") or {}, me.get("labels") or {}
+    label = labels.get(argocd.instance_label, "")
+    if argocd.tracking.value == "label":
+        return Tracked(instance_key(label, argocd), "label") if label else Tracked(None)
+    note = ""
+    if label:
+        note = f"its label {argocd.instance_label}={one_line(label)} means nothing where tracking is by annotation"
+    value = annotations.get(TRACKING_ID, "")
+    if not value:
+        return Tracked(None, note=note)
+    if argocd.installation_id and annotations.get(INSTALLATION_ID) != argocd.installation_id:
+        return Tracked(None, note="its tracking id is of another Argo CD (installation-id)")
+    instance, _, rest = value.partition(":")
+    kind, _, place = rest.partition(":")
+    if kind.rpartition("/")[2] != ref_of(obj).kind or place.rpartition("/")[2] != me["name"]:
+        return Tracked(None, note=f"its tracking id {one_line(value)} was copied from another object")
+    return Tracked(instance_key(instance, argocd), "tracking id")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import applications, applicationsets, owners, patches, windows
-from .applications import Source, SourceKind
+from . import application, applicationsets, history, owners, patches, windows
+from .application import Source, SourceKind
 from .errors import RefusedError, UsageError
 from .model import (
     ABSENT,
@@ -29,11 +29,9 @@ from .model import (
 )
 from .operation import operation, sync_operation
 from .outlook import (
-    COMMAND,
     app_windows,
-    application,
+    application_of,
     blocked_text,
-    display_name,
     living_application,
     obstacles_of,
     project_key,
@@ -44,6 +42,7 @@ from .outlook import (
 )
 from .plans import Plan, joined
 from .protection import Protection, _stop_rolling_sync, protect
+from .text import COMMAND, display_name
 
 
 def _whole_sets(snapshot: Snapshot, keys: Sequence[Key]) -> frozenset[Key]:
@@ -71,14 +70,14 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
     warnings: list[str] = []
     total = Protection()
     for key in keys:
-        app = (application if len(keys) > 1 else living_application)(snapshot, key)
+        app = (application_of if len(keys) > 1 else living_application)(snapshot, key)
         name = display_name(key, snapshot.argocd)
         if app["metadata"].get("deletionTimestamp"):
             unchanged.append(
                 StepResult(ref_of(app), StepStatus.UNCHANGED, "paused", detail="it is being deleted")
             )
             continue
-        change = applications.pause_change(app, snapshot.argocd)
+        change = application.pause_change(app, snapshot.argocd)
         if change is None:
             total += _stop_rolling_sync(snapshot, app, only=only)
             unchanged.append(StepResult(ref_of(app), StepStatus.UNCHANGED, "paused", detail="already paused"))
@@ -102,7 +101,7 @@ def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
     project = snapshot.objects.get(project_key(snapshot, app))
     if project is None:
         raise RefusedError(
-            f"{key} is in AppProject {applications.project_name(app)}, which does not exist",
+            f"{key} is in AppProject {application.project_name(app)}, which does not exist",
             "no window is what stops it: Argo CD syncs nothing of a missing project",
         )
     effective = app_windows(snapshot, app)
@@ -166,7 +165,7 @@ def refuse_hydrated(app: JSON, argocd: ArgoCD) -> None:
     hydrator = (app.get("spec") or {}).get("sourceHydrator")
     if not hydrator or hydrator.get("hydrateTo"):
         return
-    key = applications.key_of(app)
+    key = application.key_of(app)
     name = display_name(key, argocd)
     raise RefusedError(
         f"{key} has a source hydrator that pushes to the branch it is synced from: pinned to a version, it would "
@@ -181,8 +180,8 @@ def choose_source(app: JSON, version: str, selector: str | None) -> Source:
 
     Raises UsageError where two fit, naming them.
     """
-    candidates = applications.sources(app)
-    key = applications.key_of(app)
+    candidates = application.sources(app)
+    key = application.key_of(app)
     if not candidates:
         raise UsageError(f"{key} has no source", "there is nothing to pin")
     listing = "; ".join(f"{s.index} is {s.describe()}" for s in candidates)
@@ -199,13 +198,11 @@ def choose_source(app: JSON, version: str, selector: str | None) -> Source:
     rendered = [s for s in candidates if s.yields_manifests]
     if len(candidates) == 1:
         return candidates[0]
-    known = [s for s in candidates if applications.ever_deployed(app, s, version)]
+    known = [s for s in candidates if history.ever_deployed(app, s, version)]
     if len(known) == 1:
         return known[0]
     pool = known or rendered
-    charts = [
-        s for s in pool if s.kind is SourceKind.HELM and applications.is_valid_revision(s.kind, version)
-    ]
+    charts = [s for s in pool if s.kind is SourceKind.HELM and application.is_valid_revision(s.kind, version)]
     if len(charts) == 1:
         return charts[0]
     if len(pool) == 1:
@@ -226,23 +223,23 @@ class _Version:
 
 def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) -> _Version:
     """Turn what was typed into the revision to write: a git branch becomes its commit."""
-    known = applications.ever_deployed(app, source, version)
+    known = history.ever_deployed(app, source, version)
     kind = source.kind
-    if kind is SourceKind.GIT and applications.is_moving(kind, version):
-        commit = applications.resolved_commit(app, source, version)
+    if kind is SourceKind.GIT and application.is_moving(kind, version):
+        commit = history.resolved_commit(app, source, version)
         if commit:
-            if applications.is_sha(version):
+            if application.is_sha(version):
                 return _Version(commit)
             return _Version(
                 commit, (f"{version} is pinned to the commit that Argo CD last resolved it to, {commit}",)
             )
-        if applications.is_sha(version):
+        if application.is_sha(version):
             return _Version(version, (f"commit {version} is not in the history of this app",))
     if kind is SourceKind.OCI:
-        digests = applications.deployed_digests(app, source, version)
-        if applications.is_digest_prefix(version) and len(digests) == 1:
+        digests = history.deployed_digests(app, source, version)
+        if application.is_digest_prefix(version) and len(digests) == 1:
             return _Version(digests[0])
-        if digests and not applications.is_digest_prefix(version):
+        if digests and not application.is_digest_prefix(version):
             return _Version(
                 version,
                 (
@@ -252,7 +249,7 @@ def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) 
             )
     if known is not None:
         return _Version(version)
-    if not applications.is_valid_revision(kind, version):
+    if not application.is_valid_revision(kind, version):
         past = _known_versions(app, source)
         return _Version(
             version,
@@ -265,19 +262,19 @@ def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) 
     note = f"{version} was never deployed by this app, so whether it exists is not known here"
     if past:
         note += f" (deployed so far: {', '.join(past)})"
-    if applications.is_moving(kind, version):
+    if application.is_moving(kind, version):
         note += "; it may also move"
     return _Version(version, (note,))
 
 
 def _known_versions(app: JSON, source: Source) -> list[str]:
     found: dict[str, None] = {}
-    for deployment in reversed(applications.history(app)):
+    for deployment in reversed(history.deployments(app)):
         for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
             if all((body.get(n) or "") == (source.body.get(n) or "") for n in ("repoURL", "chart", "path")):
                 asked = str(body.get("targetRevision") or "")
                 is_oci = source.kind is SourceKind.OCI
-                found[applications.name_of(revision, asked) if is_oci else revision] = None
+                found[application.name_of(revision, asked) if is_oci else revision] = None
     return list(found)[:5]
 
 
@@ -316,7 +313,7 @@ def plan_pin(
         steps.append(Edit(ref_of(app), (change,), f"{from_text} to {wanted.revision}", Role.VERSION))
         pinned = _with(app, change)
     if sync:
-        stays_on = applications.is_auto_sync_on(app) and ref_of(app) not in {
+        stays_on = application.is_auto_sync_on(app) and ref_of(app) not in {
             g.edit.ref for g in total.guards.values() if g.edit
         }
         act = will_act(snapshot, pinned, auto_sync=stays_on)
@@ -366,7 +363,7 @@ def window_edits(snapshot: Snapshot, app: JSON) -> tuple[Edit, ...]:
     if project_key(snapshot, app) not in snapshot.objects:
         return ()
     relaxation = windows.relax(app_windows(snapshot, app), app, snapshot.now)
-    name = display_name(applications.key_of(app), snapshot.argocd)
+    name = display_name(application.key_of(app), snapshot.argocd)
     return tuple(
         Edit(
             ref_of(snapshot.objects[Key("AppProject", snapshot.argocd.namespace, project)]),

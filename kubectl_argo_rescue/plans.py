@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .model import (
-    Edit,
-    Order,
-    PlanStep,
-    StepResult,
-)
+from .model import Edit, Order, PlanStep, StepResult
 from .protection import Protection
 from .records import Reliance, Witness
 

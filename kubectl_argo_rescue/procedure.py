@@ -10,27 +10,15 @@ from .client import Cluster
 from .engine import Engine
 from .errors import ExitStatus
 from .journal import Writer
-from .model import (
-    APPLICATION,
-    JSON,
-    Change,
-    Edit,
-    Key,
-    Order,
-    Result,
-    Role,
-    Snapshot,
-    StepResult,
-    StepStatus,
-)
+from .model import APPLICATION, JSON, Change, Edit, Key, Order, Result, Role, Snapshot, StepResult, StepStatus
 from .operation import operation
 from .options import Writing
-from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS, Printer
 from .plans import Plan
 from .records import Intent, Settled
 from .send import ACTIONS, Run
 from .session import Session, new_order_id
+from .text import COMMAND, display_name
 
 GRACE_SECONDS = 15.0
 """How long an operation may end by itself before it is terminated."""

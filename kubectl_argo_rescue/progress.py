@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from . import applications, merge
+from . import application, merge
 from .model import JSON, Change, Key, Ref
 from .operation import Operation, operation
 from .patches import show_path, shown
@@ -116,7 +116,7 @@ def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
 
     After a rollback those that the operation applied: the comparison lists what the spec asks for.
     """
-    if not applications.deploys_here(app):
+    if not application.deploys_here(app):
         return ()
     if rollback:
         state = (app.get("status") or {}).get("operationState") or {}
@@ -124,7 +124,7 @@ def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
             r for r in (state.get("syncResult") or {}).get("resources") or () if r.get("status") == "Synced"
         ]
     else:
-        found = [r for r in applications.managed_resources(app) if not r.get("requiresPruning")]
+        found = [r for r in application.managed_resources(app) if not r.get("requiresPruning")]
     return tuple(
         Key(r["kind"], r.get("namespace", ""), r["name"])
         for r in found
@@ -144,8 +144,8 @@ def assess(
         return taken_back
     done, text = _operation(running, expectation, app)
     failed, failing = "" if done is not None else text, ""
-    compared = applications.is_compared(app)
-    status = applications.sync_status(app)
+    compared = application.is_compared(app)
+    status = application.sync_status(app)
     if expectation.rollback:
         compared, synced, what = True, True, f"{status}: a rollback leaves the spec as it is"
     else:
@@ -171,8 +171,8 @@ def assess(
     if expectation.rollback:
         verb, revisions = "rolled back", running.revision
     else:
-        verb, revisions = "synced", ", ".join(applications.synced_revisions(app))
-    reason = f"{verb} to {revisions or 'its revision'} and {applications.health_status(app).lower()}"
+        verb, revisions = "synced", ", ".join(application.synced_revisions(app))
+    reason = f"{verb} to {revisions or 'its revision'} and {application.health_status(app).lower()}"
     return Assessment(State.SUCCEEDED, tuple(lines), reason)
 
 
@@ -198,7 +198,7 @@ def _taken_back(app: JSON, running: Operation, expectation: Expectation) -> Asse
 
 
 def _health(app: JSON) -> tuple[str, str, bool]:
-    health = applications.health_status(app)
+    health = application.health_status(app)
     if health == "Suspended":
         return "health", "Suspended (something waits for a person to go on, as a paused canary does)", True
     if health == "Healthy":
@@ -241,10 +241,10 @@ def _sync(
     if not compared:
         return False, f"{status}, but Argo CD has not compared with the new source yet"
     if status == "Synced":
-        revisions = ", ".join(applications.synced_revisions(app))
+        revisions = ", ".join(application.synced_revisions(app))
         return True, f"Synced to {revisions}" if revisions else "Synced"
     if status == "OutOfSync":
-        off = [r for r in applications.managed_resources(app) if r.get("status") == "OutOfSync"]
+        off = [r for r in application.managed_resources(app) if r.get("status") == "OutOfSync"]
         if off and all(r.get("requiresPruning") for r in off) and not operation.in_progress:
             names = _names(off)
             return True, f"Synced but for what only pruning would delete: {names}"
@@ -252,7 +252,7 @@ def _sync(
         return False, text + (f"; {stuck_hint}" if stuck_hint and not operation.in_progress else "")
     errors = "; ".join(
         f"{c.get('type')}: {_cause(c)}"
-        for c in applications.conditions(app)
+        for c in application.conditions(app)
         if str(c.get("type", "")).endswith("Error")
     )
     return False, status + (f" ({errors})" if errors else "")
@@ -268,7 +268,7 @@ _MISSING = re.compile(
 
 def _what_is_missing(app: JSON) -> str:
     """Say that what the spec asks for is not in its repository; empty where the failure may pass."""
-    for condition in applications.conditions(app, "ComparisonError"):
+    for condition in application.conditions(app, "ComparisonError"):
         if _MISSING.search(str(condition.get("message") or "")):
             return f"Argo CD finds no such thing to deploy: {_cause(condition)}"
     return ""
@@ -276,7 +276,7 @@ def _what_is_missing(app: JSON) -> str:
 
 def _invalid_spec(app: JSON) -> str:
     """Say that Argo CD refuses the spec as it is, which it does without comparing anything."""
-    for condition in applications.conditions(app, "InvalidSpecError"):
+    for condition in application.conditions(app, "InvalidSpecError"):
         return f"Argo CD refuses the spec: {_cause(condition)}"
     return ""
 

@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import applications, applicationsets, owners, patches
-from .model import (
-    ABSENT,
-    JSON,
-    Change,
-    Edit,
-    FieldChange,
-    Key,
-    MemberChange,
-    Role,
-    Snapshot,
-    ref_of,
-)
-from .outlook import controller_of_sets, display_name, frozen_until
+from . import application, applicationsets, owners, patches
+from .model import ABSENT, JSON, Change, Edit, FieldChange, Key, MemberChange, Role, Snapshot, ref_of
+from .outlook import controller_of_sets, frozen_until
 from .records import Reliance, Witness
+from .text import display_name
 
 AUTOMATED = ("spec", "syncPolicy", "automated")
 
@@ -126,16 +116,16 @@ def _protect_from_app(
         total += Protection(warnings=(f"{text}{owners.destination(owner)}; it counts as an owner",))
     if owner_key in below:
         return total
-    frozen = frozen_until(snapshot, owner) if applications.is_auto_sync_on(owner) else None
+    frozen = frozen_until(snapshot, owner) if application.is_auto_sync_on(owner) else None
     reversion = owners.reverts(owner, obj, changes, frozen_until=frozen)
     if reversion is None:
-        if not applications.is_auto_sync_on(owner):
+        if not application.is_auto_sync_on(owner):
             total += Protection(relies=(_reliance(owner),))
         return total
     if only:
         total += Protection(warnings=(f"{reversion.describe()}; its pause is left out by --only",))
         return total
-    pause = applications.pause_change(owner, owners.serving(owner, snapshot.argocd))
+    pause = application.pause_change(owner, owners.serving(owner, snapshot.argocd))
     assert pause is not None  # it has auto-sync on, or it would not revert
     name = display_name(owner_key, snapshot.argocd)
     total += protect(snapshot, owner, (pause,), only=only, _below=below | {key, owner_key})
@@ -256,10 +246,10 @@ def _stop_rolling_sync(snapshot: Snapshot, app: JSON, *, only: bool) -> Protecti
         if applicationsets.is_idle(owner, snapshot.argocd, controller_of_sets(snapshot)):
             continue
         if only:
-            text = f"{owner_key} orders the syncs of {applications.key_of(app)} itself; it is left as it is by --only"
+            text = f"{owner_key} orders the syncs of {application.key_of(app)} itself; it is left as it is by --only"
             total += Protection(warnings=(text,))
         else:
-            total += _frozen_set(snapshot, owner, applications.key_of(app), only=only)
+            total += _frozen_set(snapshot, owner, application.key_of(app), only=only)
     return total
 
 
@@ -272,16 +262,16 @@ def _rule_reliances(owner: JSON, key: Key) -> tuple[Reliance, ...]:
 
 
 def _reliance(owner: JSON) -> Reliance:
-    return Reliance(applications.key_of(owner), FieldChange(AUTOMATED, ABSENT, applications.automated(owner)))
+    return Reliance(application.key_of(owner), FieldChange(AUTOMATED, ABSENT, application.automated(owner)))
 
 
 def _witness(owner: JSON) -> Witness:
-    source = next(iter(applications.sources(owner)), None)
+    source = next(iter(application.sources(owner)), None)
     body = source.body if source else {}
     return Witness(
-        applications.key_of(owner),
+        application.key_of(owner),
         str(body.get("repoURL") or ""),
         str(body.get("path") or body.get("chart") or ""),
         source.revision if source else "",
-        ",".join(applications.synced_revisions(owner)),
+        ",".join(application.synced_revisions(owner)),
     )

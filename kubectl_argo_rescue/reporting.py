@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from . import applications, handback, owners, patches
+from . import application, handback, history, owners, patches
 from .durations import ago, human
 from .entries import (
     Live,
@@ -20,11 +20,8 @@ from .entries import (
     name_of,
     newest_first,
     objects_of,
-    one_line,
     settlements,
     state_text,
-    time_json,
-    time_text,
     undone_by,
     what,
     who,
@@ -47,9 +44,9 @@ from .model import (
 )
 from .narration import change_text, outcome_text
 from .operation import operation, own_id
-from .outlook import COMMAND
 from .output import change_lines
 from .records import Entry, Witness
+from .text import COMMAND, one_line, time_json, time_text
 
 RECENT = timedelta(hours=24)
 """Entries in which something happened within this time are reported without being named."""
@@ -210,7 +207,7 @@ def _entry_event(entry: Entry, live: Live) -> Event:
 
 def _app_events(app: JSON, name: str, first: datetime) -> Iterator[Event]:
     """Tell what Argo CD did with an app since the first write, and which deployment it was about."""
-    past = applications.history(app)
+    past = history.deployments(app)
     since = first.replace(microsecond=0)  # Kubernetes' times have whole seconds
     before = [d for d in past if d.deployed and d.deployed < since][-1:]
     later = [d for d in past if d.deployed and d.deployed >= since]
@@ -220,12 +217,12 @@ def _app_events(app: JSON, name: str, first: datetime) -> Iterator[Event]:
         versions = ", ".join(d.version(i) for i in range(len(d.sources)))
         yield Event(d.deployed, by, f"deployed {name} {one_line(versions)}", "Succeeded")
     state = (app.get("status") or {}).get("operationState") or {}
-    at = applications.parse_time(state.get("finishedAt")) or applications.parse_time(state.get("startedAt"))
+    at = application.parse_time(state.get("finishedAt")) or application.parse_time(state.get("startedAt"))
     if at and at >= since and state.get("phase") != "Succeeded":
         message = one_line(str(state.get("message") or ""))[:200]
         yield Event(at, "Argo CD", f"sync of {name}", f"{state.get('phase')}: {message}")
     health = (app.get("status") or {}).get("health") or {}
-    at = applications.parse_time(health.get("lastTransitionTime"))
+    at = application.parse_time(health.get("lastTransitionTime"))
     if at and at >= since:
         yield Event(at, "Argo CD", f"health of {name}", str(health.get("status") or "Unknown"))
 
@@ -289,17 +286,17 @@ def _versions(edit: Edit) -> list[str]:
 
 
 def _synced_at(app: JSON, versions: Sequence[str], since: datetime) -> datetime | None:
-    for d in applications.history(app):
+    for d in history.deployments(app):
         known = {*d.revisions, *(str(s.get("targetRevision") or "") for s in d.sources)}
         if d.deployed and d.deployed >= since and known.intersection(versions):
             return d.deployed
     last = operation(app)
     if last.phase == "Succeeded" and last.finished and last.finished >= since:
         return last.finished if any(v in last.revision for v in versions) else None
-    newest = applications.history(app)[-1:]
-    if newest and set(newest[0].revisions).intersection(versions) and applications.is_compared(app):
+    newest = history.deployments(app)[-1:]
+    if newest and set(newest[0].revisions).intersection(versions) and application.is_compared(app):
         # It was what ran already: nothing had to be deployed.
-        return since if applications.sync_status(app) == "Synced" else None
+        return since if application.sync_status(app) == "Synced" else None
     return None
 
 
@@ -307,15 +304,15 @@ def _done_at(app: JSON, order: Order) -> datetime | None:
     state = (app.get("status") or {}).get("operationState") or {}
     if own_id(state.get("operation")) != order.id or state.get("phase") != "Succeeded":
         return None
-    return applications.parse_time(state.get("finishedAt"))
+    return application.parse_time(state.get("finishedAt"))
 
 
 def _healthy_at(app: JSON, synced: datetime, *, must_match: bool = True) -> datetime | None:
     # After a rollback the spec still asks for the broken version.
-    if applications.health_status(app) != "Healthy" or (must_match and not applications.is_compared(app)):
+    if application.health_status(app) != "Healthy" or (must_match and not application.is_compared(app)):
         return None
     health = (app.get("status") or {}).get("health") or {}
-    since = applications.parse_time(health.get("lastTransitionTime"))
+    since = application.parse_time(health.get("lastTransitionTime"))
     return max(since, synced) if since else synced
 
 
@@ -376,7 +373,7 @@ def _judged(
         return False
     why = verdict.why
     owner = snapshot.objects.get(verdict.owner) if verdict.owner else None
-    compared = applications.reconciled_at(owner) if owner and owner["kind"] == "Application" else None
+    compared = application.reconciled_at(owner) if owner and owner["kind"] == "Application" else None
     if verdict.evidence is Evidence.AGREES:
         # A comparison from before our edit says nothing of it.
         if owner is None or owner["kind"] != "Application" or (compared and compared >= since):
@@ -398,7 +395,7 @@ def _place(owner_key: Key | None, witnesses: Sequence[Witness], snapshot: Snapsh
     if owner_key.kind == "ApplicationSet":
         above = owners.owning_applications(snapshot, owner_key)
         return _place(above[0], witnesses, snapshot) if above else ("", "", "")
-    source = next(iter(applications.sources(owner)), None) if owner else None
+    source = next(iter(application.sources(owner)), None) if owner else None
     if source is not None:
         path = str(source.body.get("path") or source.body.get("chart") or "")
         return str(source.body.get("repoURL") or ""), path, source.revision or "HEAD"

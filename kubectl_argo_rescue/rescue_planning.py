@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from . import applications, owners, patches
-from .applications import Deployment, Source, SourceKind
-from .durations import human
-from .errors import NotFound, RefusedError
+from . import application, history, owners, patches
+from .application import Source, SourceKind
+from .errors import RefusedError
+from .history import Deployment, choose_deployment, describe_deployment, for_how_long
 from .model import (
     ABSENT,
     JSON,
@@ -27,10 +27,8 @@ from .model import (
 )
 from .operation import INFO_NAME, operation, sync_operation
 from .outlook import (
-    COMMAND,
-    application,
+    application_of,
     blocked_text,
-    display_name,
     is_part_down,
     living_application,
     obstacles_of,
@@ -43,60 +41,7 @@ from .planning import choose_source, choose_version, others_freed, plan_pause, r
 from .plans import Plan, joined
 from .protection import Protection, _stop_rolling_sync, protect
 from .records import Reliance
-
-
-def choose_deployment(
-    app: JSON, to: str | None, known: applications.KnownVersions | None = None
-) -> Deployment:
-    """Pick the deployment to go back to: by history id, by version, else the last good one.
-
-    Raises RefusedError where history has none, NotFound where it has not that one.
-    """
-    key = applications.key_of(app)
-    past = applications.history(app)
-    say_one = f"say a version yourself: {COMMAND} pin {key.namespace}/{key.name} VERSION"
-    if not past:
-        raise RefusedError(
-            f"{key} has no history: it was never deployed by a full sync, or keeps none", say_one
-        )
-    if to is None:
-        good = applications.last_good(app, known)
-        if good is None:
-            other = _of_other_values(app, past)
-            if other is not None:
-                raise RefusedError(
-                    f"{key} was never deployed in another version than the one that fails, but with other values: "
-                    f"{describe_deployment(other)}",
-                    f"deploy that: {COMMAND} rollback {key.namespace}/{key.name} --to {other.id}",
-                )
-            left = ", ".join(sorted({version for _, version, _ in known.left})) if known else ""
-            raise RefusedError(
-                f"{key} was never deployed in another version than the one that fails"
-                + (f", but for {left}, which somebody was rescued from" if left else ""),
-                say_one,
-            )
-        return good
-    by_id = [d for d in past if to.isdigit() and d.id == int(to)]
-    names = [d for d in past if to in d.revisions or to in (str(s.get("targetRevision")) for s in d.sources)]
-    is_hash = applications.is_sha(to) or applications.is_digest_prefix(to)
-    hashes = [d for d in past if is_hash and any(r.startswith(to) for r in d.revisions)]
-    for found in (by_id, names, hashes):
-        if found:
-            return found[-1]
-    there = ", ".join(f"{d.id} ({', '.join(d.revisions)})" for d in reversed(past[-5:]))
-    raise NotFound(f"{key} has no deployment {to!r} in its history", f"it has {there}", status=404)
-
-
-def _of_other_values(app: JSON, past: tuple[Deployment, ...]) -> Deployment | None:
-    """Return the newest deployment of what the spec asks for now, but with other values or parameters."""
-
-    def without_revision(sources: Iterable[JSON]) -> list[JSON]:
-        return [{k: v for k, v in body.items() if k != "targetRevision"} for body in sources]
-
-    now = without_revision(s.body for s in applications.sources(app))
-    failing = applications.failing_identity(app)
-    same = [d for d in past if d.identity == failing and without_revision(d.sources) != now]
-    return same[-1] if same else None
+from .text import COMMAND, display_name
 
 
 def rollback_operation(
@@ -111,7 +56,7 @@ def rollback_operation(
     sync: dict[str, JSON] = {"prune": prune, "syncStrategy": {"apply": {}}}
     if policy.get("syncOptions"):
         sync["syncOptions"] = list(policy["syncOptions"])
-    if applications.has_multiple_sources(app) or len(deployment.sources) > 1:
+    if application.has_multiple_sources(app) or len(deployment.sources) > 1:
         sync["sources"], sync["revisions"] = list(deployment.sources), list(deployment.revisions)
     else:
         sync["source"], sync["revision"] = deployment.sources[0], deployment.revisions[0]
@@ -133,7 +78,7 @@ def plan_rollback(
     actor: str,
     reason: str = "",
     to: str | None = None,
-    known: applications.KnownVersions | None = None,
+    known: history.KnownVersions | None = None,
     only: bool = False,
     prune: bool = False,
 ) -> Plan:
@@ -152,7 +97,7 @@ def plan_rollback(
         raise RefusedError(blocked_text(snapshot, app, verdict))
     steps: list[Edit | Order] = []
     total = Protection()
-    pause = applications.pause_change(app, snapshot.argocd)
+    pause = application.pause_change(app, snapshot.argocd)
     warnings = obstacles_of(snapshot, app)
     if pause is not None:
         total += protect(snapshot, app, (pause,), only=only)
@@ -168,24 +113,13 @@ def plan_rollback(
     return joined("rollback", total, steps, warnings=warnings, next_commands=[f"{COMMAND} watch {name}"])
 
 
-def describe_deployment(deployment: Deployment) -> str:
-    """Say a deployment in one phrase: its id, versions and time."""
-    when = f" of {deployment.deployed:%Y-%m-%d %H:%M} UTC" if deployment.deployed else ""
-    asked = [str(body.get("targetRevision") or "") for body in deployment.sources]
-    names = [
-        revision + (f" as {name}" if revision.startswith("sha256:") and name != revision else "")
-        for name, revision in zip(asked, deployment.revisions, strict=False)
-    ]
-    return f"{', '.join(names)} (history id {deployment.id}{when})"
-
-
 def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool = False) -> Plan:
     """End the operation in progress, by the means that fits how far it is.
 
     Running: phase Terminating, as Argo CD's API does. Not picked up yet: taken back. Orphaned, or
     with `force`: its end is written by hand, since no controller will.
     """
-    app = application(snapshot, key)
+    app = application_of(snapshot, key)
     name = display_name(key, snapshot.argocd)
     running = operation(app)
     if not running.in_progress:
@@ -293,7 +227,7 @@ def plan_rescue(
             f"nothing was changed; to hold it as it is meanwhile: {COMMAND} rescue {name} --pause-only",
         )
     is_paused = any(g.edit is not None and g.edit.ref == ref_of(app) for g in total.guards.values())
-    act = will_act(opening, idle, auto_sync=applications.is_auto_sync_on(app) and not is_paused)
+    act = will_act(opening, idle, auto_sync=application.is_auto_sync_on(app) and not is_paused)
     questions += others_freed(snapshot, opened, key) if opened else []
     questions += _source_questions(snapshot, app, words)
     order = None
@@ -324,7 +258,7 @@ def _source_questions(snapshot: Snapshot, app: JSON, words: str) -> list[str]:
         return []
     return [
         f"{trouble}: {words} may not roll out; what the cluster itself remembers needs no source: "
-        f"{COMMAND} rescue {display_name(applications.key_of(app), snapshot.argocd)} --workloads"
+        f"{COMMAND} rescue {display_name(application.key_of(app), snapshot.argocd)} --workloads"
     ]
 
 
@@ -381,14 +315,14 @@ def _rescue_changes(
         change = _revision_change(chosen, wanted.revision)
         return (change,) if change else (), list(wanted.notes), list(wanted.questions), wanted.revision
     good = to
-    now_sources = applications.sources(app)
-    notes = [f"last good: {describe_deployment(good)}" + _for_how_long(good, snapshot)]
+    now_sources = application.sources(app)
+    notes = [f"last good: {describe_deployment(good)}" + for_how_long(good, snapshot.now)]
     if len(good.sources) != len(now_sources):
         raise RefusedError(
-            f"{applications.key_of(app)} had {len(good.sources)} source(s) when it was good and has "
+            f"{application.key_of(app)} had {len(good.sources)} source(s) when it was good and has "
             f"{len(now_sources)} now",
             f"deploy it from history instead: {COMMAND} rollback "
-            f"{display_name(applications.key_of(app), snapshot.argocd)} --to {good.id}",
+            f"{display_name(application.key_of(app), snapshot.argocd)} --to {good.id}",
         )
     changes: list[FieldChange] = []
     for s, body, revision in zip(now_sources, good.sources, good.revisions, strict=False):
@@ -402,7 +336,7 @@ def _rescue_changes(
             continue
         if place := [name for name in differing if name in ("repoURL", "chart", "path")]:
             raise RefusedError(
-                f"{applications.key_of(app)} was of another {', '.join(place)} when it was good: "
+                f"{application.key_of(app)} was of another {', '.join(place)} when it was good: "
                 f"{revision or 'its version'} means nothing to the source of now",
                 "add --whole-source to take the whole old source back",
             )
@@ -428,8 +362,3 @@ def _revision_change(source: Source, revision: str) -> FieldChange | None:
     if not revision or source.revision == revision:
         return None
     return FieldChange(source.revision_path, source.body.get(source.revision_field, ABSENT), revision)
-
-
-def _for_how_long(deployment: Deployment, snapshot: Snapshot) -> str:
-    span = deployment.in_force(snapshot.now)
-    return f", in force for {human(span)}" if span is not None else ""

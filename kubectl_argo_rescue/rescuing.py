@@ -10,13 +10,13 @@ from .errors import ExitStatus, RescueError
 from .model import Edit, FieldChange, Key, Result, Role, Snapshot, StepStatus
 from .operation import operation
 from .options import Writing
-from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .plans import Plan
 from .procedure import GRACE_SECONDS, Procedure, is_idle
 from .progress import Expectation, workload_keys
 from .rescue_planning import Rescue
 from .session import Session
+from .text import COMMAND, display_name
 
 PARTING_SECONDS = 2.0
 """How long who interrupts a rescue is kept, for windows that others share to be closed again."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from . import applications, workloads
-from .applications import Deployment
+from . import application, history, workloads
 from .errors import RefusedError
+from .history import Deployment
 from .model import (
     ABSENT,
     JSON,
@@ -22,11 +22,12 @@ from .model import (
     ref_of,
 )
 from .operation import operation
-from .outlook import COMMAND, application, display_name
+from .outlook import application_of
 from .planning import plan_pause
 from .protection import AUTOMATED
 from .records import Entry, Reliance
 from .rescue_planning import Rescue, owners_to_stop
+from .text import COMMAND, display_name
 from .workloads import ACTION, Decision, History, Revision, Way
 
 
@@ -44,7 +45,7 @@ class Workloads:
 
 def destination_of(app: JSON) -> str:
     """Name the cluster that an Application deploys into, empty for the one of Argo CD itself."""
-    if applications.deploys_here(app):
+    if application.deploys_here(app):
         return ""
     destination = (app.get("spec") or {}).get("destination") or {}
     return str(destination.get("server") or destination.get("name") or "another cluster")
@@ -67,9 +68,9 @@ def maker(app: JSON) -> Callable[[Revision], Deployment | None]:
     history does not say, because it does not go back so far, has no times of starting, or two of them
     fall into the very second: Kubernetes' times have no fractions.
     """
-    deployed = applications.history(app)
+    deployed = history.deployments(app)
     past = (app.get("status") or {}).get("history") or []
-    starts = [applications.parse_time(h.get("deployStartedAt")) for h in past]
+    starts = [application.parse_time(h.get("deployStartedAt")) for h in past]
 
     def made_by(revision: Revision) -> Deployment | None:
         if revision.created is None:
@@ -90,9 +91,9 @@ def maker(app: JSON) -> Callable[[Revision], Deployment | None]:
 
 def failing_periods(app: JSON) -> Callable[[Revision], bool | None]:
     """Return what tells whether the version that fails made a revision; None where history does not say."""
-    deployed = applications.history(app)
-    failing = applications.failing_identity(app)
-    if deployed and applications.sync_status(app) in ("Synced", "Unknown"):
+    deployed = history.deployments(app)
+    failing = history.failing_identity(app)
+    if deployed and application.sync_status(app) in ("Synced", "Unknown"):
         failing = deployed[-1].identity  # commits since then changed nothing of it
     if not any(d.identity == failing for d in deployed):
         return lambda revision: None
@@ -123,7 +124,7 @@ def plan_workloads(
 
     Raises RefusedError where there is nothing to go back to, or a workload would not follow.
     """
-    app = application(snapshot, key)
+    app = application_of(snapshot, key)
     name = display_name(key, snapshot.argocd)
     pause = plan_pause(snapshot, [key], only=only)
     own = tuple(s for s in pause.steps if isinstance(s, Edit))
@@ -139,7 +140,7 @@ def plan_workloads(
     relies = pause.relies
     watched = owners_to_stop(key, own, [r for r in relies if r.key != key])
     if not own or all(e.ref.key != key for e in own):
-        block = applications.automated(app)
+        block = application.automated(app)
         relies = (*relies, Reliance(key, FieldChange(AUTOMATED, ABSENT, block)))
     questions = (*pause.questions, *((found.question,) if found.question and rollouts else ()))
     running = operation(app)
@@ -202,7 +203,7 @@ def _rollout(decision: Decision, ref: Ref, app: JSON, destination: str) -> Workl
     made_by = maker(app)(target)
     return WorkloadRollback(
         ref,
-        applications.key_of(app),
+        application.key_of(app),
         current.number,
         target.number,
         target.name,

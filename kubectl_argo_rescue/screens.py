@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from . import applications, outlook
-from .applications import Deployment
-from .diagnosis import AppDiagnosis, Owner, Pause, Weight, versions
+from . import application, history
+from .diagnosis import AppDiagnosis, Owner, Pause, Weight
 from .durations import ago, human
-from .entries import one_line, time_json, what
+from .entries import what
 from .entries import who as who_wrote
+from .history import Deployment, versions
 from .model import ABSENT, JSON, ArgoCD, Key
 from .output import columns
 from .overview import BLOCKED, BROKEN, DRIFTED, FINE, MISSING, PAUSED, Fact, Overview
 from .records import Entry
+from .text import COMMAND, display_name, one_line, time_json
 from .verdicts import WindowVerdict, short, verdict_json
 from .vitals import Health, Life, Surroundings
 
@@ -125,7 +126,7 @@ _HEALTH: Final = {"Healthy": "green", "Progressing": "yellow", "Suspended": "yel
 def _auto_sync(app: JSON, pause: Pause | None) -> str:
     if pause is not None:
         return pause.text
-    block = applications.automated(app)
+    block = application.automated(app)
     extras = [] if block is ABSENT else [
         word for name, word in (("selfHeal", "self-heal"), ("prune", "prune")) if block.get(name) is True
     ]  # fmt: skip
@@ -135,17 +136,17 @@ def _auto_sync(app: JSON, pause: Pause | None) -> str:
 def app_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     """Show one Application, what is wrong first."""
     app = d.app
-    sync, health = applications.sync_status(app), applications.health_status(app)
+    sync, health = application.sync_status(app), application.health_status(app)
     yield (
         (d.name, "bold"), (": ", ""), (sync, _SYNC.get(sync, "red")), (", ", ""),
         (health, _HEALTH.get(health, "red")), (f"; {_auto_sync(app, d.pause)}", ""),
     )  # fmt: skip
     destination = (app.get("spec") or {}).get("destination") or {}
     cluster = (
-        "" if applications.deploys_here(app) else destination.get("name") or destination.get("server") or "?"
+        "" if application.deploys_here(app) else destination.get("name") or destination.get("server") or "?"
     )
     to = destination.get("namespace") or "(no namespace)"
-    for source in applications.sources(app):
+    for source in application.sources(app):
         yield from _wrapped(f"{source.describe()} at {source.revision or 'HEAD'}", 2)
     if (app.get("spec") or {}).get("sourceHydrator"):
         yield from _wrapped("it is hydrated: git's dry source is rendered into the branch that is synced", 2)
@@ -276,12 +277,12 @@ def _by_speed(node: Owner) -> list[tuple[str, list[str]]]:
 
 def _condition_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     said = " ".join(f.text for f in d.findings)
-    found = [c for c in applications.conditions(d.app) if f"Argo CD reports {c.get('type')} " not in said]
+    found = [c for c in application.conditions(d.app) if f"Argo CD reports {c.get('type')} " not in said]
     if not found:
         return
     yield _heading("CONDITIONS")
     for c in found:
-        at = applications.parse_time(c.get("lastTransitionTime"))
+        at = application.parse_time(c.get("lastTransitionTime"))
         age = f" ({human(now - at)})" if at else ""
         bad = str(c.get("type", "")).endswith("Error")
         text = f"{c.get('type')}{age}: {one_line(str(c.get('message') or ''))[:300]}"
@@ -289,7 +290,7 @@ def _condition_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
 
 
 def _history_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
-    past = applications.history(d.app)
+    past = history.deployments(d.app)
     good = d.last_good.deployment
     yield _heading("HISTORY")
     rows = [
@@ -337,11 +338,11 @@ def _entry_lines(entry: Entry, state: str, now: datetime) -> Iterator[Line]:
 
 def next_command(d: AppDiagnosis, argocd: ArgoCD) -> str:
     """Return the command to go on with; empty where nothing is bad."""
-    name = outlook.display_name(d.key, argocd)
+    name = display_name(d.key, argocd)
     if any(entry.begin.verb in ("pin", "rescue", "sync", "rollback") for entry, _ in d.entries):
-        return f"{outlook.COMMAND} watch {name}"
+        return f"{COMMAND} watch {name}"
     if d.last_good.deployment is not None and any(f.weight is Weight.BAD for f in d.findings):
-        return f"{outlook.COMMAND} rescue {name} --dry-run"
+        return f"{COMMAND} rescue {name} --dry-run"
     return ""
 
 
@@ -405,12 +406,12 @@ def app_json(d: AppDiagnosis, now: datetime) -> dict[str, JSON]:
     """Return the picture of one Application."""
     app, operation, good = d.app, d.operation, d.last_good.deployment
     return {
-        "sync": applications.sync_status(app),
-        "health": applications.health_status(app),
-        "autoSync": applications.is_auto_sync_on(app),
-        "selfHeal": applications.is_self_heal_on(app),
+        "sync": application.sync_status(app),
+        "health": application.health_status(app),
+        "autoSync": application.is_auto_sync_on(app),
+        "selfHeal": application.is_self_heal_on(app),
         "paused": pause_json(d.pause),
-        "revisions": list(applications.synced_revisions(app)),
+        "revisions": list(application.synced_revisions(app)),
         "sources": [
             {
                 "repoURL": str(s.body.get("repoURL") or ""),
@@ -418,10 +419,10 @@ def app_json(d: AppDiagnosis, now: datetime) -> dict[str, JSON]:
                 "chart": str(s.body.get("chart") or ""),
                 "revision": s.revision,
             }
-            for s in applications.sources(app)
+            for s in application.sources(app)
         ],
-        "compared": applications.is_compared(app),
-        "reconciled": time_json(applications.reconciled_at(app)),
+        "compared": application.is_compared(app),
+        "reconciled": time_json(application.reconciled_at(app)),
         "operation": {
             "inProgress": operation.in_progress,
             "stuck": d.is_stuck,
@@ -438,14 +439,14 @@ def app_json(d: AppDiagnosis, now: datetime) -> dict[str, JSON]:
         "owners": [owner_json(o) for o in d.owners],
         "projectOwners": [owner_json(o) for o in d.project_owners],
         "lastGood": {**_deployment_json(good, now), "why": d.last_good.why} if good else None,
-        "history": [_deployment_json(h, now) for h in applications.history(app)],
+        "history": [_deployment_json(h, now) for h in history.deployments(app)],
         "conditions": [
             {
                 "type": str(c.get("type") or ""),
                 "message": str(c.get("message") or ""),
                 "since": c.get("lastTransitionTime"),
             }
-            for c in applications.conditions(app)
+            for c in application.conditions(app)
         ],
         "findings": [{"weight": f.weight.value, "text": f.text} for f in d.findings],
         "entries": [entry.id for entry, _ in d.entries],
@@ -485,7 +486,7 @@ def overview_lines(o: Overview, now: datetime, *, rows: int | None) -> Iterator[
     cut = shown if rows is None else shown[:rows]
     yield from _table(cut)
     if len(cut) < len(shown):
-        yield _line(f"  and {len(shown) - len(cut)} more; all of them: {outlook.COMMAND} status -o json")
+        yield _line(f"  and {len(shown) - len(cut)} more; all of them: {COMMAND} status -o json")
     if total and len(shown) < total:
         yield _line(f"  nothing is wrong with the other {total - len(troubled)}", "green")
     yield from _pause_lines(o)
@@ -494,7 +495,7 @@ def overview_lines(o: Overview, now: datetime, *, rows: int | None) -> Iterator[
         for entry in o.entries[:10]:
             yield from _entry_lines(entry, entry.state.replace("-", " "), now)
         if len(o.entries) > 10:
-            yield _line(f"    and {len(o.entries) - 10} more: {outlook.COMMAND} log --open")
+            yield _line(f"    and {len(o.entries) - 10} more: {COMMAND} log --open")
 
 
 def _table(facts: Sequence[Fact]) -> Iterator[Line]:

@@ -15,25 +15,18 @@ from . import offline, planning
 from .checks import Checks
 from .client import Cluster
 from .durations import human
-from .entries import is_of, one_line
+from .entries import is_of
 from .errors import ExitStatus, Overloaded, TransportError
 from .journal import ClusterHome, Journal, JournalReading, LocalHome, state_home
-from .model import (
-    APPPROJECT,
-    JSON,
-    FieldChange,
-    Key,
-    Result,
-    Snapshot,
-)
+from .model import APPPROJECT, JSON, FieldChange, Key, Result, Snapshot
 from .objects import look
 from .options import Common, Writing
-from .outlook import COMMAND
 from .output import Printer, standard_streams
 from .parallel import Done
 from .records import Begin
 from .server_clock import WORTH_SAYING, ServerClock
 from .situation import Reader, Reading
+from .text import COMMAND, one_line
 from .transport import Connection
 
 

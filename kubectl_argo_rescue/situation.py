@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from . import applications, outlook, owners
+from . import application, outlook, owners
 from .client import Cluster
 from .errors import Forbidden, NotFound, NotServed, RefusedError, RescueError, UsageError
 from .journal import EXPIRES_LABEL
@@ -384,7 +384,7 @@ class Reader:
                 for owner, _ in owners.owners_of(snapshot, obj)
                 if owner.kind != "Application"
                 or owner not in self.objects
-                or applications.is_auto_sync_on(self.objects[owner])
+                or application.is_auto_sync_on(self.objects[owner])
             ]
         return list(reached.values())
 
@@ -494,7 +494,7 @@ class Reader:
         selected: list[Key] = []
         for app in self.all_applications(argocd, label_selector=label_selector):
             key = ref_of(app).key
-            if not project or applications.project_name(app) == project:
+            if not project or application.project_name(app) == project:
                 selected.append(key)
             self.objects.setdefault(key, slim(app))
         if self.namespace:
@@ -622,7 +622,7 @@ def _decoded(secret: JSON, name: str) -> str:
 
 
 def _project_key(argocd: ArgoCD, app: JSON) -> Key:
-    return Key("AppProject", argocd.namespace, applications.project_name(app))
+    return Key("AppProject", argocd.namespace, application.project_name(app))
 
 
 def describe_installation(

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from . import applications, outlook
+from . import application, outlook
 from .client import Cluster
-from .diagnosis import tracked_by
 from .errors import Expired, Forbidden, NotFound, RescueError, UsageError
 from .model import (
     APPLICATION,
@@ -25,7 +24,9 @@ from .model import (
     ref_of,
 )
 from .options import Common
+from .owners import tracked_by
 from .parallel import Attempt, Done, Failed
+from .text import display_name
 from .vitals import Surroundings
 
 ENDPOINTSLICE: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
@@ -163,7 +164,7 @@ def applications_of(
     listing = _listing(cluster, argocd, chain)
     if listing:
         if len(listing) > 1:
-            names = ", ".join(outlook.display_name(k, argocd) for k in listing)
+            names = ", ".join(display_name(k, argocd) for k in listing)
             notes = [f"{wanted.text} is listed by several Applications: {names}"]
         else:
             notes = []
@@ -203,9 +204,9 @@ def _listing(cluster: Cluster, argocd: ArgoCD, chain: list[JSON]) -> list[Key]:
     try:
         for page in application_pages(cluster, argocd):
             for app in page:
-                if any(applications.lists(app, key, group) for key, group in wanted):
-                    place = here if applications.deploys_here(app) else elsewhere
-                    place.append(applications.key_of(app))
+                if any(application.lists(app, key, group) for key, group in wanted):
+                    place = here if application.deploys_here(app) else elsewhere
+                    place.append(application.key_of(app))
             page.clear()
     except (Forbidden, Expired):
         return here or elsewhere

@@ -10,11 +10,11 @@ from .errors import ExitStatus, RescueError
 from .model import Edit, Key, Result, Role
 from .operation import operation
 from .options import Writing
-from .outlook import COMMAND, display_name
 from .output import STATUS_WORDS
 from .plans import Plan
 from .procedure import STUCK_SECONDS, Procedure, is_idle
 from .session import Session, new_order_id
+from .text import COMMAND, display_name
 from .windows import are_terminations_held
 
 

@@ -1,8 +1,15 @@
-"""Texts made fit for where they go, whoever wrote them."""
+"""Words that every part of the program says alike. Pure."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime, timezone
+
+from .model import (
+    JSON,
+    ArgoCD,
+    Key,
+)
 
 # Compiled when first used: most commands need the first alone.
 _CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
@@ -29,3 +36,26 @@ def plain_but_colours(text: str) -> str:
 def escaped(json: str) -> str:
     """Write the same characters of a JSON text as JSON escapes them."""
     return re.sub(_CONTROL, lambda match: f"\\u{ord(match[0]):04x}", json)
+
+
+def one_line(text: str) -> str:
+    """Keep a text from other people on the line where it belongs."""
+    return " ".join(text.split())
+
+
+def time_text(at: datetime) -> str:
+    """Write a time for people, in UTC."""
+    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def time_json(at: datetime | None) -> JSON:
+    """Write a time for tools; null where there is none."""
+    return at.astimezone(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
+
+
+COMMAND = "kubectl argo-rescue"
+
+
+def display_name(key: Key, argocd: ArgoCD) -> str:
+    """Name an object as the user would type it: with its namespace only where it is not Argo CD's."""
+    return key.name if key.namespace in ("", argocd.namespace) else f"{key.namespace}/{key.name}"

@@ -10,16 +10,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from . import applications, handback, merge, owners, patches
+from . import application, handback, merge, owners, patches
 from .errors import ConflictError
 from .handback import Evidence, Handback
 from .merge import Conflict, Fold, Tag
 from .model import JSON, Edit, Key, PlanStep, Role, Snapshot, StepResult, StepStatus, WorkloadRollback, ref_of
-from .outlook import display_name
 from .patches import shown
 from .pieces import Piece, left_over, pieces_of, relied_on
 from .plans import Plan
 from .records import LEFT, Entry, Witness, neighbours, side
+from .text import display_name
 
 RESTORED: dict[Role, str] = {
     Role.PAUSE: "auto-sync restored",
@@ -417,14 +417,14 @@ class UndoWork:
         return [
             key
             for (key, role), fold in self.folds.items()
-            if role is Role.PAUSE and fold.changes and applications.is_auto_sync_on(fold.target)
+            if role is Role.PAUSE and fold.changes and application.is_auto_sync_on(fold.target)
         ]
 
     def is_for_the_owner(self, verdict: Handback) -> bool:
         """Whether git has moved and the owner will act: the saved original would only be a detour."""
         acts = verdict.owner is not None and (
             verdict.owner in self.resumed()
-            or applications.is_auto_sync_on(self.snapshot.objects[verdict.owner])
+            or application.is_auto_sync_on(self.snapshot.objects[verdict.owner])
         )
         return verdict.evidence is Evidence.DISAGREES and acts
 
@@ -479,7 +479,7 @@ class UndoWork:
         app = self.live(owner)
         assert app is not None
         name = self.name(owner)
-        if owner in self.silent or applications.conditions(app, "ComparisonError"):
+        if owner in self.silent or application.conditions(app, "ComparisonError"):
             if owner in self.verdicts:
                 return ""  # its pin stays, whatever git says
             why = (
@@ -488,7 +488,7 @@ class UndoWork:
                 else "Argo CD cannot compare it with git now"
             )
             return f"what auto-sync of {name} will change is not known: {why}"
-        block = applications.automated(self.folds[owner, Role.PAUSE].target)
+        block = application.automated(self.folds[owner, Role.PAUSE].target)
         others = handback.others_to_change(app, block, self.judged() | self._drifting(owner))
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
         return f"auto-sync of {name} will also {', '.join(others[:MOST_NAMED])}{more}" if others else ""

@@ -12,30 +12,20 @@ from functools import partial
 
 from . import handback, owners, patches
 from .durations import ago
-from .entries import lost, one_line, same_place, settlements
+from .entries import lost, same_place, settlements
 from .errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
 from .git_check import GitCheck
 from .handback import Evidence
 from .merge import Tag
-from .model import (
-    APPLICATION,
-    BY_KIND,
-    JSON,
-    Edit,
-    Key,
-    Result,
-    Role,
-    Snapshot,
-    StepResult,
-)
+from .model import APPLICATION, BY_KIND, JSON, Edit, Key, Result, Role, Snapshot, StepResult
 from .options import Writing
-from .outlook import COMMAND
 from .output import STATUS_WORDS
 from .plans import Plan
 from .procedure import Procedure
 from .records import Content, Entry, Record, Reopened, Settled
 from .send import Run
 from .session import Session
+from .text import COMMAND, one_line
 from .undo_work import RESTORED, Fate, OnConflict, Options, UndoWork, three_values
 from .version_undo import Versions
 from .workload_undo import RolledBack

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from . import applications, outlook, windows
-from .entries import time_json
+from . import application, outlook, windows
 from .foresight import Foresight, NextChange
 from .model import JSON, ArgoCD, Key
+from .text import time_json
 from .windows import Judgement, Window
 
 
@@ -82,8 +82,8 @@ def judge_apps(
     is_held = windows.are_operations_held(argocd.version)
     found: list[WindowVerdict] = []
     for app in apps:
-        key = applications.key_of(app)
-        project = applications.project_name(app)
+        key = application.key_of(app)
+        project = application.project_name(app)
         is_served = outlook.served(app, argocd)
         if project in unreadable:
             no = Judgement(False)

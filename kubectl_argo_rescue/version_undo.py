@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from . import applications, handback, owners, patches
+from . import application, handback, history, owners, patches
 from .durations import ago
 from .errors import RefusedError, TimedOut
 from .git_check import GitCheck
 from .handback import Evidence, Handback
 from .model import Edit, FieldChange, Key, Role, StepResult, StepStatus
-from .outlook import COMMAND
 from .patches import shown
+from .text import COMMAND
 from .undo_work import RESTORED, Fate, UndoWork
 
 MAX_REFRESHED = 20
@@ -180,7 +180,7 @@ class Versions:
                 continue
             name = work.name(verdict.key)
             owner = work.snapshot.objects.get(verdict.owner) if verdict.owner is not None else None
-            at = applications.reconciled_at(owner) if owner is not None else None
+            at = application.reconciled_at(owner) if owner is not None else None
             seen = f", as Argo CD saw it {ago(self.check.now() - at)}" if at is not None else ""
             text = f"the version of {name} is git's to say: {verdict.why}{seen}; a real undo asks Argo CD to compare first"
             if verdict.evidence is not Evidence.AGREES and not work.options.redeploy:
@@ -249,8 +249,8 @@ class Versions:
             return ""
         tags = [
             tag
-            for source in applications.sources(live)
-            for tag in applications.tags_of(live, source, source.revision)
+            for source in application.sources(live)
+            for tag in history.tags_of(live, source, source.revision)
         ]
         if not tags:
             return ""
@@ -288,9 +288,9 @@ class Versions:
         """Name the Applications whose version went back and that auto-sync will not deploy."""
         apps = [self.work.snapshot.objects[edit.ref.key] for edit in written]
         return [
-            self.work.name(applications.key_of(app))
+            self.work.name(application.key_of(app))
             for app in apps
-            if app["kind"] == "Application" and not applications.is_auto_sync_on(app)
+            if app["kind"] == "Application" and not application.is_auto_sync_on(app)
         ]
 
     def what_stands(self) -> list[str]:

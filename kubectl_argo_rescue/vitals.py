@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from . import applications, outlook
+from . import application, outlook
 from .durations import DurationError, human, parse_span
-from .entries import one_line
 from .model import JSON, ArgoCD
 from .operation import operation
+from .text import display_name, one_line
 
 REFRESH: Final = "argocd.argoproj.io/refresh"
 PICK_UP: Final = timedelta(seconds=60)
@@ -155,7 +155,7 @@ def written_at(obj: JSON, *path: str) -> datetime | None:
         node = entry.get("fieldsV1")
         for step in path:
             node = node.get(f"f:{step}") if isinstance(node, dict) else None
-        at = applications.parse_time(entry.get("time"))
+        at = application.parse_time(entry.get("time"))
         if node is not None and at is not None:
             found.append(at)
     return max(found, default=None)
@@ -163,8 +163,8 @@ def written_at(obj: JSON, *path: str) -> datetime | None:
 
 def trace_of(app: JSON, argocd: ArgoCD, now: datetime) -> Trace:
     """Read what an Application tells about its controller; one that is not served tells nothing."""
-    name = outlook.display_name(applications.key_of(app), argocd)
-    if not outlook.served(app, argocd) or applications.is_skipping_reconcile(app):
+    name = display_name(application.key_of(app), argocd)
+    if not outlook.served(app, argocd) or application.is_skipping_reconcile(app):
         return Trace(name, None)
     unanswered = ""
     running = operation(app)
@@ -176,7 +176,7 @@ def trace_of(app: JSON, argocd: ArgoCD, now: datetime) -> Trace:
         at = written_at(app, "metadata", "annotations", REFRESH)
         if at is not None and now - at > PICK_UP:
             unanswered = f"the refresh of {name} has not been answered for {human(now - at)}"
-    return Trace(name, applications.reconciled_at(app), unanswered)
+    return Trace(name, application.reconciled_at(app), unanswered)
 
 
 def stale_after(settings: Mapping[str, str], argocd: ArgoCD) -> timedelta | None:

@@ -11,17 +11,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from . import applications, outlook
+from . import application, outlook
 from .client import Cluster
 from .errors import ExitStatus, Expired, Forbidden, NotFound, Overloaded, RescueError, TransportError
 from .model import APPLICATION, BY_KIND, JSON, Edit, Key, Order, OrderKind, Resource, Result, Role
-from .outlook import COMMAND
 from .output import STATUS_WORDS, Printer
 from .parallel import Done, Failed
 from .plans import Plan
 from .progress import Assessment, Expectation, State, assess, workload_keys
 from .session import Session
-from .text import plain
+from .text import COMMAND, display_name, plain
 
 WATCH_SECONDS = 60.0
 """How long one watch request lives: one that is dead without a word is noticed then."""
@@ -341,11 +340,11 @@ def run(session: Session, expectation: Expectation, timeout: float | None) -> En
     """Watch and show, and say the end in one line."""
     reading = session.reading
     argocd = reading.snapshot.argocd
-    name = outlook.display_name(expectation.key, argocd)
+    name = display_name(expectation.key, argocd)
 
     def hint(app: JSON) -> str:
         snapshot = replace(reading.snapshot, now=session.now())
-        automatic = applications.is_auto_sync_on(app)
+        automatic = application.is_auto_sync_on(app)
         if not outlook.windows_allow(snapshot, app, manual=not automatic).can_sync:
             # Somebody may have opened it since: look again before saying so.
             snapshot = session.reread_projects()

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from . import cron, durations, globs
-from .applications import project_name
+from .application import project_name
 from .model import ABSENT, APPPROJECT, JSON, ArgoCD, Change, FieldChange, Key, Match, MemberChange, Version
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=cron.UTC)

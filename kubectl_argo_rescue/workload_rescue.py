@@ -13,20 +13,14 @@ from . import workload_writes, workloads
 from .errors import ExitStatus, RefusedError, RescueError
 from .model import BY_KIND, JSON, Key, Ref, Result, Snapshot, StepStatus, WorkloadRollback
 from .options import Writing
-from .outlook import COMMAND, display_name
 from .output import resource_name
 from .plans import Plan
 from .progress import Assessment, Expected, assess_workloads, given_up_at, part_of
 from .rescue_planning import Rescue
 from .rescuing import RescueRun
-from .rolling import (
-    Workloads,
-    destination_doubt,
-    destination_of,
-    expected_workloads,
-    plan_workloads,
-)
+from .rolling import Workloads, destination_doubt, destination_of, expected_workloads, plan_workloads
 from .session import Session
+from .text import COMMAND, display_name
 from .watching import Ending, Feed, follow, shower, with_ending
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from enum import Enum
 
-from . import applications, handback, owners
+from . import application, handback, owners
 from .errors import RefusedError, TimedOut
 from .git_check import GitCheck
 from .handback import Evidence, Handback
 from .model import JSON, Key, Role, Snapshot, StepResult, StepStatus, WorkloadRollback
-from .outlook import COMMAND
 from .procedure import follow, is_idle
+from .text import COMMAND
 from .undo_work import RESTORED, Fate, UndoWork
 
 OWNER_SECONDS = 60.0
@@ -38,14 +38,14 @@ def comparison_says(snapshot: Snapshot, key: Key, rollouts: Sequence[WorkloadRol
     owning = [o for o in owners.owning_applications(snapshot, key) if o.kind == "Application"]
     owner = owning[0] if owning else None
     where = handback.where_owed(snapshot.objects[owner] if owner else app)
-    errors = applications.conditions(app, "ComparisonError")
-    if errors or applications.sync_status(app) == "Unknown":
+    errors = application.conditions(app, "ComparisonError")
+    if errors or application.sync_status(app) == "Unknown":
         said = f": {str(errors[0].get('message', ''))[:300]}" if errors else ""
         return Handback(key, Evidence.NONE, f"Argo CD cannot compare it now{said}", owner, where)
     moving = [
         str(r.ref.key)
         for r in rollouts
-        if (line := applications.lists(app, r.ref.key, group="apps")) is not None
+        if (line := application.lists(app, r.ref.key, group="apps")) is not None
         and (line.get("status") != "Synced" or line.get("requiresPruning"))
         and (line.get("requiresPruning") or not _asks_for_the_same(app, r.deployment))
     ]
@@ -63,13 +63,13 @@ def _asks_for_the_same(app: JSON, deployment: int | None) -> bool:
     """
     status = app.get("status") or {}
     past = next((h for h in status.get("history") or () if h.get("id", 0) == deployment), None)
-    if past is None or not applications.is_compared(app):
+    if past is None or not application.is_compared(app):
         return False
     compared = (status.get("sync") or {}).get("comparedTo") or {}
     now = compared.get("sources") or [compared.get("source") or {}]
     then = past.get("sources") or [past.get("source") or {}]
     revisions = past.get("revisions") or [past.get("revision")]
-    return bool(now == then and list(applications.synced_revisions(app)) == list(revisions))
+    return bool(now == then and list(application.synced_revisions(app)) == list(revisions))
 
 
 class RolledBack:
@@ -94,7 +94,7 @@ class RolledBack:
         return [
             key
             for key in work.rollouts
-            if not applications.is_auto_sync_on(work.snapshot.objects[key])
+            if not application.is_auto_sync_on(work.snapshot.objects[key])
             and (key in resumed or key in work.needed)
         ]
 
@@ -108,19 +108,19 @@ class RolledBack:
         for owner in owners.owning_applications(self.work.snapshot, key):
             fold = folds.get((owner, Role.PAUSE))
             if owner.kind == "Application" and fold is not None and fold.changes:
-                line = applications.lists(self.work.snapshot.objects[owner], key)
+                line = application.lists(self.work.snapshot.objects[owner], key)
                 if line is not None and line.get("status") != "Synced":
                     found.append(owner)
         return found
 
     def _has_moved(self, owner: Key) -> bool:
         """Whether git is elsewhere than when the rescue began."""
-        now = ",".join(applications.synced_revisions(self.work.snapshot.objects[owner]))
+        now = ",".join(application.synced_revisions(self.work.snapshot.objects[owner]))
         then = {w.revision for w in self.work.witnesses if w.owner == owner}
         return bool(now) and now not in then
 
     def _course(self, key: Key, verdict: Handback) -> Course:
-        block = applications.automated(self.work.snapshot.objects[key])
+        block = application.automated(self.work.snapshot.objects[key])
         # An added `enabled: false` survives what an owner applies; a block that is gone comes back with it.
         survives = isinstance(block, dict) and block.get("enabled") is False
         moving = self._moving_owners(key)
@@ -216,11 +216,11 @@ class RolledBack:
     def _wait_for_owners(self, key: Key) -> bool:
         for owner in owners.owning_applications(self.work.snapshot, key):
             fold = self.work.folds.get((owner, Role.PAUSE))
-            if owner.kind != "Application" or fold is None or not applications.is_auto_sync_on(fold.target):
+            if owner.kind != "Application" or fold is None or not application.is_auto_sync_on(fold.target):
                 continue
 
             def applied(live: object) -> bool:
-                line = applications.lists(live, key)
+                line = application.lists(live, key)
                 return is_idle(live) and line is not None and line.get("status") == "Synced"
 
             self.check.printer.say(f"waiting for {self.work.name(owner)} to apply what git says …")
@@ -250,7 +250,7 @@ class RolledBack:
             if key in self.stuck:
                 continue
             action = RESTORED[Role.WORKLOAD]
-            is_on = applications.is_auto_sync_on(self.work.snapshot.objects[key])
+            is_on = application.is_auto_sync_on(self.work.snapshot.objects[key])
             detail = action + (" to Argo CD" if is_on else ": auto-sync is off, so nothing moves it")
             for tag, rollout in rollouts:
                 self.work.settled[tag] = Fate.HANDED_BACK

@@ -6,12 +6,7 @@ from collections.abc import Callable, Sequence
 
 from . import workloads
 from .client import Cluster
-from .errors import (
-    ApiError,
-    GuardFailed,
-    NotFound,
-    RescueError,
-)
+from .errors import ApiError, GuardFailed, NotFound, RescueError
 from .model import BY_KIND, JSON, Key, StepResult, StepStatus, WorkloadRollback
 from .send import NOT_DONE, Sender
 from .workloads import History

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from . import applications, patches
+from . import application, patches
 from .model import CONTROLLERREVISION, JSON, REPLICASET, Key, Resource, ref_of
 from .patches import Op
 
@@ -72,7 +72,7 @@ def keys_of(app: JSON) -> tuple[Key, ...]:
     return tuple(
         dict.fromkeys(
             Key(r["kind"], r.get("namespace", ""), r["name"])
-            for r in applications.managed_resources(app)
+            for r in application.managed_resources(app)
             if r.get("group") == "apps"
             and r.get("kind") in HISTORY_OF
             and not r.get("hook")
@@ -115,7 +115,7 @@ def history(workload: JSON, objects: Iterable[JSON]) -> History:
 
 def _revision(kind: str, obj: JSON) -> Revision | None:
     meta = obj["metadata"]
-    created = applications.parse_time(meta.get("creationTimestamp"))
+    created = application.parse_time(meta.get("creationTimestamp"))
     if kind != "Deployment":
         template = ((obj.get("data") or {}).get("spec") or {}).get("template")
         if not isinstance(template, dict):

@@ -18,9 +18,7 @@ from ..entries import (
     lost,
     newest_first,
     objects_of,
-    one_line,
     state_text,
-    time_text,
     what,
 )
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
@@ -33,6 +31,7 @@ from ..pieces import is_about
 from ..records import Entry
 from ..session import Invocation, Session
 from ..situation import parse_target
+from ..text import one_line, time_text
 
 PRUNE = "prune"
 

@@ -65,7 +65,7 @@ def command(
         return _by_workloads(common, writing, app, destination_context, only, not no_wait, timeout)
 
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import rescue_planning
+    from .. import history, rescue_planning
     from ..entries import known_of
     from ..rescuing import RescueRun
     from ..session import Invocation, new_order_id
@@ -79,7 +79,7 @@ def command(
         if version is None and not pause_only:
             live = session.reading.snapshot.objects[key]
             known = known_of(live, session.journal.read().entries)
-            good = rescue_planning.choose_deployment(live, None, known)
+            good = history.choose_deployment(live, None, known)
         rescuing = RescueRun(
             session,
             key,

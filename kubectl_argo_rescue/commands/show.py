@@ -9,8 +9,8 @@ from ..flags import Verb, common_options
 from ..model import Result
 from ..narration import entry_lines
 from ..options import Common
-from ..outlook import COMMAND
 from ..session import Invocation
+from ..text import COMMAND
 
 
 @click.command("show", cls=Verb)

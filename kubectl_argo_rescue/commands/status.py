@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .. import diagnosis, outlook, screens, survey, vitals
+from .. import diagnosis, screens, survey, vitals
 from ..errors import Expired, Forbidden, NotFound, NotServed, UsageError
 from ..flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
 from ..model import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
@@ -19,6 +19,7 @@ from ..parallel import Attempt, Done
 from ..records import Entry
 from ..session import Invocation, Session
 from ..situation import parse_target
+from ..text import COMMAND
 from ..verdicts import WindowVerdict
 
 
@@ -113,9 +114,7 @@ def _find_owning_applications(session: Session, words: Sequence[str]) -> list[st
     reader.follow(argocd, keys)
     for key in keys:
         if key not in reader.objects:
-            raise NotFound(
-                f"{key} does not exist, or may not be read", f"see {outlook.COMMAND} status", status=404
-            )
+            raise NotFound(f"{key} does not exist, or may not be read", f"see {COMMAND} status", status=404)
     reading.snapshot, reading.targets = reader.snapshot(argocd), tuple(keys)
     return notes
 

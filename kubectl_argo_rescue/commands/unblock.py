@@ -35,9 +35,9 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
     # lazy: kubectl, started by now, takes as long to get ready
     from .. import planning, refresh
     from ..entries import is_pinned
-    from ..outlook import COMMAND
     from ..procedure import carry_out
     from ..session import Invocation
+    from ..text import COMMAND
 
     with Invocation(common) as call:
         session = call.read([app], to_write=True)

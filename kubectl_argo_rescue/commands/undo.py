@@ -13,12 +13,12 @@ from ..flags import Verb, common_options, timeout_option, writing_options
 from ..journal import JournalReading
 from ..model import Key, Result
 from ..options import Common, Writing
-from ..outlook import COMMAND
 from ..output import STATUS_WORDS
 from ..pieces import is_about, owes, touches
 from ..records import Entry
 from ..session import Invocation, Session
 from ..situation import parse_target
+from ..text import COMMAND
 from ..undo_work import OnConflict, Options
 from ..undoing import Undo
 

@@ -10,25 +10,17 @@ import click
 
 from ..client import Cluster
 from ..durations import human
-from ..entries import one_line
 from ..errors import ExitStatus, Expired, Forbidden, UsageError
 from ..flags import Verb, common_options
 from ..foresight import NextChange
 from ..model import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
 from ..options import Common
-from ..outlook import display_name, served
 from ..outlook import projects as projects_of
+from ..outlook import served
 from ..output import STATUS_WORDS, columns, resource_name
 from ..session import Invocation, Session
-from ..verdicts import (
-    WindowLine,
-    WindowVerdict,
-    judge_apps,
-    line_json,
-    lines_of,
-    short,
-    verdict_json,
-)
+from ..text import display_name, one_line
+from ..verdicts import WindowLine, WindowVerdict, judge_apps, line_json, lines_of, short, verdict_json
 
 
 @click.command("windows", cls=Verb)

@@ -25,8 +25,8 @@ from ..client import Cluster
 from ..connect import Runtime
 from ..durations import human, parse_span
 from ..errors import ExitStatus, RefusedError, RescueError, UsageError
-from ..outlook import COMMAND
 from ..output import columns, wants_colour
+from ..text import COMMAND
 from ..transport import Connection
 from . import reading
 from .scenarios import SCENARIOS, Scenario

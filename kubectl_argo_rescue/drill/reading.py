@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from .. import model
-from ..applications import parse_time
+from ..application import parse_time
 from ..durations import human
 from ..errors import NotFound, UsageError
 from ..model import JSON, Resource

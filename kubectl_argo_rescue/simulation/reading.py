@@ -11,10 +11,7 @@ from ..errors import TransportError
 from ..model import JSON
 from ..transport import Response
 from .selectors import Selector, field_selector, label_selector
-from .status import (
-    StatusError,
-    expired,
-)
+from .status import StatusError, expired
 from .store import Change, Store
 from .wire import (
     Call,

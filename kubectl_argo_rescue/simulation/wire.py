@@ -14,12 +14,7 @@ from ..model import JSON, Resource
 from ..transport import Response
 from . import schemas
 from .kinds import Kind
-from .status import (
-    StatusError,
-    bad_request,
-    internal,
-    too_many_requests,
-)
+from .status import StatusError, bad_request, internal, too_many_requests
 from .store import etcd_key
 
 MAX_BODY = 3 * 1024 * 1024

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from kubectl_argo_rescue import applications
+from kubectl_argo_rescue.application import is_auto_sync_on
 from kubectl_argo_rescue.cli import VERBS
 from tests.testbed.control_plane import ControlPlane
 from tests.testbed.kubeconfigs import credential, exec_user, kubeconfig, script
@@ -212,7 +212,7 @@ def test_dry_run_in_every_form_is_kubectls(
 
 def test_a_dry_run_of_none_is_none(plane: ControlPlane, plugin: Plugin, paused: None) -> None:
     assert plugin("pause", APP, "--dry-run=none").stdout == f"{NAME} paused\n"
-    assert not applications.is_auto_sync_on(plane.get("application", APP))
+    assert not is_auto_sync_on(plane.get("application", APP))
 
 
 # -- what is said on stdout

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import applications as a
-from kubectl_argo_rescue.applications import SourceKind
+from kubectl_argo_rescue import application, history
+from kubectl_argo_rescue.application import SourceKind
 from kubectl_argo_rescue.model import ABSENT, ArgoCD, FieldChange, Key, parse_version
 
 from .build import app
@@ -44,13 +44,13 @@ REF = {"repoURL": "https://git/values.git", "targetRevision": "main", "ref": "va
     ],
 )  # fmt: skip
 def test_sources(spec: Any, expected: Any) -> None:
-    got = a.sources(app(**spec))
+    got = application.sources(app(**spec))
     assert [(s.kind, s.revision) for s in got] == expected
-    assert a.has_multiple_sources(app(**spec)) is (len(got) > 1)
+    assert application.has_multiple_sources(app(**spec)) is (len(got) > 1)
 
 
 def test_a_hydrator_is_pinned_by_its_branch_and_has_the_dry_repo() -> None:
-    (source,) = a.sources(
+    (source,) = application.sources(
         app(sourceHydrator={"drySource": {"repoURL": "https://dry"}, "syncSource": {"targetBranch": "b"}})
     )
     assert source.revision_path == ("spec", "sourceHydrator", "syncSource", "targetBranch")
@@ -58,7 +58,7 @@ def test_a_hydrator_is_pinned_by_its_branch_and_has_the_dry_repo() -> None:
 
 
 def test_what_a_source_says_of_itself() -> None:
-    chart, values, plain = a.sources(
+    chart, values, plain = application.sources(
         app(sources=[CHART, REF, {"repoURL": "https://git", "path": "p", "name": "n"}])
     )
     assert [s.name for s in (chart, values, plain)] == ["traefik", "values", "n"]
@@ -85,7 +85,7 @@ def test_what_a_source_says_of_itself() -> None:
 )  # fmt: skip
 def test_auto_sync(policy: Any, on: bool, heals: bool) -> None:
     it = app(syncPolicy=policy)
-    assert (a.is_auto_sync_on(it), a.is_self_heal_on(it)) == (on, heals)
+    assert (application.is_auto_sync_on(it), application.is_self_heal_on(it)) == (on, heals)
 
 
 BLOCK = {"prune": True}
@@ -107,7 +107,7 @@ PATH = ("spec", "syncPolicy", "automated")
 )
 def test_pausing(version: str, keep: bool, block: Any, change: FieldChange | None) -> None:
     argocd = ArgoCD("argocd", version=parse_version(version))
-    assert a.pause_change(app(syncPolicy={"automated": block}), argocd, keep_block=keep) == change
+    assert application.pause_change(app(syncPolicy={"automated": block}), argocd, keep_block=keep) == change
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_pausing(version: str, keep: bool, block: Any, change: FieldChange | Non
 def test_skip_reconcile(value: str, skipped: bool) -> None:  # AC:2764 ParseBool
     it = app()
     it["metadata"]["annotations"] = {"argocd.argoproj.io/skip-reconcile": value}
-    assert a.is_skipping_reconcile(it) is skipped
-    assert not a.is_skipping_reconcile(app())
+    assert application.is_skipping_reconcile(it) is skipped
+    assert not application.is_skipping_reconcile(app())
 
 
 # -- history
@@ -129,15 +129,15 @@ def deployed(id: int, version: str, minute: int, **source: Any) -> Any:
     return {"id": id, "revision": version, "source": body, "deployedAt": f"2026-11-27T16:{minute:02d}:00Z", "initiatedBy": {"automated": True}}  # fmt: skip
 
 
-def failing(version: str, *history: Any) -> Any:
+def failing(version: str, *past: Any) -> Any:
     body = {**CHART, "targetRevision": version}
     return app(
-        {"sync": {"revision": version, "comparedTo": {"source": body}}, "history": list(history)}, source=body
+        {"sync": {"revision": version, "comparedTo": {"source": body}}, "history": list(past)}, source=body
     )
 
 
 @pytest.mark.parametrize(
-    ("current", "history", "good"),
+    ("current", "past", "good"),
     [
         pytest.param("2.5.1", [("2.4.1", 0), ("2.5.1", 10)], 0, id="simple"),
         pytest.param(
@@ -148,19 +148,19 @@ def failing(version: str, *history: Any) -> Any:
         pytest.param("2.5.1", [], None, id="no history"),
     ],
 )
-def test_last_good(current: str, history: list[tuple[str, int]], good: int | None) -> None:
-    it = failing(current, *(deployed(i, v, m) for i, (v, m) in enumerate(history)))
-    got = a.last_good(it)
+def test_last_good(current: str, past: list[tuple[str, int]], good: int | None) -> None:
+    it = failing(current, *(deployed(i, v, m) for i, (v, m) in enumerate(past)))
+    got = history.last_good(it)
     assert (got.id if got else None) == good
 
 
 def test_without_a_comparison_the_newest_deployment_is_what_fails() -> None:
     it = failing("2.5.1", deployed(0, "2.4.1", 0), deployed(1, "2.5.1", 10))
     it["status"]["sync"] = {"status": "Unknown"}
-    got = a.last_good(it)
+    got = history.last_good(it)
     assert got is not None and got.version() == "2.4.1"
     it["status"]["history"] = []
-    assert a.last_good(it) is None
+    assert history.last_good(it) is None
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_name_that_could_not_be_resolved(name: str, newest: str, good: str) ->
     body = {**GIT, "targetRevision": name}
     sync = {"status": "Unknown", "revision": name or "HEAD", "comparedTo": {"source": body}}
     it = app({"sync": sync, "history": [at(0, OLD, 0, newest), at(1, SHA, 10, newest)]}, source=body)
-    got = a.last_good(it)
+    got = history.last_good(it)
     assert got is not None
     assert got.revisions == (good,)
 
@@ -193,7 +193,7 @@ def test_a_commit_that_changed_nothing_of_the_app(sync: str, good: str) -> None:
         {"sync": {"status": sync, "revision": newest, "comparedTo": {"source": GIT}}, "history": past},
         source=GIT,
     )
-    got = a.last_good(it)
+    got = history.last_good(it)
     assert got is not None
     assert got.revisions == (good,)
 
@@ -202,13 +202,13 @@ def test_what_a_chart_range_meant_last() -> None:
     body = {**CHART, "targetRevision": "2.x"}
     past = [deployed(0, "2.4.1", 0, targetRevision="2.x"), deployed(1, "2.5.1", 10, targetRevision="2.x")]
     it = app({"sync": {"revision": "2.x", "comparedTo": {"source": body}}, "history": past}, source=body)
-    got = a.last_good(it)
+    got = history.last_good(it)
     assert got is not None
     assert got.version() == "2.4.1"
 
 
 @pytest.mark.parametrize(
-    ("history", "good"),
+    ("past", "good"),
     [
         ([("2.4.1", 0), ("2.5.1", 10), ("2.4.1", 20)], None),
         ([("2.4.0", 0), ("2.5.1", 10), ("2.4.1", 20)], 0),
@@ -216,16 +216,16 @@ def test_what_a_chart_range_meant_last() -> None:
     ],
     ids=["nothing else", "an older one", "deployed again since, and kept"],
 )
-def test_what_somebody_was_rescued_from_is_not_good(history: list[tuple[str, int]], good: int | None) -> None:
-    it = failing("2.4.1", *(deployed(i, v, m) for i, (v, m) in enumerate(history)))
-    known = a.KnownVersions(left=((0, "2.5.1", NOW.replace(hour=16, minute=30)),))
-    got = a.last_good(it, known)
+def test_what_somebody_was_rescued_from_is_not_good(past: list[tuple[str, int]], good: int | None) -> None:
+    it = failing("2.4.1", *(deployed(i, v, m) for i, (v, m) in enumerate(past)))
+    known = history.KnownVersions(left=((0, "2.5.1", NOW.replace(hour=16, minute=30)),))
+    got = history.last_good(it, known)
     assert (got.id if got else None) == good
 
 
 def test_history_of_several_sources_has_an_empty_source() -> None:  # T:1839
     entry = {"id": 3, "source": {"repoURL": ""}, "sources": [CHART, REF], "revisions": ["2.4.1", SHA], "deployedAt": "2026-11-27T16:00:00.123456789Z"}  # fmt: skip
-    (got,) = a.history(app({"history": [entry]}))
+    (got,) = history.deployments(app({"history": [entry]}))
     assert got.sources == (CHART, REF) and got.revisions == ("2.4.1", SHA)
     assert [got.version(i) for i in range(3)] == ["2.4.1", SHA, ""]
     assert got.identity == (("https://charts", "traefik", "2.4.1"), ("https://git/values.git", "values", SHA))
@@ -234,26 +234,26 @@ def test_history_of_several_sources_has_an_empty_source() -> None:  # T:1839
 
 
 def test_how_long_each_was_in_force() -> None:
-    first, second = a.history(app({"history": [deployed(0, "2.4.1", 0), deployed(1, "2.5.1", 10)]}))
+    first, second = history.deployments(app({"history": [deployed(0, "2.4.1", 0), deployed(1, "2.5.1", 10)]}))
     assert first.in_force(NOW) == timedelta(minutes=10)
     assert second.in_force(NOW) == timedelta(minutes=50)
     assert first.is_automated and first.by == ""
-    (unknown,) = a.history(app({"history": [{"id": 1}]}))
+    (unknown,) = history.deployments(app({"history": [{"id": 1}]}))
     assert unknown.in_force(NOW) is None and unknown.version() == ""
 
 
 def test_a_changed_path_is_another_deployment() -> None:
     it = failing("2.5.1", deployed(0, "2.5.1", 0, chart="traefik-old"), deployed(1, "2.5.1", 10))
-    got = a.last_good(it)
+    got = history.last_good(it)
     assert got is not None and got.id == 0
 
 
 def test_ever_deployed() -> None:
     it = failing("2.5.1", deployed(0, "2.4.1", 0), deployed(1, "2.5.1", 10, chart="other"))
-    (source,) = a.sources(it)
-    got = a.ever_deployed(it, source, "2.4.1")
+    (source,) = application.sources(it)
+    got = history.ever_deployed(it, source, "2.4.1")
     assert got is not None and got.id == 0
-    assert a.ever_deployed(it, source, "2.5.1") is None, "that was another chart"
+    assert history.ever_deployed(it, source, "2.5.1") is None, "that was another chart"
 
 
 # -- revisions
@@ -294,13 +294,18 @@ def test_ever_deployed() -> None:
     ],
 )
 def test_revisions(kind: SourceKind, text: str, valid: bool, moving: bool) -> None:
-    assert a.is_valid_revision(kind, text) is valid
-    assert a.is_moving(kind, text) is moving
+    assert application.is_valid_revision(kind, text) is valid
+    assert application.is_moving(kind, text) is moving
 
 
 def test_small_questions_about_revisions() -> None:
-    assert a.is_sha(SHA) and a.is_sha(SHA[:7]) and not a.is_sha("main") and not a.is_sha(SHA[:6])
-    assert a.is_full_sha(SHA) and not a.is_full_sha(SHA[:7])
+    assert (
+        application.is_sha(SHA)
+        and application.is_sha(SHA[:7])
+        and not application.is_sha("main")
+        and not application.is_sha(SHA[:6])
+    )
+    assert application.is_full_sha(SHA) and not application.is_full_sha(SHA[:7])
 
 
 @pytest.mark.parametrize(
@@ -313,14 +318,14 @@ def test_what_a_git_name_was_resolved_to(name: str, commit: str) -> None:
         "history": [{"id": 0, "revision": OLD, "source": {**GIT, "targetRevision": "old"}}],
     }
     it = app(status, source=GIT)
-    assert a.resolved_commit(it, a.sources(it)[0], name) == commit
+    assert history.resolved_commit(it, application.sources(it)[0], name) == commit
 
 
 def test_head_is_what_an_empty_revision_meant() -> None:
     body = {"repoURL": "https://git/x.git", "path": "apps"}
     it = app({"sync": {"revisions": [SHA], "comparedTo": {"sources": [body]}}}, sources=[body])
-    assert a.resolved_commit(it, a.sources(it)[0], "HEAD") == SHA
-    assert a.resolved_commit(app(source=GIT), a.sources(app(source=GIT))[0], "main") == ""
+    assert history.resolved_commit(it, application.sources(it)[0], "HEAD") == SHA
+    assert history.resolved_commit(app(source=GIT), application.sources(app(source=GIT))[0], "main") == ""
 
 
 # -- comparison
@@ -341,18 +346,26 @@ def test_head_is_what_an_empty_revision_meant() -> None:
     ],
 )  # fmt: skip
 def test_is_compared(spec: Any, compared: Any, same: bool) -> None:
-    assert a.is_compared(app({"sync": {"comparedTo": compared}}, **spec)) is same
+    assert application.is_compared(app({"sync": {"comparedTo": compared}}, **spec)) is same
 
 
 def test_status() -> None:
     it = app({"sync": {"status": "Synced", "revision": "r"}, "health": {"status": "Healthy"}, "reconciledAt": "2026-11-27T17:00:00Z", "conditions": [{"type": "SyncError"}, {"type": "X"}]})  # fmt: skip
-    assert (a.sync_status(it), a.health_status(it), a.reconciled_at(it)) == ("Synced", "Healthy", NOW)
-    assert a.synced_revisions(it) == ("r",) and len(a.conditions(it)) == 2
-    assert a.conditions(it, "SyncError") == [{"type": "SyncError"}]
+    assert (application.sync_status(it), application.health_status(it), application.reconciled_at(it)) == (
+        "Synced",
+        "Healthy",
+        NOW,
+    )
+    assert application.synced_revisions(it) == ("r",) and len(application.conditions(it)) == 2
+    assert application.conditions(it, "SyncError") == [{"type": "SyncError"}]
     bare = app()
-    assert (a.sync_status(bare), a.health_status(bare), a.reconciled_at(bare)) == ("Unknown", "Unknown", None)
-    assert a.synced_revisions(bare) == () and a.conditions(bare) == []
-    assert a.synced_revisions(app({"sync": {"revisions": ["a", "b"]}})) == ("a", "b")
+    assert (
+        application.sync_status(bare),
+        application.health_status(bare),
+        application.reconciled_at(bare),
+    ) == ("Unknown", "Unknown", None)
+    assert application.synced_revisions(bare) == () and application.conditions(bare) == []
+    assert application.synced_revisions(app({"sync": {"revisions": ["a", "b"]}})) == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -369,22 +382,29 @@ def test_status() -> None:
     ],
 )
 def test_times(text: Any, time: datetime | None) -> None:
-    assert a.parse_time(text) == time
+    assert application.parse_time(text) == time
 
 
 def test_places() -> None:
-    assert a.project_name(app()) == "default" and a.project_name(app(project="p")) == "p"  # AR:1027
-    assert a.key_of(app()) == Key("Application", "argocd", "traefik")
-    assert a.deploys_here(app(destination={"server": a.IN_CLUSTER}))
-    assert a.deploys_here(app(destination={"name": "in-cluster"}))
-    assert not a.deploys_here(app(destination={"server": "https://other"})) and not a.deploys_here(app())
+    assert (
+        application.project_name(app()) == "default" and application.project_name(app(project="p")) == "p"
+    )  # AR:1027
+    assert application.key_of(app()) == Key("Application", "argocd", "traefik")
+    assert application.deploys_here(app(destination={"server": application.IN_CLUSTER}))
+    assert application.deploys_here(app(destination={"name": "in-cluster"}))
+    assert not application.deploys_here(
+        app(destination={"server": "https://other"})
+    ) and not application.deploys_here(app())
 
 
 def test_what_it_lists() -> None:
     line = {"group": "argoproj.io", "kind": "Application", "namespace": "argocd", "name": "web"}
     it = app({"resources": [{"kind": "Service", "name": "web"}, line]})
-    assert a.lists(it, Key("Application", "argocd", "web")) is line
-    assert a.lists(it, Key("Application", "other", "web")) is None
-    assert a.lists(app(), Key("Application", "argocd", "web")) is None
+    assert application.lists(it, Key("Application", "argocd", "web")) is line
+    assert application.lists(it, Key("Application", "other", "web")) is None
+    assert application.lists(app(), Key("Application", "argocd", "web")) is None
     no_namespace = {"group": "argoproj.io", "kind": "AppProject", "name": "p"}
-    assert a.lists(app({"resources": [no_namespace]}), Key("AppProject", "argocd", "p")) is no_namespace
+    assert (
+        application.lists(app({"resources": [no_namespace]}), Key("AppProject", "argocd", "p"))
+        is no_namespace
+    )

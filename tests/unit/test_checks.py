@@ -12,7 +12,7 @@ import io
 
 import pytest
 
-from kubectl_argo_rescue import applications, patches
+from kubectl_argo_rescue import application, patches
 from kubectl_argo_rescue.checks import Checks, Right
 from kubectl_argo_rescue.client import Cluster
 from kubectl_argo_rescue.errors import ExitStatus, Forbidden, RefusedError
@@ -50,7 +50,7 @@ class Bed:
 
     def pause(self, name: str) -> Edit:
         app = self.apps[name]
-        change = applications.pause_change(app, ARGOCD)
+        change = application.pause_change(app, ARGOCD)
         assert change is not None
         return Edit(ref_of(app), (change,), "auto-sync off", Role.PAUSE)
 

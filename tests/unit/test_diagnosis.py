@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import applications, diagnosis, overview, vitals
+from kubectl_argo_rescue import application, diagnosis, history, overview, owners, vitals
 from kubectl_argo_rescue.diagnosis import Owner
 from kubectl_argo_rescue.model import (
     ABSENT,
@@ -47,7 +47,7 @@ def ago(**span: float) -> str:
 def app(name: str = "traefik", *, automated: JSON = ABSENT, status: JSON = None, **meta: JSON) -> JSON:
     policy = {} if automated is ABSENT else {"syncPolicy": {"automated": automated}}
     source = {"repoURL": "https://charts.invalid", "chart": "traefik", "targetRevision": "2.5.1"}
-    destination = {"server": applications.IN_CLUSTER, "namespace": "x"}
+    destination = {"server": application.IN_CLUSTER, "namespace": "x"}
     return build.app(status or {}, name=name, meta=meta, source=source, destination=destination, **policy)
 
 
@@ -435,13 +435,13 @@ def with_history(*versions: str, sync: str = "Synced", health: str = "Degraded",
     ],
 )  # fmt: skip
 def test_last_good_and_why(live: JSON, id: int | None, why: str) -> None:
-    found = diagnosis.last_good(live, NOW)
+    found = history.explain_last_good(live, NOW)
     assert (found.deployment.id if found.deployment else None, found.why) == (id, why)
 
 
 def test_after_a_rescue_what_it_pinned_is_the_last_good() -> None:
     live = with_history("2.4.1", "2.5.1", "2.4.1", health="Healthy")
-    found = diagnosis.last_good(live, NOW, applications.KnownVersions(is_pinned=True))
+    found = history.explain_last_good(live, NOW, history.KnownVersions(is_pinned=True))
     assert found.deployment is not None
     assert (found.deployment.id, found.why) == (2, "an open rescue has pinned it, in force for 8h")
 
@@ -463,7 +463,7 @@ def test_versions_as_a_person_says_them() -> None:
             ]
         }
     )
-    assert diagnosis.versions(applications.history(live)[0]) == "1.2.9, 8a1f0c20 (main)"
+    assert history.versions(history.deployments(live)[0]) == "1.2.9, 8a1f0c20 (main)"
 
 
 # -- who tracks a workload
@@ -491,7 +491,7 @@ INSTANCE = "app.kubernetes.io/instance"
     ],
 )  # fmt: skip
 def test_who_tracks_a_workload(obj: JSON, argocd: ArgoCD, owner: Key | None, note: str) -> None:
-    found = diagnosis.tracked_by(obj, argocd)
+    found = owners.tracked_by(obj, argocd)
     assert found.owner == owner
     assert note in found.note
 

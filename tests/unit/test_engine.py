@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import applications, planning, rescue_planning
+from kubectl_argo_rescue import planning, rescue_planning
+from kubectl_argo_rescue.application import is_auto_sync_on
 from kubectl_argo_rescue.engine import Engine
 from kubectl_argo_rescue.errors import ConflictError, ExitStatus, NotFound, RefusedError, TransportError
 from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
@@ -748,7 +749,7 @@ def test_enabled_unknown_falls_back_to_taking_the_block_away(tmp_path: Path) -> 
     bed.says("2.5.1")
     run = bed.run(pausing)
     assert run.results[0].status is StepStatus.APPLIED
-    assert not applications.is_auto_sync_on(bed.live())
+    assert not is_auto_sync_on(bed.live())
     (change,) = bed.entry().edits()[0][1].changes
     assert change == FieldChange(
         ("spec", "syncPolicy", "automated"), {"prune": True, "selfHeal": True}, ABSENT

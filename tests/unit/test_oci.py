@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_argo_rescue import applications
+from kubectl_argo_rescue import application
 from kubectl_argo_rescue.model import APPLICATION, JSON
 from kubectl_argo_rescue.simulation.incident import (
     BAD,
@@ -122,4 +122,4 @@ def _forget_tags(app: JSON) -> None:
     ],
 )
 def test_names_of_revisions(revision: str, asked: str, name: str) -> None:
-    assert applications.name_of(revision, asked) == name
+    assert application.name_of(revision, asked) == name

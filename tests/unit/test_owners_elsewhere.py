@@ -19,14 +19,7 @@ import pytest
 from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, SECRET
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.argocd import SimulatedArgoCD
-from kubectl_argo_rescue.simulation.incident import (
-    BAD,
-    CHARTS,
-    GIT,
-    GOOD,
-    Incident,
-    application,
-)
+from kubectl_argo_rescue.simulation.incident import BAD, CHARTS, GIT, GOOD, Incident, application
 from kubectl_argo_rescue.simulation.sources import GitRepository, Sources
 
 from .harness import Run

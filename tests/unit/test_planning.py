@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import applications, outlook, patches, planning, rescue_planning
+from kubectl_argo_rescue import application, outlook, patches, planning, rescue_planning, text
 from kubectl_argo_rescue.errors import NotFound, RefusedError, RescueError, UsageError
 from kubectl_argo_rescue.model import (
     ABSENT,
@@ -284,8 +284,8 @@ def test_the_same_input_gives_the_same_plan_and_changes_nothing() -> None:
 
 
 def test_names_are_said_as_they_are_typed() -> None:
-    assert outlook.display_name(key("x"), ARGOCD) == "x"
-    assert outlook.display_name(key("x", "team"), ARGOCD) == "team/x"
+    assert text.display_name(key("x"), ARGOCD) == "x"
+    assert text.display_name(key("x", "team"), ARGOCD) == "team/x"
 
 
 # -- pin
@@ -824,7 +824,7 @@ def test_a_missing_project_has_no_windows() -> None:
 def test_roles_are_what_they_say() -> None:
     plan = pin(snapshot(*FAMILY), "2.4.1")
     assert [s.role for s in plan.steps if isinstance(s, Edit)] == [Role.PAUSE, Role.VERSION]
-    assert applications.is_auto_sync_on(FAMILY[0])
+    assert application.is_auto_sync_on(FAMILY[0])
 
 
 # -- what is planned can be saved

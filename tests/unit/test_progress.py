@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue import progress
-from kubectl_argo_rescue.applications import IN_CLUSTER
+from kubectl_argo_rescue.application import IN_CLUSTER
 from kubectl_argo_rescue.model import FieldChange, Key
 from kubectl_argo_rescue.progress import Expectation, State, assess, rollout
 

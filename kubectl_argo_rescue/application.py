@@ -1,11 +1,11 @@
-"""One Application read as Argo CD reads it: sources, auto-sync, operation, history, comparison."""
+"""One Application read as Argo CD reads it: sources, auto-sync, operation, comparison."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from enum import Enum
 
 from .model import ABSENT, JSON, ArgoCD, FieldChange, Key, Match, Path, ref_of
@@ -57,7 +57,8 @@ class Source:
         return f"{self.kind.value} {what} of {self.body.get('repoURL', '')}".replace("  ", " ")
 
 
-def _kind(source: JSON) -> SourceKind:
+def kind_of(source: JSON) -> SourceKind:
+    """Say how a source's targetRevision is understood."""
     if source.get("chart"):
         return SourceKind.HELM
     if str(source.get("repoURL") or "").startswith("oci://"):
@@ -81,14 +82,14 @@ def sources(app: JSON) -> tuple[Source, ...]:
         return tuple(
             Source(
                 i,
-                _kind(s),
+                kind_of(s),
                 ("spec", "sources", Match(tuple((n, s.get(n, ABSENT)) for n in _IDENTITY), i)),
                 s,
             )
             for i, s in enumerate(spec["sources"])
         )
     source = spec.get("source")
-    return (Source(0, _kind(source), ("spec", "source"), source),) if source else ()
+    return (Source(0, kind_of(source), ("spec", "source"), source),) if source else ()
 
 
 def has_multiple_sources(app: JSON) -> bool:
@@ -192,192 +193,6 @@ def parse_time(value: JSON) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
 
 
-# -- history
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """One of `status.history[]`: a full sync that succeeded (Argo CD: state.go persistRevisionHistory)."""
-
-    id: int
-    revisions: tuple[str, ...]
-    sources: tuple[JSON, ...]
-    deployed: datetime | None
-    until: datetime | None
-    """When the next one replaced it; None for the newest."""
-    by: str
-    is_automated: bool
-
-    @property
-    def identity(self) -> tuple[tuple[str, str, str], ...]:
-        """What makes two deployments the same: repoURL, chart or path, resolved revision."""
-        return tuple(
-            (str(s.get("repoURL") or ""), str(s.get("chart") or s.get("path") or s.get("ref") or ""), r)
-            for s, r in zip(self.sources, self.revisions, strict=False)
-        )
-
-    def in_force(self, now: datetime) -> timedelta | None:
-        """How long it was what ran."""
-        return (self.until or now) - self.deployed if self.deployed else None
-
-    def version(self, index: int = 0) -> str:
-        """The version as a person would name it: a chart's version, else the revision asked for."""
-        if index >= len(self.sources) or index >= len(self.revisions):
-            return ""
-        return self.revisions[index] or str(self.sources[index].get("targetRevision") or "")
-
-
-def history(app: JSON) -> tuple[Deployment, ...]:
-    """Return the deployments, oldest first. Multi-source entries carry an empty `source`."""
-    entries = (app.get("status") or {}).get("history") or []
-    found: list[Deployment] = []
-    for i, h in enumerate(entries):
-        if h.get("sources"):
-            bodies, revisions = tuple(h["sources"]), tuple(str(r) for r in h.get("revisions") or ())
-        else:
-            bodies, revisions = (h.get("source") or {},), (str(h.get("revision") or ""),)
-        later = entries[i + 1] if i + 1 < len(entries) else None
-        by = h.get("initiatedBy") or {}
-        found.append(
-            Deployment(
-                int(h.get("id") or 0),
-                revisions,
-                bodies,
-                parse_time(h.get("deployedAt")),
-                parse_time(later.get("deployedAt")) if later else None,
-                str(by.get("username") or ""),
-                bool(by.get("automated")),
-            )
-        )
-    return tuple(found)
-
-
-def failing_identity(app: JSON) -> tuple[tuple[str, str, str], ...]:
-    """Return the identity of what the spec asks for now, as last resolved by the controller.
-
-    Where nothing differs from that, it is the newest deployment of the same wish.
-    """
-    sync = (app.get("status") or {}).get("sync") or {}
-    revisions = sync.get("revisions") or [sync.get("revision") or ""]
-    compared = sync.get("comparedTo") or {}
-    bodies = compared.get("sources") or [compared.get("source") or {}]
-    past = history(app)
-    if not any(revisions):
-        return past[-1].identity if past else ()
-    # In a repository of many apps the newest commit is another one than what runs, and nothing of it differs.
-    is_same = sync_status(app) == "Synced"
-    return tuple(
-        (
-            str(s.get("repoURL") or ""),
-            _place(s),
-            str(r) if _is_resolved(s, str(r)) and not is_same else _last_resolved(past, i, s, str(r)),
-        )
-        for i, (s, r) in enumerate(zip(bodies, revisions, strict=False))
-    )
-
-
-def _place(source: JSON) -> str:
-    return str(source.get("chart") or source.get("path") or source.get("ref") or "")
-
-
-def _is_resolved(source: JSON, revision: str) -> bool:
-    """Whether it is what the controller resolved a name to, and not the name itself."""
-    kind = _kind(source)
-    if kind is SourceKind.GIT:
-        return is_full_sha(revision)
-    return bool(_DIGEST.fullmatch(revision)) if kind is SourceKind.OCI else not is_moving(kind, revision)
-
-
-def _last_resolved(past: Sequence[Deployment], index: int, source: JSON, revision: str) -> str:
-    """Return what a name meant when it was last deployed, `revision` where it never was.
-
-    With git or the charts out of reach the controller reports the name: what runs since the last
-    deployment of that name is what fails, not something new.
-    """
-    newest = past[-1] if past else None
-    if newest is None or index >= len(newest.sources) or index >= len(newest.revisions):
-        return revision
-    was = newest.sources[index]
-    same = (was.get("repoURL"), _place(was), was.get("targetRevision") or "HEAD") == (
-        source.get("repoURL"),
-        _place(source),
-        source.get("targetRevision") or "HEAD",
-    )
-    return newest.revisions[index] if same else revision
-
-
-@dataclass(frozen=True, slots=True)
-class KnownVersions:
-    """What the journal knows of an app's versions."""
-
-    is_pinned: bool = False
-    """An open rescue has pinned what is asked for now."""
-    left: tuple[tuple[int, str, datetime], ...] = ()
-    """Versions that were rescued from and not put back: (index of the source, version, when)."""
-
-    def was_left(self, deployment: Deployment) -> bool:
-        """Whether a deployment is of a version that somebody was rescued from afterwards."""
-        return any(
-            i < len(deployment.sources)
-            and version in (deployment.version(i), deployment.sources[i].get("targetRevision"))
-            and (deployment.deployed is None or deployment.deployed <= when)
-            for i, version, when in self.left
-        )
-
-
-def last_good(app: JSON, known: KnownVersions | None = None) -> Deployment | None:
-    """Return the newest deployment that is not what is failing now; None where there is none.
-
-    History after a fight reads 2.4.1, 2.5.1, 2.4.1, 2.5.1, so this is not simply the one before
-    the last. Only succeeded syncs are in it. That Argo CD calls what runs Synced and Healthy says
-    nothing of whether the ingress works; what an open rescue has pinned is good, what somebody was
-    rescued from is not.
-    """
-    known = known or KnownVersions()
-    wanted = failing_identity(app)
-    newest_first = history(app)[::-1]
-    held = [d for d in newest_first if d.identity == wanted] if known.is_pinned else []
-    others = [d for d in newest_first if d.identity != wanted and not known.was_left(d)]
-    return next(iter([*held, *others]), None)
-
-
-def ever_deployed(app: JSON, source: Source, version: str) -> Deployment | None:
-    """Return the newest deployment of this source at that version (its revision, or the name asked for)."""
-    for deployment in reversed(history(app)):
-        for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
-            same = all(
-                (body.get(n) or "") == (source.body.get(n) or "") for n in ("repoURL", "chart", "path")
-            )
-            if same and version in (revision, body.get("targetRevision")):
-                return deployment
-    return None
-
-
-def deployed_digests(app: JSON, source: Source, version: str) -> tuple[str, ...]:
-    """Return what a tag of an OCI artifact, or the start of a digest, meant in history; newest first."""
-    found = [
-        digest
-        for asked, digest in _past_of(app, source)
-        if _DIGEST.fullmatch(digest)
-        if version == asked or (is_digest_prefix(version) and digest.startswith(version))
-    ]
-    return tuple(dict.fromkeys(found))
-
-
-def tags_of(app: JSON, source: Source, digest: str) -> tuple[str, ...]:
-    """Return the tags by which history knows a digest of an OCI artifact; newest first."""
-    found = [asked for asked, there in _past_of(app, source) if there == digest and _OCI_TAG.fullmatch(asked)]
-    return tuple(dict.fromkeys(found))
-
-
-def _past_of(app: JSON, source: Source) -> Iterator[tuple[str, str]]:
-    """Yield what was asked for of a source's repository and which revision it was; newest first."""
-    for deployment in reversed(history(app)):
-        for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
-            if body.get("repoURL") == source.body.get("repoURL"):
-                yield str(body.get("targetRevision") or ""), revision
-
-
 # -- revisions
 
 _SHA = re.compile(r"[0-9a-f]{7,40}")
@@ -403,6 +218,16 @@ def is_sha(revision: str) -> bool:
 def is_full_sha(revision: str) -> bool:
     """Whether it is a whole commit id."""
     return bool(_FULL_SHA.fullmatch(revision))
+
+
+def is_digest(revision: str) -> bool:
+    """Whether it is a whole digest of an OCI artifact."""
+    return bool(_DIGEST.fullmatch(revision))
+
+
+def is_oci_tag(revision: str) -> bool:
+    """Whether it has the form of a tag of an OCI artifact."""
+    return bool(_OCI_TAG.fullmatch(revision))
 
 
 def is_digest_prefix(revision: str) -> bool:
@@ -442,25 +267,6 @@ def is_moving(kind: SourceKind, version: str) -> bool:
     if version.startswith("refs/tags/") or is_full_sha(version):
         return False
     return not (_SEMVER.fullmatch(version) and "." in version)
-
-
-def resolved_commit(app: JSON, source: Source, name: str) -> str:
-    """Return the commit that Argo CD last resolved a git name to, empty where it is not known."""
-    status = app.get("status") or {}
-    sync = status.get("sync") or {}
-    compared = sync.get("comparedTo") or {}
-    bodies: Sequence[JSON] = compared.get("sources") or [compared.get("source") or {}]
-    revisions: Sequence[str] = sync.get("revisions") or [sync.get("revision") or ""]
-    candidates: list[tuple[JSON, str]] = [*zip(bodies, revisions, strict=False)]
-    for deployment in reversed(history(app)):
-        candidates += zip(deployment.sources, deployment.revisions, strict=False)
-    for body, revision in candidates:
-        if body.get("repoURL") == source.body.get("repoURL") and is_full_sha(revision or ""):
-            if body.get("targetRevision", "") == name or (name == "HEAD" and not body.get("targetRevision")):
-                return revision
-            if is_sha(name) and revision.startswith(name):
-                return revision
-    return ""
 
 
 # -- comparison
