@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
-from . import records
 from .errors import (
     AlreadyExists,
     ConflictError,
@@ -33,7 +32,19 @@ from .errors import (
 )
 from .model import CONFIGMAP, JSON, Resource
 from .patches import first_missing
-from .records import Content, Entry, Record
+from .records import (
+    ENTRY_ID,
+    Content,
+    Entry,
+    Record,
+    TooNew,
+    Untrusted,
+    fold,
+    from_line,
+    next_number,
+    record_id,
+    to_line,
+)
 
 LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "kubectl-argo-rescue"
@@ -87,8 +98,8 @@ class Dropped:
     """Of a newer version's record its format."""
 
 
-def _dropped(entry: str, where: str, place: str, error: records.Untrusted) -> Dropped:
-    format = error.format if isinstance(error, records.TooNew) and error.entry == entry else 0
+def _dropped(entry: str, where: str, place: str, error: Untrusted) -> Dropped:
+    format = error.format if isinstance(error, TooNew) and error.entry == entry else 0
     return Dropped(entry, where, place, str(error), format)
 
 
@@ -158,8 +169,8 @@ class LocalHome:
             if not line.strip():
                 continue
             try:
-                record = records.from_line(line)
-            except records.Untrusted as e:
+                record = from_line(line)
+            except Untrusted as e:
                 if number < len(lines):  # the last, without its newline, is only torn
                     self.dropped.append(_dropped(path.stem, path.name, f"line {number}", e))
                 continue
@@ -182,7 +193,7 @@ class LocalHome:
                     continue
                 records_of: dict[str, list[Record]] = {}
                 self._read_file(path, records_of)
-                found += [e for lines in records_of.values() if (e := records.fold(lines, ["local"]))]
+                found += [e for lines in records_of.values() if (e := fold(lines, ["local"]))]
         return found
 
     def remove(self, entry: str) -> None:
@@ -340,10 +351,10 @@ class ClusterHome:
                     continue
                 size += len(line)
                 try:
-                    record = records.from_line(line)
+                    record = from_line(line)
                     if record.entry != owner or not name.startswith(PREFIX + owner) or record.id != key:
-                        raise records.Untrusted("a record is not of this entry")
-                except records.Untrusted as e:
+                        raise Untrusted("a record is not of this entry")
+                except Untrusted as e:
                     where = f"ConfigMap {self.namespace}/{name}"
                     self.dropped.append(_dropped(owner, where, f"key {key}", e))
                     continue
@@ -556,11 +567,11 @@ class Journal:
             for id, format in newer.items()
         ]
         entries: list[Entry] = []
-        headless = {d.entry: {d.where} for d in dropped if d.place and records.ENTRY_ID.fullmatch(d.entry)}
+        headless = {d.entry: {d.where} for d in dropped if d.place and ENTRY_ID.fullmatch(d.entry)}
         # Of one that the other home has, or may have, more can have been written than is here.
         cut_off = self.local.cut_off - {d.entry for d in dropped} if were_read else set()
         for id, lines in merged.items():
-            folded = records.fold(lines, homes[id])
+            folded = fold(lines, homes[id])
             headless.pop(id, None)
             if folded is not None:
                 is_here_alone = homes[id] == {self.local.name}
@@ -574,7 +585,7 @@ class Journal:
             f"{' and '.join(sorted(where))}, restore that by hand, then delete it"
             for id, where in headless.items()
         ]
-        closed = {d.entry for d in dropped if not d.place and records.ENTRY_ID.fullmatch(d.entry)}
+        closed = {d.entry for d in dropped if not d.place and ENTRY_ID.fullmatch(d.entry)}
         unusable = {*newer, *headless, *(closed - merged.keys())}
         entries.sort(key=lambda e: (e.begin.started, e.id))
         damaged = frozenset(d.entry for d in dropped)
@@ -599,11 +610,11 @@ class Journal:
             for key, line in (obj.get("data") or {}).items():
                 try:
                     if key != CLAIM:
-                        record = records.from_line(line)
+                        record = from_line(line)
                         merged.setdefault(record.entry, []).append(record)
-                except records.Untrusted:
+                except Untrusted:
                     continue
-        folded = [e for lines in merged.values() if (e := records.fold(lines))]
+        folded = [e for lines in merged.values() if (e := fold(lines))]
         return [e for e in folded if e.is_open and e.begin.expires is not None and e.begin.expires <= now]
 
     def begin(self, contents: Sequence[Content]) -> Writer:
@@ -647,7 +658,7 @@ class Writer:
     def owe(self, homes: Iterable[str]) -> None:
         """Give these homes all earlier records first: without its first an entry is of no use there."""
         for home in homes:
-            self._owed[home] = [(r.id, records.to_line(r)) for r in self.records]
+            self._owed[home] = [(r.id, to_line(r)) for r in self.records]
 
     def write(self, contents: Sequence[Content], *, fresh: bool = False) -> None:
         """Make records durable in at least one home; the other failing is a warning, once.
@@ -658,16 +669,16 @@ class Writer:
             self._write(contents, fresh=fresh)
 
     def _write(self, contents: Sequence[Content], *, fresh: bool) -> None:
-        first = records.next_number(self.records)
+        first = next_number(self.records)
         made = [
-            Record(self.entry, records.record_id(number, self.journal.writer), content)
+            Record(self.entry, record_id(number, self.journal.writer), content)
             for number, content in enumerate(contents, first)
         ]
-        lines = [(r.id, records.to_line(r)) for r in made]
+        lines = [(r.id, to_line(r)) for r in made]
         try:
             for _, line in lines:
-                records.from_line(line)
-        except records.Untrusted as e:
+                from_line(line)
+        except Untrusted as e:
             # What undo would not read again is as good as not saved.
             raise RefusedError(f"the original cannot be saved: {e}", "nothing more was changed") from e
         failures: list[str] = []

@@ -44,7 +44,7 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
         reader.objects.update({key: obj for key, obj in live.items() if obj is not None})
         reader.missing.update(key for key, obj in live.items() if obj is None)
         reader.follow(argocd, [key for key in reporting.pinned(chosen) if live.get(key) is not None])
-        report = reporting.build(chosen, entries, reader.snapshot(argocd), live, now)
+        facts = reporting.build(chosen, entries, reader.snapshot(argocd), live, now)
         warnings = (*dict.fromkeys((*reader.warnings, *journal.warnings, *unread)),)
         for text in warnings:
             printer.warn(text)
@@ -52,14 +52,14 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
             target = call.cluster.target()
             version = argocd.version.text if argocd.version else "of unknown version"
             where = f"{target.context or '(no context)'} ({target.server}), Argo CD {version} in {argocd.namespace}"
-            for line in reporting.markdown(report, where):
+            for line in reporting.markdown(facts, where):
                 printer.line(line)
         elif printer.form == "name":
-            for entry in report.entries:
+            for entry in facts.entries:
                 printer.line(entry.id)
         if not chosen:
             printer.say("nothing to report: nothing is open, and nothing was done in the last 24 hours")
-        return call.finish(Result("report", warnings=warnings, data=reporting.report_json(report)))
+        return call.finish(Result("report", warnings=warnings, data=reporting.report_json(facts)))
 
 
 def _recorded(entries: Sequence[Entry]) -> ArgoCD:

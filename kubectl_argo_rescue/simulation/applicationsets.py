@@ -135,10 +135,10 @@ class SimulatedApplicationSets:
             ("annotations", [*preserved.get("annotations", []), *PRESERVED]),
             ("labels", preserved.get("labels", [])),
         ):
-            values = dict(generated["metadata"].get(name, {}))
-            values |= {key: value for key, value in (old.get(name) or {}).items() if key in kept}
-            if values:
-                meta[name] = values
+            pairs = dict(generated["metadata"].get(name, {}))
+            pairs |= {key: value for key, value in (old.get(name) or {}).items() if key in kept}
+            if pairs:
+                meta[name] = pairs
         finalizers = list(generated["metadata"].get("finalizers", []))
         finalizers += [
             f
