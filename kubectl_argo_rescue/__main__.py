@@ -14,10 +14,10 @@ def main() -> None:
     # A command lives for a moment: a search for garbage in what was just loaded finds none.
     gc.set_threshold(50_000, 20, 100)
     if sys.argv[1:2] == [COMPLETE]:
-        from .completing import main as complete
+        from .cli.complete import main as complete
 
         complete(sys.argv[2:])
-    from .cli import run
+    from .cli.root import run
 
     try:
         run(sys.argv[1:])

@@ -10,16 +10,16 @@ from tarfile import TarInfo
 
 from kubernetes.client import Configuration
 
-from kubectl_argo_rescue import cli, flags
-from kubectl_argo_rescue.model import Tracking
+from kubectl_argo_rescue.cli import flags, root
+from kubectl_argo_rescue.model.values import Tracking
 from kubectl_argo_rescue.simulation import incident, schemas
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 
 
 def _(wire: HTTPConnection, configuration: Configuration, member: TarInfo) -> None:
     click = (
-        cli.VerbTable.list_commands,
-        cli.VerbTable.format_help,
+        root.VerbTable.list_commands,
+        root.VerbTable.format_help,
         flags.Verb.format_help,
         flags.Duration.convert,
     )

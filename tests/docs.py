@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from kubectl_argo_rescue import cli
+from kubectl_argo_rescue.cli import root
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REFERENCE = CHECKOUT / "docs" / "cli-reference.md"
@@ -49,8 +49,8 @@ def name(file: Path) -> str:
 def help_of(*words: str) -> str:
     """Return the help of a verb, or of the whole plugin, as 100 columns show it."""
     runner = CliRunner()
-    context = {"prog_name": cli.PROG, "terminal_width": 100, "max_content_width": 100}
-    done = runner.invoke(cli.root, [*words, "--help"], **context)  # type: ignore[arg-type]
+    context = {"prog_name": root.PROG, "terminal_width": 100, "max_content_width": 100}
+    done = runner.invoke(root.root, [*words, "--help"], **context)  # type: ignore[arg-type]
     if done.exit_code:
         raise RuntimeError(f"{' '.join(words)} --help ended with {done.exit_code}: {done.output}")
     return done.output.rstrip() + "\n"
@@ -60,7 +60,7 @@ def reference() -> str:
     """Return the whole reference."""
     parts = [_HEAD]
     connection = ""
-    for verb in cli.VERBS:
+    for verb in root.VERBS:
         text, _, connection = help_of(verb).partition("\nConnection, as kubectl's:\n")
         parts.append(f"## {verb}\n\n```text\n{text.rstrip()}\n```\n")
     parts.append(f"## Connection flags\n\n```text\n{connection.rstrip()}\n```\n")
@@ -213,7 +213,7 @@ def _block(file: Path, start: int, language: str, lines: list[str], options: dic
 
 def examples() -> Iterator[Command]:
     """Yield the examples of the plugin's --help and of every verb's."""
-    for verb in ("", *cli.VERBS):
+    for verb in ("", *root.VERBS):
         for number, line in enumerate(help_of(*verb.split()).splitlines(), 1):
             if re.match(r" +kubectl argo-rescue ", line):
                 yield Command(Path(verb or "kubectl argo-rescue"), number, line.strip())
@@ -243,9 +243,9 @@ def normal(text: str) -> str:
 def parse(words: tuple[str, ...]) -> str:
     """Return why click would not take these words, empty where it would; nothing is run."""
     try:
-        with cli.root.make_context(cli.PROG, list(words)) as context:
+        with root.root.make_context(root.PROG, list(words)) as context:
             rest = [*context._protected_args, *context.args]
-            _, verb, arguments = cli.root.resolve_command(context, rest)
+            _, verb, arguments = root.root.resolve_command(context, rest)
             if verb is None:
                 return "no verb"
             with verb.make_context(verb.name, list(arguments), parent=context):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from ..errors import ExitStatus, RefusedError, UsageError
-from ..flags import Verb, common_options
-from ..model import Result
-from ..options import Common
-from ..output import Printer, standard_streams
+from ..act.options import Common
+from ..cli.flags import Verb, common_options
+from ..model.errors import ExitStatus, RefusedError, UsageError
+from ..model.values import Result
+from ..show.printer import Printer, standard_streams
 
 NAME = "kubectl_complete-argo_rescue"
 

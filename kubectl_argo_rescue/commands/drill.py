@@ -6,10 +6,10 @@ import sys
 
 import click
 
-from .. import cli
-from ..errors import ExitStatus, UsageError
-from ..flags import Verb, common_options
-from ..options import Common
+from ..act.options import Common
+from ..cli import root
+from ..cli.flags import Verb, common_options
+from ..model.errors import ExitStatus, UsageError
 
 
 def _scenarios(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
@@ -50,5 +50,5 @@ def command(common: Common, scenario: str, is_list: bool, is_played: bool) -> in
         return ExitStatus.OK
     if scenario not in SCENARIOS:
         raise UsageError(f"there is no scenario {scenario!r}", f"there are {', '.join(SCENARIOS)}")
-    is_passed = run(SCENARIOS[scenario], Plugin(cli.run, tuple(cli.VERBS)), is_played=is_played)
+    is_passed = run(SCENARIOS[scenario], Plugin(root.run, tuple(root.VERBS)), is_played=is_played)
     return ExitStatus.OK if is_passed else ExitStatus.ERROR

@@ -7,31 +7,19 @@ from datetime import datetime, timedelta
 
 import click
 
-from ..durations import human
-from ..entries import (
-    Live,
-    elsewhere,
-    entry_json,
-    is_of,
-    is_worth_a_look,
-    last_time,
-    lost,
-    newest_first,
-    objects_of,
-    state_text,
-    what,
-)
-from ..errors import ExitStatus, RefusedError, RescueError, UsageError
-from ..flags import Duration, Verb, common_options
-from ..journal import JournalReading
-from ..model import Result
-from ..options import Common
-from ..output import STATUS_WORDS, columns
-from ..pieces import is_about
-from ..records import Entry
-from ..session import Invocation, Session
-from ..situation import parse_target
-from ..text import one_line, time_text
+from ..act.options import Common
+from ..act.reading import parse_target
+from ..act.session import Invocation, Session
+from ..cli.flags import Duration, Verb, common_options
+from ..journal.entry import Entry, Live, elsewhere, is_of, last_time, lost, newest_first, objects_of, what
+from ..journal.journal import JournalReading
+from ..journal.owed import is_about
+from ..model.errors import ExitStatus, RefusedError, RescueError, UsageError
+from ..model.text import columns, one_line, time_text
+from ..model.times import human
+from ..model.values import Result
+from ..show.entries import entry_json, is_worth_a_look, state_text
+from ..show.steps import STATUS_WORDS
 
 PRUNE = "prune"
 

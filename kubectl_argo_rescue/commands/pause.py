@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..errors import UsageError
-from ..flags import (
+from ..act.options import Common, Writing
+from ..cli.flags import (
     Verb,
     all_namespaces,
     common_options,
@@ -14,7 +14,7 @@ from ..flags import (
     selector_option,
     writing_options,
 )
-from ..options import Common, Writing
+from ..model.errors import UsageError
 
 
 @click.command("pause", cls=Verb)
@@ -48,9 +48,9 @@ def command(
       kubectl argo-rescue pause --all --reason "cluster upgrade"
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import planning
-    from ..procedure import carry_out
-    from ..session import Invocation
+    from ..act.procedure import carry_out
+    from ..act.session import Invocation
+    from ..plan import pause
 
     if everywhere:
         common = all_namespaces(common, apps)
@@ -65,5 +65,5 @@ def command(
         else:
             session = call.read(apps, to_write=True)
         keys = session.reading.targets
-        _, result = carry_out(session, lambda s: planning.plan_pause(s, keys, only=only), writing)
+        _, result = carry_out(session, lambda s: pause.plan_pause(s, keys, only=only), writing)
         return call.finish(result)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import (
+from ..act.options import Common, Writing
+from ..cli.flags import (
     Verb,
     Version,
     common_options,
@@ -13,7 +14,6 @@ from ..flags import (
     waiting_options,
     writing_options,
 )
-from ..options import Common, Writing
 
 
 @click.command("pin", cls=Verb)
@@ -48,17 +48,17 @@ def command(
       kubectl argo-rescue pin shop 8a1f0c2 --source 1
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import planning
-    from ..procedure import carry_out
-    from ..session import Invocation, new_order_id
-    from ..watching import watch_after
+    from ..act.procedure import carry_out
+    from ..act.session import Invocation, new_order_id
+    from ..act.watch import watch_after
+    from ..plan import pin
 
     order_id = new_order_id()
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
         plan, result = carry_out(
             session,
-            lambda s: planning.plan_pin(
+            lambda s: pin.plan_pin(
                 s, session.target, version, order_id=order_id, actor=session.reading.actor,
                 reason=writing.reason, source=source, only=only, sync=not no_sync,
             ),

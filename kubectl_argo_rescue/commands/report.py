@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import click
 
-from .. import reporting
-from ..entries import find_entry
-from ..flags import Verb, common_options
-from ..model import ArgoCD, Result, parse_version
-from ..options import Common
-from ..records import Entry
-from ..session import Invocation
+from ..act.options import Common
+from ..act.session import Invocation
+from ..cli.flags import Verb, common_options
+from ..journal.entry import Entry, find_entry
+from ..model.values import ArgoCD, Result, parse_version
+from ..show import report, report_markdown
 
 
 @click.command("report", cls=Verb)
@@ -36,15 +35,15 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
         session, journal = call.read_journal()
         entries, now = journal.entries, call.now()
         if entry_ids:
-            chosen = reporting.with_undos([find_entry(entries, text) for text in entry_ids], entries)
+            chosen = report.with_undos([find_entry(entries, text) for text in entry_ids], entries)
         else:
-            chosen = reporting.choose(entries, now)
+            chosen = report.choose(entries, now)
         argocd = session.reading.snapshot.argocd if session else _recorded(entries)
-        live, unread = call.look(reporting.wanted_objects(chosen, entries))
+        live, unread = call.look(report.wanted_objects(chosen, entries))
         reader.objects.update({key: obj for key, obj in live.items() if obj is not None})
         reader.missing.update(key for key, obj in live.items() if obj is None)
-        reader.follow(argocd, [key for key in reporting.pinned(chosen) if live.get(key) is not None])
-        facts = reporting.build(chosen, entries, reader.snapshot(argocd), live, now)
+        reader.follow(argocd, [key for key in report.pinned(chosen) if live.get(key) is not None])
+        facts = report.build(chosen, entries, reader.snapshot(argocd), live, now)
         warnings = (*dict.fromkeys((*reader.warnings, *journal.warnings, *unread)),)
         for text in warnings:
             printer.warn(text)
@@ -52,14 +51,14 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
             target = call.cluster.target()
             version = argocd.version.text if argocd.version else "of unknown version"
             where = f"{target.context or '(no context)'} ({target.server}), Argo CD {version} in {argocd.namespace}"
-            for line in reporting.markdown(facts, where):
+            for line in report_markdown.markdown(facts, where):
                 printer.line(line)
         elif printer.form == "name":
             for entry in facts.entries:
                 printer.line(entry.id)
         if not chosen:
             printer.say("nothing to report: nothing is open, and nothing was done in the last 24 hours")
-        return call.finish(Result("report", warnings=warnings, data=reporting.report_json(facts)))
+        return call.finish(Result("report", warnings=warnings, data=report.report_json(facts)))
 
 
 def _recorded(entries: Sequence[Entry]) -> ArgoCD:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import click
 
-from ..errors import UsageError
-from ..flags import Verb, Version, common_options, only_option, source_option, timeout_option, writing_options
-from ..options import Common, Writing
+from ..act.options import Common, Writing
+from ..cli.flags import (
+    Verb,
+    Version,
+    common_options,
+    only_option,
+    source_option,
+    timeout_option,
+    writing_options,
+)
+from ..model.errors import UsageError
 
 
 @click.command("rescue", cls=Verb)
@@ -65,10 +73,11 @@ def command(
         return _by_workloads(common, writing, app, destination_context, only, not no_wait, timeout)
 
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import history, rescue_planning
-    from ..entries import known_of
-    from ..rescuing import RescueRun
-    from ..session import Invocation, new_order_id
+    from ..act.rescue import RescueRun
+    from ..act.session import Invocation, new_order_id
+    from ..argocd import history
+    from ..plan import rescue
+    from ..plan.known_versions import known_of
 
     order_id = new_order_id()
     with Invocation(common) as call:
@@ -83,7 +92,7 @@ def command(
         rescuing = RescueRun(
             session,
             key,
-            lambda s: rescue_planning.plan_rescue(
+            lambda s: rescue.plan_rescue(
                 s, key, version, order_id=order_id, actor=session.reading.actor, reason=writing.reason, good=good,
                 source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),
@@ -117,8 +126,8 @@ def _by_workloads(
     timeout: float | None,
 ) -> int:
     # lazy: as above
-    from ..session import Invocation
-    from ..workload_rescue import WorkloadRescue, read_workloads
+    from ..act.session import Invocation
+    from ..act.workload_rescue import WorkloadRescue, read_workloads
 
     with Invocation(common) as call:
         session = call.read([app], to_write=True)

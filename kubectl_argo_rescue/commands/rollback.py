@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import Verb, Version, common_options, only_option, waiting_options, writing_options
-from ..options import Common, Writing
+from ..act.options import Common, Writing
+from ..cli.flags import Verb, Version, common_options, only_option, waiting_options, writing_options
 
 
 @click.command("rollback", cls=Verb)
@@ -44,11 +44,11 @@ def command(
       kubectl argo-rescue rollback traefik --to 0
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import rescue_planning
-    from ..entries import known_of
-    from ..procedure import carry_out
-    from ..session import Invocation, new_order_id
-    from ..watching import watch_after
+    from ..act.procedure import carry_out
+    from ..act.session import Invocation, new_order_id
+    from ..act.watch import watch_after
+    from ..plan import operations
+    from ..plan.known_versions import known_of
 
     order_id = new_order_id()
     with Invocation(common) as call:
@@ -57,7 +57,7 @@ def command(
         known = known_of(live, session.journal.read().entries) if to is None else None
         plan, result = carry_out(
             session,
-            lambda s: rescue_planning.plan_rollback(
+            lambda s: operations.plan_rollback(
                 s, session.target, order_id=order_id, actor=session.reading.actor, reason=writing.reason, to=to,
                 known=known, only=only, prune=prune,
             ),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from ..entries import entry_json, find_entry, objects_of
-from ..flags import Verb, common_options
-from ..model import Result
-from ..narration import entry_lines
-from ..options import Common
-from ..session import Invocation
-from ..text import COMMAND
+from ..act.options import Common
+from ..act.session import Invocation
+from ..cli.flags import Verb, common_options
+from ..journal.entry import find_entry, objects_of
+from ..model.text import COMMAND
+from ..model.values import Result
+from ..show.entries import entry_json
+from ..show.entry import entry_lines
 
 
 @click.command("show", cls=Verb)

@@ -8,19 +8,22 @@ from typing import Any
 
 import click
 
-from .. import diagnosis, screens, survey, vitals
-from ..errors import Expired, Forbidden, NotFound, NotServed, UsageError
-from ..flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
-from ..model import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
-from ..options import Common
-from ..output import resource_name
-from ..overview import Collector, Overview
-from ..parallel import Attempt, Done
-from ..records import Entry
-from ..session import Invocation, Session
-from ..situation import parse_target
-from ..text import COMMAND
-from ..verdicts import WindowVerdict
+from ..act import status_reading
+from ..act.options import Common
+from ..act.reading import parse_target
+from ..act.session import Invocation, Session
+from ..argocd import components
+from ..argocd.application import application_of
+from ..argocd.reconciliation import WindowVerdict
+from ..cli.flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
+from ..cluster.parallel import Attempt, Done
+from ..journal.entry import Entry
+from ..model.errors import Expired, Forbidden, NotFound, NotServed, UsageError
+from ..model.text import COMMAND, resource_name
+from ..model.values import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
+from ..plan.known_versions import known_of
+from ..show import diagnosis, status
+from ..show.overview import Collector, Overview
 
 
 @click.command("status", cls=Verb)
@@ -49,7 +52,7 @@ def command(common: Common, apps: tuple[str, ...], selector: str, everywhere: bo
     if selector and apps:
         raise UsageError("applications are named and selected as well", "do one of the two")
     with Invocation(common) as call:
-        are_workloads_named = any(map(survey.workload_of, apps))
+        are_workloads_named = any(map(status_reading.workload_of, apps))
         session = call.read([] if are_workloads_named else apps)
         notes = _find_owning_applications(session, apps) if are_workloads_named else []
         return call.finish(_named(session, notes) if apps else _everything(session, selector))
@@ -63,12 +66,12 @@ def _settings(session: Session) -> dict[str, str]:
     return dict((session.reader.objects.get(key) or {}).get("data") or {})
 
 
-def _around(session: Session) -> tuple[vitals.Surroundings, tuple[Entry, ...]]:
+def _around(session: Session) -> tuple[components.Surroundings, tuple[Entry, ...]]:
     """Read what surrounds Argo CD and the journal; say where its parts may not be listed."""
     argocd = session.reading.snapshot.argocd
     cluster = session.cluster
     got = cluster.gather_outcomes(
-        lambda: survey.surroundings(cluster, argocd, _settings(session), session.common),
+        lambda: status_reading.surroundings(cluster, argocd, _settings(session), session.common),
         session.journal.read,
         cluster.target,  # asked for early: the header needs it
     )
@@ -88,17 +91,19 @@ def _value(outcome: Attempt) -> Any:
     raise outcome.error
 
 
-def _health(session: Session, traces: Sequence[vitals.Trace], around: vitals.Surroundings) -> vitals.Health:
+def _health(
+    session: Session, traces: Sequence[components.Trace], around: components.Surroundings
+) -> components.Health:
     argocd = session.reading.snapshot.argocd
-    parts = vitals.parts_of(
+    parts = components.parts_of(
         session.reading.snapshot.objects.values(),
         argocd.namespace,
         are_hidden=bool(session.reader.hidden_parts),
     )
-    return vitals.health_of(argocd, parts, traces, around, session.now())
+    return components.health_of(argocd, parts, traces, around, session.now())
 
 
-def _warnings(session: Session, around: vitals.Surroundings, more: Sequence[str] = ()) -> tuple[str, ...]:
+def _warnings(session: Session, around: components.Surroundings, more: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*session.reader.warnings, *around.warnings, *more)))
 
 
@@ -119,6 +124,11 @@ def _find_owning_applications(session: Session, words: Sequence[str]) -> list[st
     return notes
 
 
+def _diagnose(snapshot: Snapshot, key: Key, entries: Sequence[Entry], **more: Any) -> diagnosis.AppDiagnosis:
+    known = known_of(application_of(snapshot, key), entries)
+    return diagnosis.diagnose(snapshot, key, entries, known, **more)
+
+
 def _named(session: Session, notes: Sequence[str]) -> Result:
     reading = session.reading
     around, entries = _around(session)
@@ -127,33 +137,32 @@ def _named(session: Session, notes: Sequence[str]) -> Result:
     for text in notes:
         printer.say(text)
     found = [
-        diagnosis.diagnose(snapshot, key, entries, unreadable=session.reader.unreadable)
-        for key in reading.targets
+        _diagnose(snapshot, key, entries, unreadable=session.reader.unreadable) for key in reading.targets
     ]
     traces = [
-        vitals.trace_of(o, snapshot.argocd, snapshot.now)
+        components.trace_of(o, snapshot.argocd, snapshot.now)
         for k, o in snapshot.objects.items()
         if k.kind == "Application"
     ]
     health = _health(session, traces, around)
     if printer.form == "human":
         session.header()
-        for line in screens.health_lines(snapshot.argocd, health):
+        for line in status.health_lines(snapshot.argocd, health):
             printer.spans(line)
         for d in found:
             printer.line()
-            for line in screens.app_lines(d, snapshot.now):
+            for line in status.app_lines(d, snapshot.now):
                 printer.spans(line)
-            if hint := screens.next_command(d, snapshot.argocd):
+            if hint := status.next_command(d, snapshot.argocd):
                 printer.say(f"go on with: {hint}")
     elif printer.form == "name":
         for d in found:
             printer.line(resource_name(ref_of(d.app)))
     shown = {entry.id: (entry, state) for d in found for entry, state in d.entries}
     data: dict[str, JSON] = {
-        "argocd": screens.health_json(snapshot.argocd, health, around),
-        "apps": {screens.app_key(d.key): screens.app_json(d, snapshot.now) for d in found},
-        "entries": [screens.entry_json(e, state, snapshot.now) for e, state in shown.values()],
+        "argocd": status.health_json(snapshot.argocd, health, around),
+        "apps": {status.app_key(d.key): status.app_json(d, snapshot.now) for d in found},
+        "entries": [status.entry_json(e, state, snapshot.now) for e, state in shown.values()],
     }
     return Result("status", warnings=_warnings(session, around, notes), data=data)
 
@@ -163,18 +172,18 @@ def _keys(session: Session, words: Sequence[str], notes: list[str]) -> list[Key]
     argocd = session.reading.snapshot.argocd
     keys: list[Key] = []
     for word in words:
-        wanted = survey.workload_of(word)
+        wanted = status_reading.workload_of(word)
         if wanted is None:
             # -n is the workloads' namespace where some are named; an application then is Argo CD's.
             keys.append(parse_target(word, argocd.namespace))
             continue
-        namespace = survey.own_namespace(session.cluster, session.common)
+        namespace = status_reading.own_namespace(session.cluster, session.common)
         try:
-            owned, said = survey.applications_of(session.cluster, argocd, wanted, namespace)
+            owned, said = status_reading.applications_of(session.cluster, argocd, wanted, namespace)
         except NotFound:
             # `pod/x` may as well be Application x of a namespace called pod.
             key = parse_target(word, argocd.namespace)
-            if survey.is_there(session.cluster, key):
+            if status_reading.is_there(session.cluster, key):
                 keys.append(key)
                 continue
             raise
@@ -198,12 +207,14 @@ def _everything(session: Session, selector: str) -> Result:
     printer = session.printer
     if printer.form == "human":
         session.header()
-        has_trouble = health.reconciling is not True or any(p.life is vitals.Life.DEAD for p in health.parts)
-        for line in screens.health_lines(argocd, health, way_in=True):
+        has_trouble = health.reconciling is not True or any(
+            p.life is components.Life.DEAD for p in health.parts
+        )
+        for line in status.health_lines(argocd, health, way_in=True):
             printer.spans(line)
         printer.line()
-        rows = screens.ROWS if session.streams.out.isatty() else None
-        for line in screens.overview_lines(overview, now, rows=rows):
+        rows = status.ROWS if session.streams.out.isatty() else None
+        for line in status.overview_lines(overview, now, rows=rows):
             printer.spans(line)
         if not overview.facts:
             if selector:
@@ -216,9 +227,9 @@ def _everything(session: Session, selector: str) -> Result:
     data: dict[str, JSON] = {}
     if wants_json:
         data = {
-            "argocd": screens.health_json(argocd, health, around),
-            "apps": {screens.app_key(f.key): f.view for f in overview.facts},
-            "entries": [screens.entry_json(e, e.state, now) for e in overview.entries],
+            "argocd": status.health_json(argocd, health, around),
+            "apps": {status.app_key(f.key): f.view for f in overview.facts},
+            "entries": [status.entry_json(e, e.state, now) for e in overview.entries],
         }
     return Result("status", warnings=_warnings(session, around, more), data=data)
 
@@ -255,11 +266,11 @@ def _collect(
         key = ref_of(app).key
         objects = {**known, key: app}
         snapshot = Snapshot(argocd, objects, now)
-        return screens.app_json(diagnosis.diagnose(snapshot, key, entries, verdict=verdict), now)
+        return status.app_json(_diagnose(snapshot, key, entries, verdict=verdict), now)
 
     def collect(namespace: str) -> Collector:
         made = Collector(argocd, projects, sets or (), entries, now, view if with_view else None)
-        for page in survey.application_pages(cluster, argocd, namespace, label_selector=selector):
+        for page in status_reading.application_pages(cluster, argocd, namespace, label_selector=selector):
             made.add(page)
             page.clear()
         return made

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import Verb, common_options, waiting_options, writing_options
-from ..options import Common, Writing
+from ..act.options import Common, Writing
+from ..cli.flags import Verb, common_options, waiting_options, writing_options
 
 
 @click.command("sync", cls=Verb)
@@ -25,17 +25,17 @@ def command(
       kubectl argo-rescue sync traefik --prune --wait
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import planning
-    from ..procedure import carry_out
-    from ..session import Invocation, new_order_id
-    from ..watching import watch_after
+    from ..act.procedure import carry_out
+    from ..act.session import Invocation, new_order_id
+    from ..act.watch import watch_after
+    from ..plan import operations
 
     order_id = new_order_id()
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
         plan, result = carry_out(
             session,
-            lambda s: planning.plan_sync(
+            lambda s: operations.plan_sync(
                 s,
                 session.target,
                 order_id=order_id,

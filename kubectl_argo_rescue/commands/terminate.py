@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..flags import Verb, common_options, only_option, timeout_option, writing_options
-from ..options import Common, Writing
+from ..act.options import Common, Writing
+from ..cli.flags import Verb, common_options, only_option, timeout_option, writing_options
 
 
 @click.command("terminate", cls=Verb)
@@ -37,8 +37,8 @@ def command(
       kubectl argo-rescue terminate traefik --force
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from ..session import Invocation
-    from ..terminate import TerminateRun
+    from ..act.session import Invocation
+    from ..act.terminate import TerminateRun
 
     with Invocation(common) as call:
         session = call.read([app], to_write=True)

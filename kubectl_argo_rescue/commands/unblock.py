@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..flags import Verb, common_options, only_option, writing_options
-from ..operation import operation
-from ..options import Common, Writing
+from ..act.options import Common, Writing
+from ..argocd.operation import operation
+from ..cli.flags import Verb, common_options, only_option, writing_options
 
 if TYPE_CHECKING:
-    from ..model import Snapshot
-    from ..plans import Plan
+    from ..model.values import Plan, Snapshot
 
 
 @click.command("unblock", cls=Verb)
@@ -33,11 +32,12 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
       kubectl argo-rescue unblock traefik
     """
     # lazy: kubectl, started by now, takes as long to get ready
-    from .. import planning, refresh
-    from ..entries import is_pinned
-    from ..procedure import carry_out
-    from ..session import Invocation
-    from ..text import COMMAND
+    from ..act.procedure import carry_out
+    from ..act.session import Invocation
+    from ..cluster import refresh
+    from ..model.text import COMMAND
+    from ..plan import unblock
+    from ..plan.known_versions import is_pinned
 
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
@@ -45,7 +45,7 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
         session.read_what_windows_touch(key)
 
         def plan(snapshot: Snapshot) -> Plan:
-            made = planning.plan_unblock(snapshot, key, only=only)
+            made = unblock.plan_unblock(snapshot, key, only=only)
             waiting = operation(snapshot.objects[key])
             if not made.steps or not waiting.is_blocked_by_window or waiting.phase == "Terminating":
                 return made

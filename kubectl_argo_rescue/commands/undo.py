@@ -7,20 +7,19 @@ from dataclasses import replace
 
 import click
 
-from ..entries import elsewhere, find_entry, is_of, lost
-from ..errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
-from ..flags import Verb, common_options, timeout_option, writing_options
-from ..journal import JournalReading
-from ..model import Key, Result
-from ..options import Common, Writing
-from ..output import STATUS_WORDS
-from ..pieces import is_about, owes, touches
-from ..records import Entry
-from ..session import Invocation, Session
-from ..situation import parse_target
-from ..text import COMMAND
-from ..undo_work import OnConflict, Options
-from ..undoing import Undo
+from ..act.options import Common, Writing
+from ..act.reading import parse_target
+from ..act.session import Invocation, Session
+from ..act.undo import Undo
+from ..cli.flags import Verb, common_options, timeout_option, writing_options
+from ..journal.entry import Entry, elsewhere, find_entry, is_of, lost
+from ..journal.journal import JournalReading
+from ..journal.owed import is_about, owes, touches
+from ..model.errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
+from ..model.text import COMMAND
+from ..model.values import Key, Result
+from ..plan.undo import OnConflict, Options
+from ..show.steps import STATUS_WORDS
 
 SHORTEST = 4
 """Characters of an entry's id that undo wants to see."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from ..errors import ExitStatus
-from ..flags import Verb, common_options
-from ..model import Result
-from ..options import Common
-from ..output import Printer, standard_streams
+from ..act.options import Common
+from ..cli.flags import Verb, common_options
+from ..model.errors import ExitStatus
+from ..model.values import Result
+from ..show.printer import Printer, standard_streams
 
 
 @click.command("version", cls=Verb)

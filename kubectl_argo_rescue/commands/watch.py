@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import click
 
-from ..flags import Verb, common_options, timeout_option
-from ..model import Key, OrderKind, Result, Role
-from ..operation import operation
-from ..options import Common
-from ..output import STATUS_WORDS
-from ..progress import Expectation
-from ..records import Entry
-from ..session import Invocation
-from ..watching import ending_data, run
+from ..act.options import Common
+from ..act.session import Invocation
+from ..act.watch import ending_data, run
+from ..argocd.operation import operation
+from ..argocd.progress import Expectation
+from ..cli.flags import Verb, common_options, timeout_option
+from ..journal.entry import Entry
+from ..model.values import Key, OrderKind, Result, Role
+from ..show.steps import STATUS_WORDS
 
 
 @click.command("watch", cls=Verb)

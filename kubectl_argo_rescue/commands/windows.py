@@ -8,19 +8,20 @@ from typing import Final
 
 import click
 
-from ..client import Cluster
-from ..durations import human
-from ..errors import ExitStatus, Expired, Forbidden, UsageError
-from ..flags import Verb, common_options
-from ..foresight import NextChange
-from ..model import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
-from ..options import Common
-from ..outlook import projects as projects_of
-from ..outlook import served
-from ..output import STATUS_WORDS, columns, resource_name
-from ..session import Invocation, Session
-from ..text import display_name, one_line
-from ..verdicts import WindowLine, WindowVerdict, judge_apps, line_json, lines_of, short, verdict_json
+from ..act.options import Common
+from ..act.session import Invocation, Session
+from ..argocd.application import projects as projects_of
+from ..argocd.foresight import NextChange
+from ..argocd.installation import served
+from ..argocd.reconciliation import WindowVerdict, judge_apps
+from ..cli.flags import Verb, common_options
+from ..cluster.client import Cluster
+from ..model.errors import ExitStatus, Expired, Forbidden, UsageError
+from ..model.text import columns, display_name, one_line, resource_name
+from ..model.times import human
+from ..model.values import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
+from ..show.steps import STATUS_WORDS
+from ..show.windows import WindowLine, line_json, lines_of, short, verdict_json
 
 
 @click.command("windows", cls=Verb)

@@ -21,13 +21,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from ..client import Cluster
-from ..connect import Runtime
-from ..durations import human, parse_span
-from ..errors import ExitStatus, RefusedError, RescueError, UsageError
-from ..output import columns, wants_colour
-from ..text import COMMAND
-from ..transport import Connection
+from ..cluster.client import Cluster
+from ..cluster.connect import Runtime
+from ..cluster.transport import Connection
+from ..model.errors import ExitStatus, RefusedError, RescueError, UsageError
+from ..model.text import COMMAND, columns
+from ..model.times import human, parse_span
+from ..show.printer import wants_colour
 from . import reading
 from .scenarios import SCENARIOS, Scenario
 from .stage import Instant, Line, SimulatedStage, Time, refuse_connection_flags

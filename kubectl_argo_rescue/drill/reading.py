@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from .. import model
-from ..application import parse_time
-from ..durations import human
-from ..errors import NotFound, UsageError
-from ..model import JSON, Resource
-from ..output import columns
+from ..argocd.application import parse_time
+from ..model import values
+from ..model.errors import NotFound, UsageError
+from ..model.text import columns
+from ..model.times import human
+from ..model.values import JSON, Resource
 from .stage import SimulatedStage
 
 _NAMES: dict[str, Resource] = {
-    **dict.fromkeys(("app", "apps", "application", "applications", "applications.argoproj.io"), model.APPLICATION),
-    **dict.fromkeys(("appproj", "appprojs", "appproject", "appprojects", "appprojects.argoproj.io"), model.APPPROJECT),
+    **dict.fromkeys(("app", "apps", "application", "applications", "applications.argoproj.io"), values.APPLICATION),
+    **dict.fromkeys(("appproj", "appprojs", "appproject", "appprojects", "appprojects.argoproj.io"), values.APPPROJECT),
     **dict.fromkeys(
-        ("appset", "appsets", "applicationset", "applicationsets", "applicationsets.argoproj.io"), model.APPLICATIONSET
+        ("appset", "appsets", "applicationset", "applicationsets", "applicationsets.argoproj.io"), values.APPLICATIONSET
     ),
-    **dict.fromkeys(("deploy", "deployment", "deployments", "deployments.apps"), model.DEPLOYMENT),
-    **dict.fromkeys(("rs", "replicaset", "replicasets", "replicasets.apps"), model.REPLICASET),
-    **dict.fromkeys(("cm", "configmap", "configmaps"), model.CONFIGMAP),
-    **dict.fromkeys(("ev", "event", "events"), model.EVENT),
+    **dict.fromkeys(("deploy", "deployment", "deployments", "deployments.apps"), values.DEPLOYMENT),
+    **dict.fromkeys(("rs", "replicaset", "replicasets", "replicasets.apps"), values.REPLICASET),
+    **dict.fromkeys(("cm", "configmap", "configmaps"), values.CONFIGMAP),
+    **dict.fromkeys(("ev", "event", "events"), values.EVENT),
 }  # fmt: skip
 
 KINDS = ("app", "appproj", "appset", "deploy", "rs", "cm", "events")

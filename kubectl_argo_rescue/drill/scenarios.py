@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from .. import windows
-from ..model import JSON, ArgoCD
+from ..argocd import windows
+from ..model.values import JSON, ArgoCD
 
 OLDER = "2.4.0"
 GOOD = "2.4.1"

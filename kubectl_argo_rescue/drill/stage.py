@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 
-from ..errors import TransportError, UsageError
-from ..model import APPLICATION, APPLICATIONSET, APPPROJECT, DEPLOYMENT, JSON, ArgoCD, Resource
+from ..cluster.transport import Connection, Response, Target
+from ..model.errors import TransportError, UsageError
+from ..model.values import APPLICATION, APPLICATIONSET, APPPROJECT, DEPLOYMENT, JSON, ArgoCD, Resource
 from ..simulation.api import InMemoryApi
 from ..simulation.argocd import REFRESH, SimulatedArgoCD
 from ..simulation.clock import SteppedClock
@@ -19,7 +20,6 @@ from ..simulation.incident import CHARTS, GIT, application, deployment, installa
 from ..simulation.jsonpatch_go import apply_merge_patch
 from ..simulation.sources import ChartRepository, GitRepository, Sources
 from ..simulation.workloads import health_of
-from ..transport import Connection, Response, Target
 from .scenarios import BAD, GOOD, NEVER, OLDER, Scenario
 
 FRIDAY = datetime(2026, 11, 27, 16, 0, tzinfo=timezone.utc)

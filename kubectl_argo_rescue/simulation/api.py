@@ -13,10 +13,10 @@ from datetime import datetime
 from email.utils import format_datetime
 from urllib.parse import unquote
 
-from .. import model
-from ..errors import TransportError
-from ..model import JSON, Resource
-from ..transport import Response, Target
+from ..cluster.transport import Response, Target
+from ..model import values
+from ..model.errors import TransportError
+from ..model.values import JSON, Resource
 from . import schemas
 from .jsonpatch_go import ServerPanic
 from .kinds import BUILT_IN_GROUPS, CRD, Kind, definition, kinds
@@ -349,7 +349,7 @@ class InMemoryApi:
             return [request for request in self.requests if request.is_write]
 
     def _namespace(self, name: str) -> None:
-        if self._store.get(model.NAMESPACE, "", name) is None:
+        if self._store.get(values.NAMESPACE, "", name) is None:
             self.create({"apiVersion": "v1", "kind": "Namespace", **new_namespace({"name": name})})
 
     @staticmethod
@@ -401,7 +401,7 @@ class InMemoryApi:
             _, wanted = field_selector(asked.parameter("fieldSelector"), kind.resource.kind)
         verb = self._verb(asked.method, name, watching)
         # Of a namespace the name counts as its namespace too (requestinfo.go).
-        within = name if resource == model.NAMESPACE else namespace
+        within = name if resource == values.NAMESPACE else namespace
         self._authorize(resource, verb, user, within, wanted, subresource)
         misplaced = bool(namespace) != resource.namespaced and bool(namespace or name)
         if found is None or len(rest) > 3 or misplaced:

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from .. import model
-from ..model import JSON
+from ..model import values
+from ..model.values import JSON
 from .api import InMemoryApi
 from .diffing import without_pointers
 from .wire import copied, timestamp
@@ -40,9 +40,9 @@ class SimulatedApplicationSets:
 
     def step(self) -> None:
         """One round over all sets, in order."""
-        if model.APPLICATIONSET not in self.api.resources():
+        if values.APPLICATIONSET not in self.api.resources():
             return
-        for application_set in self.api.peek(model.APPLICATIONSET):
+        for application_set in self.api.peek(values.APPLICATIONSET):
             if not application_set["metadata"].get("deletionTimestamp"):
                 self._reconcile(application_set)
 
@@ -58,7 +58,7 @@ class SimulatedApplicationSets:
         ]
         names = {app["metadata"]["name"] for app in wanted}
         for app in wanted:
-            live = self.api.look(model.APPLICATION, meta["namespace"], app["metadata"]["name"])
+            live = self.api.look(values.APPLICATION, meta["namespace"], app["metadata"]["name"])
             if live is None:
                 self.api.create(app)
             elif policy in ("sync", "create-update"):
@@ -66,14 +66,14 @@ class SimulatedApplicationSets:
         if policy in ("sync", "create-delete"):
             for live in self._owned(application_set):
                 if live["metadata"]["name"] not in names:
-                    self.api.delete(model.APPLICATION, meta["namespace"], live["metadata"]["name"])
+                    self.api.delete(values.APPLICATION, meta["namespace"], live["metadata"]["name"])
         self._report(application_set)
 
     def _owned(self, application_set: JSON) -> list[JSON]:
         uid = application_set["metadata"]["uid"]
         return [
             app
-            for app in self.api.peek(model.APPLICATION, application_set["metadata"]["namespace"])
+            for app in self.api.peek(values.APPLICATION, application_set["metadata"]["namespace"])
             if any(owner["uid"] == uid for owner in app["metadata"].get("ownerReferences", []))
         ]
 
@@ -161,7 +161,7 @@ class SimulatedApplicationSets:
         if there == new:
             return
         changes = _merge_diff(there, new)
-        self.api.edit(model.APPLICATION, old["namespace"], old["name"], lambda obj: _merged(obj, changes))
+        self.api.edit(values.APPLICATION, old["namespace"], old["name"], lambda obj: _merged(obj, changes))
 
     def _report(self, application_set: JSON) -> None:
         """Mirror each app's own sync status; that says nothing about the template."""
@@ -220,7 +220,7 @@ class SimulatedApplicationSets:
 
         meta = application_set["metadata"]
         if application_set.get("status") != status:
-            self.api.edit(model.APPLICATIONSET, meta["namespace"], meta["name"], observe)
+            self.api.edit(values.APPLICATIONSET, meta["namespace"], meta["name"], observe)
 
 
 def _normalised(spec: JSON) -> JSON:

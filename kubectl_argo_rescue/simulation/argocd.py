@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TypeAlias
 
-from .. import model, windows
-from ..globs import is_app_namespace_allowed
-from ..model import JSON, ArgoCD, Tracking, Version
+from ..argocd import windows
+from ..argocd.globs import is_app_namespace_allowed
+from ..model import values
+from ..model.values import JSON, ArgoCD, Tracking, Version
 from .api import InMemoryApi
 from .applicationsets import SimulatedApplicationSets
 from .clock import SteppedClock
@@ -139,8 +140,8 @@ class SimulatedArgoCD:
 
     def installation(self) -> ArgoCD:
         """The installation as its ConfigMaps say now."""
-        settings = (self.api.look(model.CONFIGMAP, self.namespace, "argocd-cm") or {}).get("data") or {}
-        found = self.api.look(model.CONFIGMAP, self.namespace, "argocd-cmd-params-cm") or {}
+        settings = (self.api.look(values.CONFIGMAP, self.namespace, "argocd-cm") or {}).get("data") or {}
+        found = self.api.look(values.CONFIGMAP, self.namespace, "argocd-cmd-params-cm") or {}
         parameters = found.get("data") or {}
         default = "annotation" if self.version.at_least(3, 0) else "label"
         method = settings.get("application.resourceTrackingMethod") or default
@@ -176,13 +177,13 @@ class SimulatedArgoCD:
 
     def _project(self, app: JSON) -> JSON | None:
         name = app["spec"].get("project") or "default"
-        return self.api.look(model.APPPROJECT, self.namespace, name)
+        return self.api.look(values.APPPROJECT, self.namespace, name)
 
     def _window_error(
         self, app: JSON, project: JSON, argocd: ArgoCD, *, manual: bool, start: datetime | None
     ) -> str | None:
         """Why windows stop a sync: None they do not, "" they do, else the windows are malformed."""
-        projects = self.api.peek(model.APPPROJECT, self.namespace)
+        projects = self.api.peek(values.APPPROJECT, self.namespace)
         found = windows.judge_sync(
             windows.effective_windows(project, projects, argocd),
             app,
@@ -197,7 +198,7 @@ class SimulatedArgoCD:
     def _controller_round(self) -> None:
         argocd = self.installation()
         wanted = self._events(argocd)
-        for app in self.api.peek(model.APPLICATION):
+        for app in self.api.peek(values.APPLICATION):
             key = (app["metadata"]["namespace"], app["metadata"]["name"])
             level = self._due(key, wanted.get(key))
             if not self._serves(app, argocd):
@@ -211,11 +212,11 @@ class SimulatedArgoCD:
         self._seen = self.api.revision
         wanted: dict[AppKey, Level] = {}
         if changes is None:
-            for app in self.api.peek(model.APPLICATION):
+            for app in self.api.peek(values.APPLICATION):
                 wanted[(app["metadata"]["namespace"], app["metadata"]["name"])] = Level.RECENT
             return wanted
         for change in changes:
-            if change.resource == model.APPLICATION and change.type != "DELETED":
+            if change.resource == values.APPLICATION and change.type != "DELETED":
                 key = (change.namespace, change.name)
                 wanted[key] = max(wanted.get(key, Level.QUEUED), self._toggled(key, change.object))
             if not _concerns_owner(change):
@@ -225,7 +226,7 @@ class SimulatedArgoCD:
                 continue
             namespace, separator, name = instance.partition("_")
             owner = (namespace, name) if separator else (self.namespace, instance)
-            is_itself = change.resource == model.APPLICATION and owner == (change.namespace, change.name)
+            is_itself = change.resource == values.APPLICATION and owner == (change.namespace, change.name)
             if not is_itself:
                 wanted[owner] = max(wanted.get(owner, Level.QUEUED), Level.RECENT)
         return wanted
@@ -281,7 +282,7 @@ class SimulatedArgoCD:
 
     def _refresh(self, key: AppKey, requested: Level | None, argocd: ArgoCD) -> None:
         """Argo CD: appcontroller.go processAppRefreshQueueItem."""
-        app = self.api.look(model.APPLICATION, *key)
+        app = self.api.look(values.APPLICATION, *key)
         level = self._reason(app, requested) if app is not None else None
         if level is None:
             return
@@ -396,7 +397,7 @@ class SimulatedArgoCD:
                     if source.get(name) == {}:
                         del source[name]
 
-        self.api.edit(model.APPLICATION, *key, change)
+        self.api.edit(values.APPLICATION, *key, change)
 
     def _persist(self, key: AppKey, status: JSON) -> None:
         """Write all of status but what belongs to operations (appcontroller.go persistAppStatus)."""
@@ -422,7 +423,7 @@ class SimulatedArgoCD:
                 if not annotations:
                     del live["metadata"]["annotations"]
 
-        self.api.edit(model.APPLICATION, *key, change)
+        self.api.edit(values.APPLICATION, *key, change)
 
     # Auto-sync
 
@@ -480,7 +481,7 @@ class SimulatedArgoCD:
                 live["operation"] = copied(operation)
                 live.get("status", {}).pop("operationState", None)
 
-        self.api.edit(model.APPLICATION, *key, change)
+        self.api.edit(values.APPLICATION, *key, change)
         return ""
 
     def _already_attempted(
@@ -521,7 +522,7 @@ class SimulatedArgoCD:
 
     def _operate(self, key: AppKey, argocd: ArgoCD) -> None:
         """Pick up or go on with `.operation` (appcontroller.go processRequestedAppOperation)."""
-        app = self.api.look(model.APPLICATION, *key)
+        app = self.api.look(values.APPLICATION, *key)
         if app is None:
             return
         if app.get("operation") is None:
@@ -568,7 +569,7 @@ class SimulatedArgoCD:
             if state["phase"] in COMPLETED:
                 live.pop("operation", None)
 
-        self.api.edit(model.APPLICATION, *key, change)
+        self.api.edit(values.APPLICATION, *key, change)
 
     def _retry_at(self, state: JSON) -> datetime:
         """Argo CD: types.go RetryStrategy.NextRetryAt."""
@@ -733,7 +734,7 @@ class SimulatedArgoCD:
                 entry["initiatedBy"] = state["operation"].get("initiatedBy") or {}
             live["status"]["history"] = [*history, entry][-limit:] if limit else []
 
-        self.api.edit(model.APPLICATION, *key, change)
+        self.api.edit(values.APPLICATION, *key, change)
 
     def _finalize(self, app: JSON, argocd: ArgoCD) -> None:
         """Delete what the app owns, then let it go (appcontroller.go finalizeApplicationDeletion)."""
@@ -750,7 +751,7 @@ class SimulatedArgoCD:
         def change(dying: JSON) -> None:
             dying["metadata"]["finalizers"] = [f for f in finalizers if not f.startswith(FINALIZER)]
 
-        self.api.edit(model.APPLICATION, meta["namespace"], meta["name"], change)
+        self.api.edit(values.APPLICATION, meta["namespace"], meta["name"], change)
 
 
 def _global_projects(text: str) -> tuple[JSON, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from ..model import JSON, ArgoCD, Resource, Tracking
+from ..model.values import JSON, ArgoCD, Resource, Tracking
 from .api import InMemoryApi
 from .diffing import (
     LAST_APPLIED,

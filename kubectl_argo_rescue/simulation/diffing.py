@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from ..model import JSON
+from ..model.values import JSON
 from .wire import copied
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

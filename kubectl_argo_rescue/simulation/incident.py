@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ..model import JSON
+from ..model.values import JSON
 from .api import InMemoryApi
 from .argocd import SimulatedArgoCD
 from .clock import SteppedClock

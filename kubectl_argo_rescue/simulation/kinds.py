@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .. import model
-from ..model import JSON, Resource
+from ..model import values
+from ..model.values import JSON, Resource
 from . import schemas
 from .schemas import JSONSchema
 from .status import qualified
@@ -39,7 +39,7 @@ class Kind:
     counts_generation: bool = True
 
 
-_ARGO = (model.APPLICATION, model.APPPROJECT, model.APPLICATIONSET)
+_ARGO = (values.APPLICATION, values.APPPROJECT, values.APPLICATIONSET)
 
 
 def kinds(replaced: Mapping[Resource, JSONSchema]) -> dict[Resource, Kind]:
@@ -49,23 +49,23 @@ def kinds(replaced: Mapping[Resource, JSONSchema]) -> dict[Resource, Kind]:
             resource,
             replaced.get(resource) or schemas.of(resource),
             custom=True,
-            has_status=resource == model.APPLICATIONSET,
+            has_status=resource == values.APPLICATIONSET,
         )
         for resource in _ARGO
     }
     built_in = (
-        Kind(model.CONFIGMAP, schemas.CONFIGMAP, has_status=False, counts_generation=False),
-        Kind(model.SECRET, has_status=False, counts_generation=False),
-        Kind(model.NAMESPACE, counts_generation=False),
-        Kind(model.POD, counts_generation=False),
-        Kind(model.SERVICE, counts_generation=False),
-        Kind(model.EVENT, has_status=False, counts_generation=False),
+        Kind(values.CONFIGMAP, schemas.CONFIGMAP, has_status=False, counts_generation=False),
+        Kind(values.SECRET, has_status=False, counts_generation=False),
+        Kind(values.NAMESPACE, counts_generation=False),
+        Kind(values.POD, counts_generation=False),
+        Kind(values.SERVICE, counts_generation=False),
+        Kind(values.EVENT, has_status=False, counts_generation=False),
         Kind(ENDPOINTSLICE, has_status=False),
-        Kind(model.DEPLOYMENT),
-        Kind(model.STATEFULSET),
-        Kind(model.DAEMONSET),
-        Kind(model.REPLICASET),
-        Kind(model.CONTROLLERREVISION, has_status=False, counts_generation=False),
+        Kind(values.DEPLOYMENT),
+        Kind(values.STATEFULSET),
+        Kind(values.DAEMONSET),
+        Kind(values.REPLICASET),
+        Kind(values.CONTROLLERREVISION, has_status=False, counts_generation=False),
         Kind(CRD),
     )
     return found | {kind.resource: kind for kind in built_in}

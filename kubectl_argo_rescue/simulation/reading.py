@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..errors import TransportError
-from ..model import JSON
-from ..transport import Response
+from ..cluster.transport import Response
+from ..model.errors import TransportError
+from ..model.values import JSON
 from .selectors import Selector, field_selector, label_selector
 from .status import StatusError, expired
 from .store import Change, Store

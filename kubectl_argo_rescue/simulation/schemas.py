@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from ..model import JSON, Resource
+from ..model.values import JSON, Resource
 
 JSONSchema = dict[str, Any]
 """A structural schema as in a CustomResourceDefinition."""

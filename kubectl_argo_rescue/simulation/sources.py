@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ..model import JSON
+from ..model.values import JSON
 from .wire import copied
 
 Manifests: TypeAlias = Sequence[JSON] | Callable[[JSON], Sequence[JSON]]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..model import Resource
+from ..model.values import Resource
 from .jsonpatch_go import go_json
 from .schemas import FieldError
 

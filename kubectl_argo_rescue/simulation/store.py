@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..model import Resource
+from ..model.values import Resource
 
 
 @dataclass(frozen=True, slots=True)

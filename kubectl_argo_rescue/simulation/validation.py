@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..model import JSON
+from ..model.values import JSON
 from .schemas import FieldError
 
 MAX_ANNOTATIONS = 256 * 1024

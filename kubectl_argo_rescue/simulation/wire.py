@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import NamedTuple, TypeAlias
 
-from ..model import JSON, Resource
-from ..transport import Response
+from ..cluster.transport import Response
+from ..model.values import JSON, Resource
 from . import schemas
 from .kinds import Kind
 from .status import StatusError, bad_request, internal, too_many_requests

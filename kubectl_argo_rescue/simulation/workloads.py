@@ -7,20 +7,20 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from .. import model
-from ..model import JSON
+from ..model import values
+from ..model.values import JSON
 from .api import InMemoryApi
 from .wire import timestamp
 
 REVISION = "deployment.kubernetes.io/revision"
 _OWNERS = (
-    model.DEPLOYMENT,
-    model.REPLICASET,
-    model.STATEFULSET,
-    model.DAEMONSET,
-    model.APPLICATIONSET,
+    values.DEPLOYMENT,
+    values.REPLICASET,
+    values.STATEFULSET,
+    values.DAEMONSET,
+    values.APPLICATIONSET,
 )
-_OWNED = (model.REPLICASET, model.CONTROLLERREVISION, model.POD, model.APPLICATION)
+_OWNED = (values.REPLICASET, values.CONTROLLERREVISION, values.POD, values.APPLICATION)
 BROKEN_DEADLINE = 600
 """apps/v1: the default of progressDeadlineSeconds."""
 
@@ -42,9 +42,9 @@ class Workloads:
     def step(self) -> None:
         """One round over all workloads, in order."""
         self._collect_garbage()
-        for deployment in self.api.peek(model.DEPLOYMENT):
+        for deployment in self.api.peek(values.DEPLOYMENT):
             self._deployment(deployment)
-        for resource in (model.STATEFULSET, model.DAEMONSET):
+        for resource in (values.STATEFULSET, values.DAEMONSET):
             for workload in self.api.peek(resource):
                 self._replica_counts(resource, workload)
 
@@ -117,7 +117,7 @@ class Workloads:
 
         known = (meta.get("annotations") or {}).get(REVISION)
         if (known, deployment.get("status")) != (revision, status):
-            self.api.edit(model.DEPLOYMENT, meta["namespace"], meta["name"], observe)
+            self.api.edit(values.DEPLOYMENT, meta["namespace"], meta["name"], observe)
         self._scale(deployment, current, wanted, available)
 
     def _condition(self, deployment: JSON, kind: str, status: str, reason: str, message: str) -> JSON:
@@ -139,7 +139,7 @@ class Workloads:
         uid = deployment["metadata"]["uid"]
         return [
             replica_set
-            for replica_set in self.api.peek(model.REPLICASET, deployment["metadata"]["namespace"])
+            for replica_set in self.api.peek(values.REPLICASET, deployment["metadata"]["namespace"])
             if any(o["uid"] == uid for o in replica_set["metadata"].get("ownerReferences", []))
         ]
 
@@ -163,7 +163,7 @@ class Workloads:
             def again(live: JSON) -> None:
                 live["metadata"]["annotations"].update(marks)
 
-            return self.api.edit(model.REPLICASET, meta["namespace"], name, again)
+            return self.api.edit(values.REPLICASET, meta["namespace"], name, again)
         labels = {**template["metadata"].get("labels", {}), "pod-template-hash": digest}
         return self.api.create(
             {
@@ -200,16 +200,16 @@ class Workloads:
                 live["status"] = status
 
             meta = replica_set["metadata"]
-            self.api.edit(model.REPLICASET, meta["namespace"], meta["name"], observe)
+            self.api.edit(values.REPLICASET, meta["namespace"], meta["name"], observe)
 
-    def _replica_counts(self, resource: model.Resource, workload: JSON) -> None:
+    def _replica_counts(self, resource: values.Resource, workload: JSON) -> None:
         meta = workload["metadata"]
         template = workload["spec"].get("template", {})
         revision = f"{meta['name']}-{self._digest(meta, template)}"
-        if self.api.look(model.CONTROLLERREVISION, meta["namespace"], revision) is None:
+        if self.api.look(values.CONTROLLERREVISION, meta["namespace"], revision) is None:
             older = [
                 r["revision"]
-                for r in self.api.peek(model.CONTROLLERREVISION, meta["namespace"])
+                for r in self.api.peek(values.CONTROLLERREVISION, meta["namespace"])
                 if any(o["uid"] == meta["uid"] for o in r["metadata"]["ownerReferences"])
             ]
             self.api.create(
@@ -227,7 +227,7 @@ class Workloads:
                 }
             )
         wanted = workload["spec"].get("replicas", 1)
-        if resource is model.STATEFULSET:
+        if resource is values.STATEFULSET:
             counts = {"replicas", "readyReplicas", "availableReplicas", "updatedReplicas", "currentReplicas"}
             revisions = {"currentRevision": revision, "updateRevision": revision}
         else:

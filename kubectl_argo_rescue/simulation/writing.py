@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 
-from .. import model
-from ..model import JSON, Resource
-from ..transport import Response
+from ..cluster.transport import Response
+from ..model import values
+from ..model.values import JSON, Resource
 from . import schemas
 from .jsonpatch_go import (
     MAX_OPERATIONS,
@@ -107,7 +107,7 @@ class Writer:
             raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         if call.kind.has_status:
             obj.pop("status", None)
-        if call.resource == model.NAMESPACE:
+        if call.resource == values.NAMESPACE:
             obj |= new_namespace(meta)
         obj = self._admitted(obj)
         self._validate(call, obj)
@@ -157,8 +157,8 @@ class Writer:
             raise bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
-        if self._store.get(model.NAMESPACE, "", call.namespace) is None:
-            raise not_found(model.NAMESPACE, call.namespace)
+        if self._store.get(values.NAMESPACE, "", call.namespace) is None:
+            raise not_found(values.NAMESPACE, call.namespace)
 
     @staticmethod
     def _check_types(call: Call, obj: JSON) -> None:
@@ -410,7 +410,7 @@ class Writer:
                     errors.append(FieldError("FieldValueInvalid", name, body))
         if call.kind.custom and call.kind.schema is not None:
             errors += schemas.check(obj, call.kind.schema)
-        if call.resource == model.CONFIGMAP:
+        if call.resource == values.CONFIGMAP:
             errors += configmap_errors(obj, current)
         if errors:
             name = obj["metadata"].get("name", "")

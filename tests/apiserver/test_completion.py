@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_argo_rescue.cli import VERBS
+from kubectl_argo_rescue.cli.complete import VARIABLE
+from kubectl_argo_rescue.cli.root import VERBS
 from kubectl_argo_rescue.commands.completion import NAME
-from kubectl_argo_rescue.completing import VARIABLE
 from tests.testbed.control_plane import ControlPlane
 from tests.testbed.kubeconfigs import exec_user, kubeconfig, script
 from tests.testbed.plugin import PLUGIN, Plugin, plugin_folder

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, CONFIGMAP, DEPLOYMENT, JSON, STATEFULSET
-from kubectl_argo_rescue.parallel import MAX_AT_ONCE
-from kubectl_argo_rescue.refresh import REFRESH
+from kubectl_argo_rescue.cluster.parallel import MAX_AT_ONCE
+from kubectl_argo_rescue.cluster.refresh import REFRESH
+from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, CONFIGMAP, DEPLOYMENT, JSON, STATEFULSET
 from kubectl_argo_rescue.simulation.incident import traefik_incident
 from tests.testbed.api import JSON_PATCH, MERGE_PATCH
 from tests.testbed.fault_proxy import (

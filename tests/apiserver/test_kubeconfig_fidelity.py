@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 import yaml
 
-from kubectl_argo_rescue.direct import PackageTransport
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.kubeconfig import Refused
-from kubectl_argo_rescue.kubectl import KubectlTransport
-from kubectl_argo_rescue.kubectl_process import kubectl_flags
-from kubectl_argo_rescue.model import JSON
-from kubectl_argo_rescue.target import Kubeconfig, read_target
-from kubectl_argo_rescue.transport import Connection
+from kubectl_argo_rescue.cluster.direct import PackageTransport
+from kubectl_argo_rescue.cluster.kubeconfig import Refused
+from kubectl_argo_rescue.cluster.kubectl import KubectlTransport
+from kubectl_argo_rescue.cluster.kubectl_process import kubectl_flags
+from kubectl_argo_rescue.cluster.target import Kubeconfig, read_target
+from kubectl_argo_rescue.cluster.transport import Connection
+from kubectl_argo_rescue.model.errors import TransportError
+from kubectl_argo_rescue.model.values import JSON
 from tests.testbed.kubeconfigs import credential, exec_user, kubeconfig, script
 from tests.testbed.proxies import HttpConnect, Proxy, Socks5
 from tests.testbed.tls_server import TlsServer, Wire

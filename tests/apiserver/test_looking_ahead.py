@@ -16,12 +16,12 @@ from typing import NoReturn
 import pytest
 import yaml
 
-from kubectl_argo_rescue import connect
-from kubectl_argo_rescue.connect import FIRST
-from kubectl_argo_rescue.direct import PackageTransport
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.kubectl import KubectlTransport
-from kubectl_argo_rescue.transport import Connection, Target
+from kubectl_argo_rescue.cluster import connect
+from kubectl_argo_rescue.cluster.connect import FIRST
+from kubectl_argo_rescue.cluster.direct import PackageTransport
+from kubectl_argo_rescue.cluster.kubectl import KubectlTransport
+from kubectl_argo_rescue.cluster.transport import Connection, Target
+from kubectl_argo_rescue.model.errors import TransportError
 from tests.testbed.control_plane import ControlPlane
 from tests.testbed.kubeconfigs import script
 

@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from kubectl_argo_rescue.application import is_auto_sync_on
-from kubectl_argo_rescue.cli import VERBS
+from kubectl_argo_rescue.argocd.application import is_auto_sync_on
+from kubectl_argo_rescue.cli.root import VERBS
 from tests.testbed.control_plane import ControlPlane
 from tests.testbed.kubeconfigs import credential, exec_user, kubeconfig, script
 from tests.testbed.plugin import Plugin

@@ -25,13 +25,13 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.direct import PackageTransport
-from kubectl_argo_rescue.errors import Overloaded, TransportError
-from kubectl_argo_rescue.kubectl import KubectlTransport
-from kubectl_argo_rescue.kubectl_process import SOCKET_PATH_LIMIT
-from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON
-from kubectl_argo_rescue.transport import Connection, Transport
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.cluster.direct import PackageTransport
+from kubectl_argo_rescue.cluster.kubectl import KubectlTransport
+from kubectl_argo_rescue.cluster.kubectl_process import SOCKET_PATH_LIMIT
+from kubectl_argo_rescue.cluster.transport import Connection, Transport
+from kubectl_argo_rescue.model.errors import Overloaded, TransportError
+from kubectl_argo_rescue.model.values import APPLICATION, CONFIGMAP, JSON
 from tests.testbed.kubeconfigs import credential, exec_user, kubeconfig, script
 from tests.testbed.processes import until
 from tests.testbed.tls_server import Seen, TlsServer, Wire

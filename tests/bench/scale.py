@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
-from kubectl_argo_rescue.model import FIELD_MANAGER
-from kubectl_argo_rescue.patches import encode
+from kubectl_argo_rescue.model.patches import encode
+from kubectl_argo_rescue.model.values import FIELD_MANAGER
 from tests.testbed.api import JSON, JSON_PATCH
 from tests.testbed.proxies import Distance
 from tests.testbed.sources import project

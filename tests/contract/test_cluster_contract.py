@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.direct import PackageTransport
-from kubectl_argo_rescue.errors import (
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.cluster.direct import PackageTransport
+from kubectl_argo_rescue.cluster.kubectl import KubectlTransport
+from kubectl_argo_rescue.cluster.parallel import gather
+from kubectl_argo_rescue.cluster.transport import Connection, Transport
+from kubectl_argo_rescue.model.errors import (
     AlreadyExists,
     Expired,
     Forbidden,
@@ -31,12 +34,9 @@ from kubectl_argo_rescue.errors import (
     NotFound,
     StaleWrite,
 )
-from kubectl_argo_rescue.kubectl import KubectlTransport
-from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, NAMESPACE, Resource
-from kubectl_argo_rescue.parallel import gather
+from kubectl_argo_rescue.model.values import APPLICATION, CONFIGMAP, JSON, NAMESPACE, Resource
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.transport import Connection, Transport
 
 if TYPE_CHECKING:
     from tests.testbed.control_plane import ControlPlane

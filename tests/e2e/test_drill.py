@@ -16,8 +16,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from kubectl_argo_rescue import model
 from kubectl_argo_rescue.drill.scenarios import BAD, GOOD, NEVER, SCENARIOS, Names, Scenario
+from kubectl_argo_rescue.model import values
 from tests.testbed.api import JSON
 from tests.testbed.argocd import ArgoCD
 from tests.testbed.plugin import Plugin
@@ -168,11 +168,11 @@ class RealStage:
     # -- what the verdict looks at
 
     @property
-    def argocd(self) -> model.ArgoCD:
+    def argocd(self) -> values.ArgoCD:
         """The installation."""
         major, minor = (int(part) for part in self.bed.version.split("."))
-        version = model.Version(major, minor, f"v{self.bed.version}")
-        return model.ArgoCD(namespace=self.bed.namespace, version=version)
+        version = values.Version(major, minor, f"v{self.bed.version}")
+        return values.ArgoCD(namespace=self.bed.namespace, version=version)
 
     @property
     def versions(self) -> Sequence[str]:

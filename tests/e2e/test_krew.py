@@ -27,7 +27,8 @@ from pathlib import Path
 import pytest
 
 from krew import build
-from kubectl_argo_rescue import __version__, cli
+from kubectl_argo_rescue import __version__
+from kubectl_argo_rescue.cli import root
 from tests.testbed import programs
 from tests.testbed.argocd import ArgoCD
 from tests.testbed.control_plane import ControlPlane
@@ -238,7 +239,7 @@ def test_installed_from_the_archive_and_used(dist: Path, krew: Krew, app: str) -
     assert (krew.root / "bin" / "kubectl-argo_rescue").is_symlink()
     assert krew("version").stdout == f"kubectl-argo-rescue {__version__}\n"
     assert "Usage: kubectl argo-rescue" in krew("--help").stdout
-    for verb in cli.VERBS:
+    for verb in root.VERBS:
         assert f"Usage: kubectl argo-rescue {verb}" in krew(verb, "--help").stdout
     assert krew("drill").stdout.rstrip().splitlines()[-1].startswith("Passed")
 

@@ -27,13 +27,17 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import client, merge, parallel, patches, records
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
-from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, JSON, Key, ref_of
-from kubectl_argo_rescue.parallel import Attempt, Done, Failed
-from kubectl_argo_rescue.pieces import pieces_of
-from kubectl_argo_rescue.records import Entry
+from kubectl_argo_rescue.cluster import client, parallel
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.cluster.parallel import Attempt, Done, Failed
+from kubectl_argo_rescue.journal import entry
+from kubectl_argo_rescue.journal.configmaps import ClusterHome
+from kubectl_argo_rescue.journal.entry import Entry
+from kubectl_argo_rescue.journal.journal import Journal
+from kubectl_argo_rescue.journal.local import LocalHome
+from kubectl_argo_rescue.journal.owed import pieces_of
+from kubectl_argo_rescue.model import merge, patches
+from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, JSON, Key, ref_of
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 from kubectl_argo_rescue.simulation.wire import Request
 
@@ -180,7 +184,7 @@ class Bed:
         api.before.append(self._somebody_else)
 
     def cluster_uid(self) -> str:
-        from kubectl_argo_rescue.model import NAMESPACE
+        from kubectl_argo_rescue.model.values import NAMESPACE
 
         return str(self.incident.api.get(NAMESPACE, "", "kube-system")["metadata"]["uid"])
 
@@ -229,7 +233,7 @@ class Bed:
             live = {"metadata": {"uid": ""}, "spec": spec}
             mine = [(p.tag, p.change) for p in pieces if p.ref.key == key]
             refs = {p.ref for p in pieces if p.ref.key == key}
-            around = [n for r in refs for n in records.neighbours(entries, r, [e.id for e in still_open])]
+            around = [n for r in refs for n in entry.neighbours(entries, r, [e.id for e in still_open])]
             fold = merge.fold(live, mine, neighbours=around)
             assert not fold.conflicts, f"{where}: {key} {fold.conflicts}"
             back = patches.applied(live, fold.changes)["spec"]

@@ -20,10 +20,11 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import cron, durations, globs, windows
-from kubectl_argo_rescue.foresight import Foresight
-from kubectl_argo_rescue.gobwas import GlobError, GlobPanic
-from kubectl_argo_rescue.model import ArgoCD, Version, parse_version
+from kubectl_argo_rescue.argocd import cron, globs, windows
+from kubectl_argo_rescue.argocd.foresight import Foresight
+from kubectl_argo_rescue.argocd.gobwas import GlobError, GlobPanic
+from kubectl_argo_rescue.model import times
+from kubectl_argo_rescue.model.values import ArgoCD, Version, parse_version
 from tests.testbed import programs
 
 from .windows_oracle import Oracle
@@ -448,9 +449,9 @@ def test_durations(oracle: Oracle, size: int, chance: random.Random) -> None:
     refused = 0
     for question, answer in zip(questions, oracle.ask(questions), strict=True):
         try:
-            assert durations.parse(question["text"]) == answer.get("number", 0), question
+            assert times.parse(question["text"]) == answer.get("number", 0), question
             assert "error" not in answer, question
-        except durations.DurationError as error:
+        except times.DurationError as error:
             assert str(error) == answer.get("error"), question
             refused += 1
     assert size / 10 < refused < size * 9 / 10
@@ -460,4 +461,4 @@ def test_ages(oracle: Oracle, size: int, chance: random.Random) -> None:
     spans = [chance.choice([1, 1, 1, -1]) * int(10 ** chance.uniform(0, 15)) for _ in range(size)]
     answers = oracle.ask({"op": "human", "times": [span * 1000]} for span in spans)
     for span, answer in zip(spans, answers, strict=True):
-        assert durations.human(timedelta(microseconds=span)) == answer["text"], span
+        assert times.human(timedelta(microseconds=span)) == answer["text"], span

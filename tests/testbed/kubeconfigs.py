@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubectl_argo_rescue.model import JSON
+from kubectl_argo_rescue.model.values import JSON
 
 
 def kubeconfig(

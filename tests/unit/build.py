@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.model import APPLICATION, JSON
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.model.values import APPLICATION, JSON
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import Incident

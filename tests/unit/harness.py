@@ -23,14 +23,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kubectl_argo_rescue import cli, refresh
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.connect import Runtime
-from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
-from kubectl_argo_rescue.model import NAMESPACE, Key
+from kubectl_argo_rescue.cli import root
+from kubectl_argo_rescue.cluster import refresh
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.cluster.connect import Runtime
+from kubectl_argo_rescue.cluster.transport import Connection
+from kubectl_argo_rescue.journal.configmaps import ClusterHome
+from kubectl_argo_rescue.journal.journal import Journal
+from kubectl_argo_rescue.journal.local import LocalHome
+from kubectl_argo_rescue.model.values import NAMESPACE, Key
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.transport import Connection
 
 
 class Ran(NamedTuple):
@@ -133,7 +136,7 @@ class Run:
             with self._monkeypatch.context() as patch, contextlib.redirect_stdout(out):
                 patch.setattr(sys, "stdin", in_)
                 with contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                    cli.run(argv, world)
+                    root.run(argv, world)
         finally:
             self.apis.pop()
             api.user = before

@@ -18,12 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubectl_argo_rescue.model import APPLICATION, APPLICATIONSET, APPPROJECT, JSON
+from kubectl_argo_rescue.cluster.transport import Target
+from kubectl_argo_rescue.model.values import APPLICATION, APPLICATIONSET, APPPROJECT, JSON
 from kubectl_argo_rescue.simulation import incident as simulated
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import BAD, GOOD, Incident, traefik_incident
-from kubectl_argo_rescue.transport import Target
 from tests.testbed.incident import FREEZE, TARGET
 
 from .harness import Run

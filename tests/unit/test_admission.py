@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.journal import LocalHome
-from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, DEPLOYMENT, JSON
+from kubectl_argo_rescue.journal.local import LocalHome
+from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, DEPLOYMENT, JSON
 from kubectl_argo_rescue.simulation.incident import BAD, GOOD, Incident
 
 from .harness import Run

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import application, history
-from kubectl_argo_rescue.application import SourceKind
-from kubectl_argo_rescue.model import ABSENT, ArgoCD, FieldChange, Key, parse_version
+from kubectl_argo_rescue.argocd import application, history
+from kubectl_argo_rescue.argocd.application import SourceKind
+from kubectl_argo_rescue.model.values import ABSENT, ArgoCD, FieldChange, Key, parse_version
 
 from .build import app
 

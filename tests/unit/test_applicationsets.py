@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_argo_rescue import applicationsets as sets
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.argocd import applicationset as sets
+from kubectl_argo_rescue.model.values import (
     ABSENT,
     JSON,
     ArgoCD,

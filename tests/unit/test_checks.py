@@ -12,15 +12,25 @@ import io
 
 import pytest
 
-from kubectl_argo_rescue import application, patches
-from kubectl_argo_rescue.checks import Checks, Right
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.errors import ExitStatus, Forbidden, RefusedError
-from kubectl_argo_rescue.model import APPLICATION, JSON, ArgoCD, Edit, Role, Snapshot, StepStatus, ref_of
-from kubectl_argo_rescue.options import Writing
-from kubectl_argo_rescue.output import Printer, Streams
-from kubectl_argo_rescue.plans import Plan
-from kubectl_argo_rescue.send import ACTIONS
+from kubectl_argo_rescue.act.checks import Checks, Right
+from kubectl_argo_rescue.act.options import Writing
+from kubectl_argo_rescue.act.send import ACTIONS
+from kubectl_argo_rescue.argocd import application
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.model import patches
+from kubectl_argo_rescue.model.errors import ExitStatus, Forbidden, RefusedError
+from kubectl_argo_rescue.model.values import (
+    APPLICATION,
+    JSON,
+    ArgoCD,
+    Edit,
+    Plan,
+    Role,
+    Snapshot,
+    StepStatus,
+    ref_of,
+)
+from kubectl_argo_rescue.show.printer import Printer, Streams
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 
 ARGOCD = ArgoCD("argocd")

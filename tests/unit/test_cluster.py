@@ -15,10 +15,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from kubectl_argo_rescue import exchange
-from kubectl_argo_rescue.answers import shorten, warnings_in
-from kubectl_argo_rescue.client import Cluster, is_older, object_path
-from kubectl_argo_rescue.errors import (
+from kubectl_argo_rescue.act.options import Common
+from kubectl_argo_rescue.cli.flags import RequestTimeout, combine
+from kubectl_argo_rescue.cluster import exchange
+from kubectl_argo_rescue.cluster.answers import shorten, warnings_in
+from kubectl_argo_rescue.cluster.client import Cluster, is_older, object_path
+from kubectl_argo_rescue.cluster.parallel import Done, Failed, gather, gather_outcomes
+from kubectl_argo_rescue.cluster.transport import Response, Target
+from kubectl_argo_rescue.model.errors import (
     AlreadyExists,
     ApiError,
     Expired,
@@ -32,11 +36,7 @@ from kubectl_argo_rescue.errors import (
     TransportError,
     Unauthorized,
 )
-from kubectl_argo_rescue.flags import RequestTimeout, combine
-from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, NAMESPACE
-from kubectl_argo_rescue.options import Common
-from kubectl_argo_rescue.parallel import Done, Failed, gather, gather_outcomes
-from kubectl_argo_rescue.transport import Response, Target
+from kubectl_argo_rescue.model.values import APPLICATION, CONFIGMAP, JSON, NAMESPACE
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_argo_rescue import completing, connect
-from kubectl_argo_rescue.cli import VERBS
+from kubectl_argo_rescue.cli import complete
+from kubectl_argo_rescue.cli.complete import FILES, FOLDERS, IN_ORDER, NO_FILES, Offer
+from kubectl_argo_rescue.cli.root import VERBS
+from kubectl_argo_rescue.cluster import connect
+from kubectl_argo_rescue.cluster.transport import Connection
 from kubectl_argo_rescue.commands.completion import NAME, place
-from kubectl_argo_rescue.completing import FILES, FOLDERS, IN_ORDER, NO_FILES, Offer
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.model import APPLICATION
+from kubectl_argo_rescue.model.errors import TransportError
+from kubectl_argo_rescue.model.values import APPLICATION
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
-from kubectl_argo_rescue.transport import Connection
 from tests.testbed.kubeconfigs import script
 
 from .harness import Run
@@ -57,13 +58,13 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names(*words: str) -> list[str]:
-    return [c.split("\t")[0] for c in completing.complete(words).choices]
+    return [c.split("\t")[0] for c in complete.complete(words).choices]
 
 
 def test_verbs_come_first() -> None:
     assert names("") == list(VERBS)
     assert names("un") == ["unblock", "undo"]
-    assert completing.complete(["pau"]) == Offer(["pause\tTurn auto-sync off, so that it stays off"])
+    assert complete.complete(["pau"]) == Offer(["pause\tTurn auto-sync off, so that it stays off"])
     assert names("--context", "prod", "pau") == ["pause"]
     assert names("-nargocd", "pau") == ["pause"]
     assert names("help", "pau") == ["pause"]
@@ -112,7 +113,7 @@ def test_values_of_a_choice() -> None:
     ],
 )
 def test_the_shell_is_told_where_files_go(words: tuple[str, ...], directive: int) -> None:
-    assert completing.complete(words) == Offer([], directive)
+    assert complete.complete(words) == Offer([], directive)
 
 
 def test_a_flag_that_may_be_bare_takes_no_word(incident: Incident) -> None:
@@ -128,7 +129,7 @@ def test_applications(incident: Incident) -> None:
     assert names("pause", "-n=elsewhere", "") == []
     assert names("pause", "argocd/t") == ["argocd/traefik"]
     assert names("windows", "-A", "") == []
-    (choice,) = completing.complete(["watch", "web"]).choices
+    (choice,) = complete.complete(["watch", "web"]).choices
     assert choice == "web\tSynced, Healthy"
 
 
@@ -141,7 +142,7 @@ def test_applications_of_other_namespaces_are_named_with_theirs(incident: Incide
 
 
 def test_versions_of_the_history_newest_first(incident: Incident) -> None:
-    offer = completing.complete(["pin", "traefik", ""])
+    offer = complete.complete(["pin", "traefik", ""])
     assert [c.split("\t")[0] for c in offer.choices] == ["2.5.1", "2.4.1"]
     assert offer.choices[1].split("\t")[1].startswith("history id 0, ")
     assert offer.directive == NO_FILES | IN_ORDER
@@ -157,7 +158,7 @@ def test_a_digest_is_offered_with_its_tag(incident: Incident) -> None:
     incident.api.edit(
         APPLICATION, "argocd", "traefik", lambda app: app["status"]["history"][0].update(revision=digest)
     )
-    choice = completing.complete(["pin", "traefik", ""]).choices[1]
+    choice = complete.complete(["pin", "traefik", ""]).choices[1]
     assert choice.startswith(f"{digest}\t2.4.1, history id 0, ")
 
 
@@ -206,7 +207,7 @@ def test_entries_of_both_homes_newest_first(
     incident.clock.advance(1)
     run(incident.api, "pause", "root", user="alice")
     monkeypatch.setenv("XDG_STATE_HOME", str(run.state_home()))
-    mine, bobs = completing.complete(["show", ""]).choices
+    mine, bobs = complete.complete(["show", ""]).choices
     assert mine.endswith("\tpause root, by alice")
     assert "by bob" in bobs
     assert names("undo", "") == [mine.split("\t")[0], bobs.split("\t")[0], "root", "web"]
@@ -243,14 +244,14 @@ def test_without_a_cluster_nothing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_a_cluster_that_is_away_costs_no_second() -> None:
-    assert completing.patience() == completing.PATIENCE_SECONDS < 0.75
+    assert complete.patience() == complete.PATIENCE_SECONDS < 0.75
     released = threading.Event()
 
     def find() -> Iterator[str]:
         yield "in time"
         yield str(released.wait(60))
 
-    assert completing.within(find, 1.0) == ["in time"]
+    assert complete.within(find, 1.0) == ["in time"]
     released.set()
 
 
@@ -259,8 +260,8 @@ def test_a_cluster_that_is_away_costs_no_second() -> None:
     [("3", 3.0), ("0.2", 0.2), ("0", 0.6), ("-1", 0.6), ("nan", 0.6), ("inf", 0.6), ("x", 0.6)],
 )
 def test_another_patience(said: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(completing.VARIABLE, said)
-    assert completing.patience() == seconds
+    monkeypatch.setenv(complete.VARIABLE, said)
+    assert complete.patience() == seconds
 
 
 # -- the file

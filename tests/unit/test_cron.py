@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue import cron
-from kubectl_argo_rescue.errors import RescueError
+from kubectl_argo_rescue.argocd import cron
+from kubectl_argo_rescue.model.errors import RescueError
 
 
 def at(text: str) -> datetime:

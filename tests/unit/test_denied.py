@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_argo_rescue import watching
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.errors import ExitStatus
-from kubectl_argo_rescue.model import APPLICATION, APPLICATIONSET, APPPROJECT, CONFIGMAP, JSON, Key
-from kubectl_argo_rescue.progress import Expectation, workload_keys
+from kubectl_argo_rescue.act import watch
+from kubectl_argo_rescue.argocd.progress import Expectation, workload_keys
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.cluster.transport import Response
+from kubectl_argo_rescue.model.errors import ExitStatus
+from kubectl_argo_rescue.model.values import APPLICATION, APPLICATIONSET, APPPROJECT, CONFIGMAP, JSON, Key
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 from kubectl_argo_rescue.simulation.wire import PAGE_NOT_FOUND, Request
-from kubectl_argo_rescue.transport import Response
 
 from .harness import Run
 
@@ -174,7 +174,7 @@ def test_workloads_that_may_not_be_read_are_left_out_of_a_watch(incident: Incide
     incident.api.deny("*", "deployments")
     warnings: list[str] = []
     key = Key("Application", "argocd", "web")
-    ending = watching.watch(
+    ending = watch.watch(
         Cluster(incident.api), Expectation(key), timeout=60, show=lambda _: None, warn=warnings.append
     )
     assert ending.status is ExitStatus.OK, ending
@@ -240,7 +240,7 @@ def test_which_namespaces_are_served_is_not_known_where_it_may_not_be_read(
 
 def test_a_kind_of_the_group_is_named(incident: Incident) -> None:
     del incident
-    from kubectl_argo_rescue.errors import NotServed
+    from kubectl_argo_rescue.model.errors import NotServed
 
     cluster = Cluster(without_crds("applicationsets"))
     with pytest.raises(NotServed, match=r"applicationsets\.argoproj\.io is not served"):

@@ -14,9 +14,13 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import application, diagnosis, history, overview, owners, vitals
-from kubectl_argo_rescue.diagnosis import Owner
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.argocd import application, components, history, ownership
+from kubectl_argo_rescue.argocd.components import Health, Life, Part, Surroundings, Trace
+from kubectl_argo_rescue.argocd.history import KnownVersions
+from kubectl_argo_rescue.argocd.operation import operation
+from kubectl_argo_rescue.journal.entry import Entry
+from kubectl_argo_rescue.journal.records import Begin
+from kubectl_argo_rescue.model.values import (
     ABSENT,
     ArgoCD,
     Edit,
@@ -28,9 +32,8 @@ from kubectl_argo_rescue.model import (
     Version,
     ref_of,
 )
-from kubectl_argo_rescue.operation import operation
-from kubectl_argo_rescue.records import Begin, Entry
-from kubectl_argo_rescue.vitals import Health, Life, Part, Surroundings, Trace
+from kubectl_argo_rescue.show import diagnosis, overview
+from kubectl_argo_rescue.show.diagnosis import Owner
 
 from . import build
 
@@ -88,13 +91,13 @@ def tracked(by: str, kind: str = "Application", name: str = "traefik") -> Mappin
     ],
 )  # fmt: skip
 def test_a_part_lives_as_its_workloads_do(workloads: list[JSON], life: Life) -> None:
-    parts = {p.name: p for p in vitals.parts_of(workloads, "argocd")}
+    parts = {p.name: p for p in components.parts_of(workloads, "argocd")}
     assert parts["redis"].life is life
     assert bool(parts["redis"].means) is (life in (Life.DEAD, Life.PARTLY))
 
 
 def test_the_empty_statefulset_of_the_dynamic_distribution_is_no_death() -> None:
-    found = vitals.parts_of(
+    found = components.parts_of(
         [
             workload("application-controller", 0, 0, kind="StatefulSet"),
             workload("application-controller", 2, 2),
@@ -105,7 +108,7 @@ def test_the_empty_statefulset_of_the_dynamic_distribution_is_no_death() -> None
 
 
 def test_parts_that_few_installs_have_are_named_only_where_they_are() -> None:
-    names = [p.name for p in vitals.parts_of([workload("dex-server", 0)], "argocd")]
+    names = [p.name for p in components.parts_of([workload("dex-server", 0)], "argocd")]
     assert names == ["application-controller", "repo-server", "redis", "applicationset-controller", "server", "dex-server"]  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def health(*traces: Trace, around: Surroundings = NOTHING, argocd: ArgoCD = ARGO
     names = {"application-controller": Life.ALIVE, "repo-server": Life.ALIVE, "server": Life.ALIVE}
     names |= {name.replace("_", "-"): life for name, life in lives.items()}
     parts = tuple(Part(name, life, label=f"argocd-{name}") for name, life in names.items())
-    return vitals.health_of(argocd, parts, traces, around, NOW)
+    return components.health_of(argocd, parts, traces, around, NOW)
 
 
 def seen(minutes: float) -> Trace:
@@ -159,10 +162,10 @@ def test_reconciling(found: Health, reconciling: bool | None, text: str) -> None
 
 def test_the_age_that_is_too_old_follows_settings_and_version() -> None:
     old = ArgoCD("argocd", Version(2, 14, "v2.14.1"))
-    assert vitals.stale_after({}, ARGOCD) == timedelta(seconds=420)
-    assert vitals.stale_after({}, old) == timedelta(seconds=420)
-    assert vitals.stale_after({"timeout.reconciliation": "1d"}, old) == timedelta(days=2, seconds=60)
-    assert vitals.stale_after({"timeout.reconciliation": "nonsense"}, ARGOCD) == timedelta(seconds=420)
+    assert components.stale_after({}, ARGOCD) == timedelta(seconds=420)
+    assert components.stale_after({}, old) == timedelta(seconds=420)
+    assert components.stale_after({"timeout.reconciliation": "1d"}, old) == timedelta(days=2, seconds=60)
+    assert components.stale_after({"timeout.reconciliation": "nonsense"}, ARGOCD) == timedelta(seconds=420)
 
 
 def managed(seconds: int, *path: str) -> list[JSON]:
@@ -174,20 +177,20 @@ def managed(seconds: int, *path: str) -> list[JSON]:
 
 def test_what_nobody_took_up_is_evidence() -> None:
     wanted = {**app(managedFields=managed(90, "operation")), "operation": {"sync": {}}}
-    assert vitals.trace_of(wanted, ARGOCD, NOW).unanswered == (
+    assert components.trace_of(wanted, ARGOCD, NOW).unanswered == (
         "the operation of traefik has not been picked up for 90s"
     )
     fresh = {**app(managedFields=managed(5, "operation")), "operation": {"sync": {}}}
-    assert vitals.trace_of(fresh, ARGOCD, NOW).unanswered == ""
+    assert components.trace_of(fresh, ARGOCD, NOW).unanswered == ""
     refresh = {"argocd.argoproj.io/refresh": "normal"}
     asked = app(annotations=refresh, managedFields=managed(300, "metadata", "annotations", *refresh))
     assert (
-        vitals.trace_of(asked, ARGOCD, NOW).unanswered
+        components.trace_of(asked, ARGOCD, NOW).unanswered
         == "the refresh of traefik has not been answered for 5m"
     )
-    assert vitals.trace_of(app(annotations=refresh), ARGOCD, NOW).unanswered == ""
+    assert components.trace_of(app(annotations=refresh), ARGOCD, NOW).unanswered == ""
     skipped = app(annotations={**refresh, "argocd.argoproj.io/skip-reconcile": "true"}, managedFields=asked["metadata"]["managedFields"])  # fmt: skip
-    assert vitals.trace_of(skipped, ARGOCD, NOW) == Trace("traefik", None)
+    assert components.trace_of(skipped, ARGOCD, NOW) == Trace("traefik", None)
 
 
 # -- the way round a broken ingress
@@ -277,7 +280,7 @@ def diagnose(
     *objects: JSON, missing: tuple[Key, ...] = (), argocd: ArgoCD = ARGOCD
 ) -> diagnosis.AppDiagnosis:
     snapshot = Snapshot(argocd, {ref_of(o).key: o for o in objects}, NOW, frozenset(missing))
-    return diagnosis.diagnose(snapshot, ref_of(objects[0]).key, [])
+    return diagnosis.diagnose(snapshot, ref_of(objects[0]).key, [], KnownVersions())
 
 
 def threats(owner: Owner) -> list[tuple[str, bool]]:
@@ -491,7 +494,7 @@ INSTANCE = "app.kubernetes.io/instance"
     ],
 )  # fmt: skip
 def test_who_tracks_a_workload(obj: JSON, argocd: ArgoCD, owner: Key | None, note: str) -> None:
-    found = owners.tracked_by(obj, argocd)
+    found = ownership.tracked_by(obj, argocd)
     assert found.owner == owner
     assert note in found.note
 

@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kubectl_argo_rescue import __version__, cli
-from kubectl_argo_rescue.errors import ExitStatus
-from kubectl_argo_rescue.model import Result
-from kubectl_argo_rescue.output import envelope
+from kubectl_argo_rescue import __version__
+from kubectl_argo_rescue.cli import root
+from kubectl_argo_rescue.model.errors import ExitStatus
+from kubectl_argo_rescue.model.values import Result
+from kubectl_argo_rescue.show.steps import envelope
 from tests import docs
 from tests.conftest import VERSIONS
 from tests.testbed import programs
@@ -128,8 +129,8 @@ def test_messages_that_troubleshooting_quotes_are_messages_of_the_program() -> N
 
 def test_readme_names_every_verb_with_its_purpose() -> None:
     rows = dict(re.findall(r"^\| `(\w+)[^`]*` \| (.+) \|$", _text(README), re.MULTILINE))
-    assert set(rows) == set(cli.VERBS)
-    assert all(rows[verb].strip() for verb in cli.VERBS)
+    assert set(rows) == set(root.VERBS)
+    assert all(rows[verb].strip() for verb in root.VERBS)
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:

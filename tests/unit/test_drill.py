@@ -22,20 +22,20 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_argo_rescue import cli
+from kubectl_argo_rescue.cli import root
+from kubectl_argo_rescue.cluster.transport import Connection
 from kubectl_argo_rescue.drill import game as drill
 from kubectl_argo_rescue.drill.game import Game, Plugin
 from kubectl_argo_rescue.drill.scenarios import SCENARIOS
 from kubectl_argo_rescue.drill.stage import Time, refuse_connection_flags
-from kubectl_argo_rescue.errors import UsageError
-from kubectl_argo_rescue.model import APPLICATION
+from kubectl_argo_rescue.model.errors import UsageError
+from kubectl_argo_rescue.model.values import APPLICATION
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.transport import Connection
 
 from .harness import Run
 
 PLUGIN = Path(sys.executable).parent / "kubectl-argo_rescue"
-PLUGIN_LINE = Plugin(cli.run, tuple(cli.VERBS))
+PLUGIN_LINE = Plugin(root.run, tuple(root.VERBS))
 VERSIONS = ((3, 2), (3, 6))
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue.durations import MAX, SECOND, DurationError, human, parse, parse_span
+from kubectl_argo_rescue.model.times import MAX, SECOND, DurationError, human, parse, parse_span
 
 HOUR = 3600 * SECOND
 

@@ -19,12 +19,18 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import planning, rescue_planning
-from kubectl_argo_rescue.application import is_auto_sync_on
-from kubectl_argo_rescue.engine import Engine
-from kubectl_argo_rescue.errors import ConflictError, ExitStatus, NotFound, RefusedError, TransportError
-from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.act.engine import Engine
+from kubectl_argo_rescue.act.send import MAX_ORDER_TRIES, MAX_REPLANS, Run, action_of, not_done
+from kubectl_argo_rescue.argocd.application import is_auto_sync_on
+from kubectl_argo_rescue.argocd.operation import own_id, sync_operation
+from kubectl_argo_rescue.cluster.transport import Response
+from kubectl_argo_rescue.journal.configmaps import ClusterHome
+from kubectl_argo_rescue.journal.entry import Entry
+from kubectl_argo_rescue.journal.journal import Journal
+from kubectl_argo_rescue.journal.local import LocalHome
+from kubectl_argo_rescue.journal.records import Begin, Intent
+from kubectl_argo_rescue.model.errors import ConflictError, ExitStatus, NotFound, RefusedError, TransportError
+from kubectl_argo_rescue.model.values import (
     ABSENT,
     APPLICATION,
     CONFIGMAP,
@@ -35,6 +41,7 @@ from kubectl_argo_rescue.model import (
     Match,
     MemberChange,
     Order,
+    Plan,
     Role,
     Snapshot,
     StepResult,
@@ -42,10 +49,7 @@ from kubectl_argo_rescue.model import (
     parse_version,
     ref_of,
 )
-from kubectl_argo_rescue.operation import own_id, sync_operation
-from kubectl_argo_rescue.plans import Plan
-from kubectl_argo_rescue.records import Begin, Entry, Intent
-from kubectl_argo_rescue.send import MAX_ORDER_TRIES, MAX_REPLANS, Run, action_of, not_done
+from kubectl_argo_rescue.plan import operations, pause
 from kubectl_argo_rescue.simulation import schemas
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
@@ -53,7 +57,6 @@ from kubectl_argo_rescue.simulation.incident import application
 from kubectl_argo_rescue.simulation.schemas import without
 from kubectl_argo_rescue.simulation.status import StatusError
 from kubectl_argo_rescue.simulation.wire import Request, broken, failure, overloaded
-from kubectl_argo_rescue.transport import Response
 
 from . import build
 
@@ -741,7 +744,7 @@ def old_bed(tmp_path: Path) -> Bed:
 
 
 def pausing(snapshot: Snapshot) -> Plan:
-    return planning.plan_pause(snapshot, [TRAEFIK])
+    return pause.plan_pause(snapshot, [TRAEFIK])
 
 
 def test_enabled_unknown_falls_back_to_taking_the_block_away(tmp_path: Path) -> None:
@@ -846,7 +849,7 @@ def test_an_operation_that_does_not_end(bed: Bed) -> None:
     mutate(bed, lambda app: app["status"]["operationState"].update(phase="Running"))
 
     def ending(snapshot: Snapshot) -> Plan:
-        return rescue_planning.plan_terminate(snapshot, TRAEFIK, order_id="ours")
+        return operations.plan_terminate(snapshot, TRAEFIK, order_id="ours")
 
     (result,) = bed.run(ending).results
     assert result.status is StepStatus.FAILED and "the operation goes on: Running" in result.detail

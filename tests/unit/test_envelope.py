@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
-from kubectl_argo_rescue import cli
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.output import STATUS_WORDS
+from kubectl_argo_rescue.cli import root
+from kubectl_argo_rescue.cluster.transport import Connection, Response
+from kubectl_argo_rescue.model.errors import TransportError
+from kubectl_argo_rescue.show.steps import STATUS_WORDS
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import Request
-from kubectl_argo_rescue.transport import Connection, Response
 
 from .harness import Ran, Run
 
@@ -30,7 +30,7 @@ EDIT_KEYS = ["kind", "namespace", "name", "status", "patch", "reason"]
 
 VERBS = [
     verb
-    for verb, (module, _) in cli.VERBS.items()
+    for verb, (module, _) in root.VERBS.items()
     if importlib.util.find_spec(f"kubectl_argo_rescue.commands.{module}")
 ]
 

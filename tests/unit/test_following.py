@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.errors import NotFound, TransportError
-from kubectl_argo_rescue.model import APPLICATION, JSON
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.cluster.transport import Response, Target
+from kubectl_argo_rescue.model.errors import NotFound, TransportError
+from kubectl_argo_rescue.model.values import APPLICATION, JSON
 from kubectl_argo_rescue.simulation.incident import Incident
-from kubectl_argo_rescue.transport import Response, Target
 
 
 def followed(

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue import cron, foresight, windows
-from kubectl_argo_rescue.foresight import BUDGET, LITTLE, Foresight, NextChange
-from kubectl_argo_rescue.model import Version
+from kubectl_argo_rescue.argocd import cron, foresight, windows
+from kubectl_argo_rescue.argocd.foresight import BUDGET, LITTLE, Foresight, NextChange
+from kubectl_argo_rescue.model.values import Version
 
 from .test_windows import DENY, NOON, app, at, items, read, window
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubectl_argo_rescue import cli
+from kubectl_argo_rescue.cli import root
 from tests import docs
 
 FOLDER = docs.CHECKOUT / ".github"
@@ -100,6 +100,6 @@ def test_a_failed_rescue_comes_with_its_report_and_entry() -> None:
 @pytest.mark.parametrize("file", FORMS, ids=lambda file: file.name)
 def test_the_commands_of_a_form_are_known(file: Path) -> None:
     for verb in re.findall(r"kubectl argo-rescue (\w+)", file.read_text()):
-        assert verb in cli.VERBS
+        assert verb in root.VERBS
     for named in re.findall(r"docs/[\w-]+\.md", file.read_text()):
         assert (docs.CHECKOUT / named).exists()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue import globs
-from kubectl_argo_rescue.gobwas import GlobError, GlobPanic
-from kubectl_argo_rescue.model import Version
+from kubectl_argo_rescue.argocd import globs
+from kubectl_argo_rescue.argocd.gobwas import GlobError, GlobPanic
+from kubectl_argo_rescue.model.values import Version
 
 OLD = Version(3, 5, "v3.5.7")
 NEW = Version(3, 6, "v3.6.1")

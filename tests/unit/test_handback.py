@@ -12,10 +12,19 @@ from datetime import datetime, timezone
 
 import pytest
 
-from kubectl_argo_rescue import handback
-from kubectl_argo_rescue.handback import Evidence
-from kubectl_argo_rescue.model import ABSENT, JSON, ArgoCD, Change, FieldChange, Key, Snapshot, ref_of
-from kubectl_argo_rescue.records import Witness
+from kubectl_argo_rescue.argocd import handback
+from kubectl_argo_rescue.argocd.handback import Evidence
+from kubectl_argo_rescue.model.values import (
+    ABSENT,
+    JSON,
+    ArgoCD,
+    Change,
+    FieldChange,
+    Key,
+    Snapshot,
+    Witness,
+    ref_of,
+)
 
 NOW = datetime(2026, 11, 27, 17, tzinfo=timezone.utc)
 CHILD = Key("Application", "argocd", "traefik")

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from kubectl_argo_rescue.__main__ import COMPLETE
-from kubectl_argo_rescue.cli import VERBS
+from kubectl_argo_rescue.cli.root import VERBS
 
 HEAVY = ("kubernetes", "pydantic", "urllib3", "yaml", "jsonpatch", "jsonpointer", "rich", "ssl")
 

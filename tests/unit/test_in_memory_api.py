@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.cluster.transport import Response, Transport
+from kubectl_argo_rescue.model.errors import TransportError
+from kubectl_argo_rescue.model.values import (
     ACCESSREVIEW,
     APPLICATION,
     APPLICATIONSET,
@@ -31,7 +32,6 @@ from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.kinds import CRD
 from kubectl_argo_rescue.simulation.store import Change
 from kubectl_argo_rescue.simulation.wire import Request, answer, broken, overloaded, timestamp
-from kubectl_argo_rescue.transport import Response, Transport
 
 APPS = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications"
 WEB = f"{APPS}/web"

@@ -24,17 +24,19 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import journal as module
-from kubectl_argo_rescue import records
-from kubectl_argo_rescue.entries import lost
-from kubectl_argo_rescue.errors import ConflictError, NotFound, Overloaded, RefusedError, TransportError
-from kubectl_argo_rescue.journal import ClusterHome, Journal, LocalHome, state_home
-from kubectl_argo_rescue.model import CONFIGMAP, Edit, FieldChange, Ref, Role
-from kubectl_argo_rescue.records import Begin, Content, End, Entry, Intent, Outcome
+from kubectl_argo_rescue.cluster.transport import Response
+from kubectl_argo_rescue.journal import claims as module
+from kubectl_argo_rescue.journal import encoding, records
+from kubectl_argo_rescue.journal.configmaps import ClusterHome
+from kubectl_argo_rescue.journal.entry import Entry, lost
+from kubectl_argo_rescue.journal.journal import Journal
+from kubectl_argo_rescue.journal.local import LocalHome, state_home
+from kubectl_argo_rescue.journal.records import Begin, Content, End, Intent, Outcome
+from kubectl_argo_rescue.model.errors import ConflictError, NotFound, Overloaded, RefusedError, TransportError
+from kubectl_argo_rescue.model.values import CONFIGMAP, Edit, FieldChange, Ref, Role
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.wire import Request, broken
-from kubectl_argo_rescue.transport import Response
 
 from . import build
 
@@ -296,7 +298,7 @@ def test_a_refused_record_is_not_written_later_and_its_id_not_used_again(
 def test_a_disk_that_fills_up_at_any_byte(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     contents: list[Content] = [begin(), intent()]
     lines = [
-        records.to_line(records.Record("000001", f"{i:05d}-aaaaaa", c)) for i, c in enumerate(contents, 1)
+        encoding.to_line(records.Record("000001", f"{i:05d}-aaaaaa", c)) for i, c in enumerate(contents, 1)
     ]
     whole = sum(len(line) + 1 for line in lines)
     for room in range(1, whole, 7):
@@ -359,7 +361,7 @@ def test_an_original_that_could_not_be_read_again_is_refused(bed: Bed) -> None:
     with pytest.raises(RefusedError, match="a field of Application that this tool never writes"):
         bed.journal().begin([begin(), Intent(0, foreign)])
     with pytest.raises(RefusedError, match="too large"):
-        bed.journal().begin([begin(), intent(before="x" * records.MAX_RECORD)])
+        bed.journal().begin([begin(), intent(before="x" * encoding.MAX_RECORD)])
     assert not bed.maps()
 
 
@@ -744,10 +746,10 @@ def test_a_machine_that_does_not_say_its_boot_takes_nothing_over(
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
-    where = module._own_process().rpartition(" ")[0]
+    where = module.own_process().rpartition(" ")[0]
     assert module._has_ended(f"{where} {ended.pid}")
     monkeypatch.setattr(Path, "read_text", lambda *args: "")
-    assert module._own_process() == ""
+    assert module.own_process() == ""
     assert not module._has_ended(f"{where} {ended.pid}")
 
 
@@ -758,9 +760,9 @@ def test_there_is_nothing_to_claim(bed: Bed) -> None:
 
 
 def test_who_claimed_is_said_also_of_nonsense() -> None:
-    assert module._claimed_by("x") == "somebody"
-    assert module._claimed_by("{}") == "somebody"
-    assert module._claimed_by('{"who":"a\\nb","at":"2026-11-27T17:05:00Z"}').startswith("a b since ")
+    assert module.claimed_by("x") == "somebody"
+    assert module.claimed_by("{}") == "somebody"
+    assert module.claimed_by('{"who":"a\\nb","at":"2026-11-27T17:05:00Z"}').startswith("a b since ")
 
 
 def test_what_was_never_written_whole_was_never_done(bed: Bed) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.journal import ENTRY_LABEL
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.cluster.transport import Response
+from kubectl_argo_rescue.journal.configmaps import ENTRY_LABEL
+from kubectl_argo_rescue.journal.records import Begin, Content, Intent, Outcome, Settled
+from kubectl_argo_rescue.model.errors import TransportError
+from kubectl_argo_rescue.model.values import (
     ABSENT,
     APPLICATION,
     CONFIGMAP,
@@ -26,10 +28,8 @@ from kubectl_argo_rescue.model import (
     Role,
     ref_of,
 )
-from kubectl_argo_rescue.records import Begin, Content, Intent, Outcome, Settled
 from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import Request
-from kubectl_argo_rescue.transport import Response
 
 from .harness import Run
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_argo_rescue.model import APPLICATION, JSON
+from kubectl_argo_rescue.model.values import APPLICATION, JSON
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 

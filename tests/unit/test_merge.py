@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue import merge, patches
-from kubectl_argo_rescue.merge import Neighbour, Standing, Tag, fold, standing_of
-from kubectl_argo_rescue.model import ABSENT, Change, FieldChange, Match, MemberChange, Path
+from kubectl_argo_rescue.journal import encoding
+from kubectl_argo_rescue.model import merge, patches
+from kubectl_argo_rescue.model.merge import Neighbour, Standing, Tag, fold, standing_of
+from kubectl_argo_rescue.model.values import ABSENT, Change, FieldChange, Match, MemberChange, Path
 
 from .build import app
 
@@ -486,4 +487,4 @@ def test_names_of_one_window_come_back_in_any_order(
     ],
 )
 def test_role_allows(kind: str, path: Path, allowed: bool) -> None:
-    assert merge.role_allows(kind, path) is allowed
+    assert encoding.role_allows(kind, path) is allowed

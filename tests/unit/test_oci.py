@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_argo_rescue import application
-from kubectl_argo_rescue.model import APPLICATION, JSON
+from kubectl_argo_rescue.argocd import application
+from kubectl_argo_rescue.model.values import APPLICATION, JSON
 from kubectl_argo_rescue.simulation.incident import (
     BAD,
     GOOD,

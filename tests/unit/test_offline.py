@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_argo_rescue import offline
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.offline import KnownCluster
+from kubectl_argo_rescue.cluster.transport import Response, Target
+from kubectl_argo_rescue.journal import known_clusters
+from kubectl_argo_rescue.journal.known_clusters import KnownCluster
+from kubectl_argo_rescue.model.errors import TransportError
 from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import Request
-from kubectl_argo_rescue.transport import Response, Target
 
 from .harness import Run
 
@@ -98,24 +98,26 @@ def test_nothing_else_goes_on_with_it(run: Run, incident: Incident, words: tuple
 
 def test_the_index_is_for_its_owner_alone_and_written_once(run: Run, incident: Incident) -> None:
     paused(run, incident)
-    index = run.state_home() / "kubectl-argo-rescue" / offline.INDEX
+    index = run.state_home() / "kubectl-argo-rescue" / known_clusters.INDEX
     assert stat.S_IMODE(index.stat().st_mode) == 0o600
     written = index.stat()
     run(incident.api, "log")
     assert index.stat().st_ino == written.st_ino
-    assert [p.name for p in index.parent.iterdir() if not p.is_dir()] == [offline.INDEX]
+    assert [p.name for p in index.parent.iterdir() if not p.is_dir()] == [known_clusters.INDEX]
 
 
 def test_two_contexts_of_one_server(tmp_path: Path) -> None:
     one, two = KnownCluster("https://a", "one", ("u1",)), KnownCluster("https://a", "two", ("u1", "u2"))
     for cluster in (one, two, KnownCluster("https://b", "one", ("u3",))):
-        offline.remember(tmp_path, cluster)
-    assert offline.recall(tmp_path, "https://a", "two") == [two]
-    assert offline.recall(tmp_path, "https://a", "gone") == [one, two]
-    assert offline.recall(tmp_path, "https://c", "one") == []
+        known_clusters.remember(tmp_path, cluster)
+    assert known_clusters.recall(tmp_path, "https://a", "two") == [two]
+    assert known_clusters.recall(tmp_path, "https://a", "gone") == [one, two]
+    assert known_clusters.recall(tmp_path, "https://c", "one") == []
     moved = KnownCluster("https://a", "two", ("u4",))
-    offline.remember(tmp_path, moved)
-    assert offline.recall(tmp_path, "https://a", "two") == [moved], "a cluster built anew has the name now"
+    known_clusters.remember(tmp_path, moved)
+    assert known_clusters.recall(tmp_path, "https://a", "two") == [moved], (
+        "a cluster built anew has the name now"
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,15 +132,15 @@ def test_two_contexts_of_one_server(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_index_is_an_empty_one(tmp_path: Path, text: str) -> None:
-    (tmp_path / offline.INDEX).write_text(text)
-    assert offline.recall(tmp_path, "https://a", "") == []
+    (tmp_path / known_clusters.INDEX).write_text(text)
+    assert known_clusters.recall(tmp_path, "https://a", "") == []
     there = KnownCluster("https://a", "", ("u1",))
-    offline.remember(tmp_path, there)
-    assert offline.known(tmp_path) == [there]
+    known_clusters.remember(tmp_path, there)
+    assert known_clusters.known(tmp_path) == [there]
 
 
 def test_a_state_home_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    offline.remember(blocked / "home", KnownCluster("https://a", "", ("u1",)))
-    assert offline.known(blocked / "home") == []
+    known_clusters.remember(blocked / "home", KnownCluster("https://a", "", ("u1",)))
+    assert known_clusters.known(blocked / "home") == []

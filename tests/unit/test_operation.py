@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.operation import operation, own_id, sync_operation
+from kubectl_argo_rescue.argocd.operation import operation, own_id, sync_operation
 
 
 def app(status: Any = None, **spec: Any) -> Any:

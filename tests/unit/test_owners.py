@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import owners
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.argocd import ownership
+from kubectl_argo_rescue.model.values import (
     ABSENT,
     ArgoCD,
     Change,
@@ -52,7 +52,7 @@ def obj(
     sync: str = "Synced",
     **spec: Any,
 ) -> Any:
-    marks = {**({owners.TRACKING_ID: tracked} if tracked else {}), **(annotations or {})}
+    marks = {**({ownership.TRACKING_ID: tracked} if tracked else {}), **(annotations or {})}
     meta = {
         "name": name,
         "namespace": "argocd",
@@ -89,7 +89,7 @@ def snapshot(*objects: Any, argocd: ArgoCD = ARGOCD) -> Snapshot:
     ],
 )
 def test_instance_names(value: str, argocd: ArgoCD, key: Key) -> None:
-    assert owners.instance_key(value, argocd) == key
+    assert ownership.instance_key(value, argocd) == key
 
 
 SET = [{"kind": "ApplicationSet", "apiVersion": "argoproj.io/v1alpha1", "name": "all", "controller": True}]
@@ -109,7 +109,7 @@ INSTALLED = ArgoCD("argocd", installation_id="one")
         pytest.param(obj(tracked="root"), ARGOCD, [], id="malformed"),
         pytest.param(obj(tracked=TRACKING_ID), INSTALLED, [(Key("Application", "", "root"), "tracking-id")], id="RT another installation: another Argo CD's"),
         pytest.param(obj(tracked="team_root:argoproj.io/Application:argocd/traefik"), INSTALLED, [(Key("Application", "team", "root"), "tracking-id")], id="RT another installation says its namespace"),
-        pytest.param(obj(tracked=TRACKING_ID, annotations={owners.INSTALLATION_ID: "one"}), INSTALLED, [(ROOT, "tracking-id")], id="RT installation id"),
+        pytest.param(obj(tracked=TRACKING_ID, annotations={ownership.INSTALLATION_ID: "one"}), INSTALLED, [(ROOT, "tracking-id")], id="RT installation id"),
         pytest.param(obj(labels={"app.kubernetes.io/instance": "root"}), ARGOCD, [], id="§7.1 the label means nothing under annotation tracking"),
         pytest.param(obj(labels={"app.kubernetes.io/instance": "root"}, tracked="x:argoproj.io/Application:argocd/traefik"), LABEL, [(Key("Application", "argocd", "x"), "tracking-id"), (ROOT, "label")], id="label tracking, and another Argo CD's mark"),
         pytest.param(obj(labels={"app.kubernetes.io/instance": "root"}, tracked=TRACKING_ID), LABEL, [(ROOT, "tracking-id")], id="both marks say one owner"),
@@ -129,7 +129,7 @@ INSTALLED = ArgoCD("argocd", installation_id="one")
     ],
 )  # fmt: skip
 def test_claims(it: Any, argocd: ArgoCD, claims: list[tuple[Key, str]]) -> None:
-    assert [(c.owner, c.by) for c in owners.claims(it, argocd)] == claims
+    assert [(c.owner, c.by) for c in ownership.claims(it, argocd)] == claims
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_claims(it: Any, argocd: ArgoCD, claims: list[tuple[Key, str]]) -> None:
     ],
 )
 def test_an_owner_confirms(owner: Any, says: bool | None) -> None:
-    assert owners.confirms(owner, CHILD) is says
+    assert ownership.confirms(owner, CHILD) is says
 
 
 # -- reverting
@@ -179,7 +179,7 @@ REPLACE = {**HEALS, "syncOptions": ["Replace=true"]}
     ],
 )  # fmt: skip
 def test_reverts(owner: Any, change: Change, speed: str) -> None:
-    got = owners.reverts(owner, obj(), (change,))
+    got = ownership.reverts(owner, obj(), (change,))
     assert ("" if got is None else "now" if got.soon else "later") == speed
     if got:
         assert got.describe().startswith("Application argocd/root would revert it ")
@@ -187,12 +187,12 @@ def test_reverts(owner: Any, change: Change, speed: str) -> None:
 
 def test_replace_may_be_said_by_the_object_itself() -> None:
     it = obj(annotations={"argocd.argoproj.io/sync-options": "Prune=false,Replace=true"})
-    got = owners.reverts(obj("root", policy=HEALS), it, (ENABLED,))
+    got = ownership.reverts(obj("root", policy=HEALS), it, (ENABLED,))
     assert got is not None and not got.soon
 
 
 def test_an_owner_frozen_by_a_window_reverts_later() -> None:
-    got = owners.reverts(obj("root", policy=HEALS), obj(), (CHANGE,), frozen_until="Monday")
+    got = ownership.reverts(obj("root", policy=HEALS), obj(), (CHANGE,), frozen_until="Monday")
     assert got is not None and not got.soon
     assert got.how_soon == "as soon as its sync window lets it (Monday)"
 
@@ -216,14 +216,14 @@ def test_an_owner_frozen_by_a_window_reverts_later() -> None:
     ],
 )
 def test_is_ignored(rule: Any, covered: bool) -> None:
-    assert owners.is_ignored(obj("root", ignoreDifferences=[rule]), obj(), REVISION) is covered
+    assert ownership.is_ignored(obj("root", ignoreDifferences=[rule]), obj(), REVISION) is covered
 
 
 # -- owners of an object
 
 
 def owner_keys(*objects: Any) -> list[tuple[Key, str]]:
-    return owners.owners_of(snapshot(*objects), objects[0])
+    return ownership.owners_of(snapshot(*objects), objects[0])
 
 
 def test_whoever_lists_it_owns_it() -> None:
@@ -309,10 +309,10 @@ def test_an_app_of_that_name_in_a_served_namespace_has_another_instance_name() -
 
 def test_what_another_installation_marked_is_not_ours() -> None:
     it = obj(tracked=TRACKING_ID)
-    assert owners.owners_of(snapshot(it, argocd=INSTALLED), it) == [(NOWHERE, "tracking-id")]
-    assert owners.is_elsewhere(snapshot(it, argocd=INSTALLED), NOWHERE)
+    assert ownership.owners_of(snapshot(it, argocd=INSTALLED), it) == [(NOWHERE, "tracking-id")]
+    assert ownership.is_elsewhere(snapshot(it, argocd=INSTALLED), NOWHERE)
     found = elsewhere("root", "argo-two", lists=(CHILD,))
-    assert owners.owners_of(snapshot(it, found, argocd=INSTALLED), it) == [(TWO, "tracking-id")]
+    assert ownership.owners_of(snapshot(it, found, argocd=INSTALLED), it) == [(TWO, "tracking-id")]
 
 
 def test_a_mark_that_its_owner_here_denies_is_another_clusters() -> None:
@@ -355,8 +355,8 @@ def test_reach(destination: Any, marked: bool, sync: str, reach: str) -> None:
         server="https://here.example:6443",
         clusters={"mgmt": "https://kubernetes.default.svc"},
     )
-    assert owners.reach(where, root, it).value == reach
-    assert owners.owners_of(where, it) == (
+    assert ownership.reach(where, root, it).value == reach
+    assert ownership.owners_of(where, it) == (
         [] if reach == "away" else [(ROOT, "tracking-id" if marked else "status.resources")]
     )
 
@@ -365,4 +365,4 @@ def test_any_label_with_the_owners_name_is_its_mark() -> None:
     root = obj("root", lists=(CHILD,), destination={"name": "spoke"})
     root["status"]["resources"][0]["status"] = "Synced"
     it = obj(labels={"whatever.example/instance": "root"})
-    assert owners.reach(snapshot(it, root), root, it) is owners.Reach.UNKNOWN
+    assert ownership.reach(snapshot(it, root), root, it) is ownership.Reach.UNKNOWN

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kubectl_argo_rescue.model import APPLICATION, CONFIGMAP, JSON, SECRET
+from kubectl_argo_rescue.model.values import APPLICATION, CONFIGMAP, JSON, SECRET
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.argocd import SimulatedArgoCD
 from kubectl_argo_rescue.simulation.incident import BAD, CHARTS, GIT, GOOD, Incident, application

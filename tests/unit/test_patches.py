@@ -21,9 +21,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue import patches
-from kubectl_argo_rescue.model import ABSENT, Change, FieldChange, Match, MemberChange, Path, Ref
-from kubectl_argo_rescue.patches import applied, encode, guarded_ops, inverse, read
+from kubectl_argo_rescue.model import patches
+from kubectl_argo_rescue.model.patches import applied, encode, guarded_ops, inverse, read
+from kubectl_argo_rescue.model.values import ABSENT, Change, FieldChange, Match, MemberChange, Path, Ref
 from kubectl_argo_rescue.simulation.jsonpatch_go import PatchNotApplied, apply_patch, go_json
 
 from .build import app

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 import pytest
 
-from kubectl_argo_rescue import cli, pflag
+from kubectl_argo_rescue.cli import pflag, root
 
 OPTIONS = [
     click.Option(["-n", "--namespace"]),
@@ -111,5 +111,5 @@ def test_the_flag_that_was_probably_meant(typed: str, near: str) -> None:
     ],
 )
 def test_the_verb_comes_first_wherever_its_flags_stand(words: str, first: str) -> None:
-    options = pflag.options_of(cli.root, click.Context(cli.root))
-    assert cli.verb_first(words.split(), options) == first.split()
+    options = pflag.options_of(root.root, click.Context(root.root))
+    assert root.verb_first(words.split(), options) == first.split()

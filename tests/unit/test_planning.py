@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import application, outlook, patches, planning, rescue_planning, text
-from kubectl_argo_rescue.errors import NotFound, RefusedError, RescueError, UsageError
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.argocd import application, reconciliation
+from kubectl_argo_rescue.argocd.operation import order_ops
+from kubectl_argo_rescue.model import patches, text
+from kubectl_argo_rescue.model.errors import NotFound, RefusedError, RescueError, UsageError
+from kubectl_argo_rescue.model.values import (
     ABSENT,
     ArgoCD,
     Edit,
@@ -28,14 +30,18 @@ from kubectl_argo_rescue.model import (
     MemberChange,
     Order,
     OrderKind,
+    Plan,
     Role,
     Snapshot,
     parse_version,
     ref_of,
 )
-from kubectl_argo_rescue.operation import order_ops
-from kubectl_argo_rescue.output import step_lines
-from kubectl_argo_rescue.plans import Plan
+from kubectl_argo_rescue.plan.operations import plan_rollback, plan_sync, plan_terminate
+from kubectl_argo_rescue.plan.pause import plan_pause
+from kubectl_argo_rescue.plan.pin import choose_source, plan_pin
+from kubectl_argo_rescue.plan.rescue import Rescue, plan_rescue
+from kubectl_argo_rescue.plan.unblock import plan_unblock, window_edits
+from kubectl_argo_rescue.show.steps import step_lines
 
 from . import build
 
@@ -124,7 +130,7 @@ def edit_of(plan: Plan, name: str) -> Edit:
 
 
 def test_an_app_without_owner_is_paused_alone() -> None:
-    plan = planning.plan_pause(snapshot(app()), [key("traefik")])
+    plan = plan_pause(snapshot(app()), [key("traefik")])
     assert steps(plan) == [("traefik", "pause", True)]
     assert edit_of(plan, "traefik").changes == (FieldChange(ENABLED, ABSENT, False),)
     assert not plan.questions and not plan.warnings and plan.independent_from is None
@@ -133,7 +139,7 @@ def test_an_app_without_owner_is_paused_alone() -> None:
 def test_enabled_is_no_drift_so_its_owner_may_go_on() -> None:
     # GE diff.go:731: an added key survives the owner's self-heal.
     it = snapshot(app(parent="root"), app("root", children=("traefik",)))
-    plan = planning.plan_pause(it, [key("traefik")])
+    plan = plan_pause(it, [key("traefik")])
     assert steps(plan) == [("traefik", "pause", True)]
     assert [w.owner for w in plan.witnesses] == [key("root")]
 
@@ -147,7 +153,7 @@ FAMILY = (
 
 
 def test_taking_the_block_away_needs_all_owners_paused_grandparents_first() -> None:
-    plan = planning.plan_pause(snapshot(*FAMILY, argocd=OLD_ARGOCD), [key("traefik")])
+    plan = plan_pause(snapshot(*FAMILY, argocd=OLD_ARGOCD), [key("traefik")])
     assert steps(plan) == [("top", "pause", False), ("root", "pause", False), ("traefik", "pause", True)]
     assert plan.questions == (
         "top is paused as well: Application argocd/top would revert it within seconds (auto-sync with self-heal)",
@@ -158,21 +164,19 @@ def test_taking_the_block_away_needs_all_owners_paused_grandparents_first() -> N
 
 
 def test_two_children_pause_their_owner_once_and_are_independent_of_each_other() -> None:
-    plan = planning.plan_pause(snapshot(*FAMILY, argocd=OLD_ARGOCD), [key("traefik"), key("web")])
+    plan = plan_pause(snapshot(*FAMILY, argocd=OLD_ARGOCD), [key("traefik"), key("web")])
     assert [n for n, _, _ in steps(plan)] == ["top", "root", "traefik", "web"]
     assert plan.independent_from == 2
 
 
 def test_an_owner_that_is_named_is_paused_at_the_owner_s_place_as_named() -> None:
-    plan = planning.plan_pause(
-        snapshot(*FAMILY, argocd=OLD_ARGOCD), [key("traefik"), key("root"), key("top")]
-    )
+    plan = plan_pause(snapshot(*FAMILY, argocd=OLD_ARGOCD), [key("traefik"), key("root"), key("top")])
     assert steps(plan) == [("top", "pause", True), ("root", "pause", True), ("traefik", "pause", True)]
     assert plan.questions == ()
 
 
 def test_only_leaves_the_owners_out_with_a_warning() -> None:
-    plan = planning.plan_pause(snapshot(*FAMILY, argocd=OLD_ARGOCD), [key("traefik")], only=True)
+    plan = plan_pause(snapshot(*FAMILY, argocd=OLD_ARGOCD), [key("traefik")], only=True)
     assert steps(plan) == [("traefik", "pause", True)]
     (warning,) = plan.warnings
     assert "root would revert it" in warning and "left out by --only" in warning
@@ -180,7 +184,7 @@ def test_only_leaves_the_owners_out_with_a_warning() -> None:
 
 def test_a_paused_owner_is_relied_on() -> None:
     it = snapshot(app(parent="root"), app("root", children=("traefik",), policy=None), argocd=OLD_ARGOCD)
-    plan = planning.plan_pause(it, [key("traefik")])
+    plan = plan_pause(it, [key("traefik")])
     assert steps(plan) == [("traefik", "pause", True)]
     (reliance,) = plan.relies
     assert reliance.key == key("root")
@@ -192,12 +196,10 @@ def test_an_owner_that_is_elsewhere_is_a_question() -> None:
         "whether Application argocd/root would revert the edit of Application argocd/traefik is not known: it "
         "owns it by its tracking-id and is elsewhere, not in "
     )
-    asked = planning.plan_pause(it, [key("traefik")])
+    asked = plan_pause(it, [key("traefik")])
     assert asked.questions == (f"{text}namespace argocd, and other namespaces may not be looked at",)
-    assert planning.plan_pause(replace(it, is_whole=True), [key("traefik")]).questions == (
-        f"{text}this cluster",
-    )
-    alone = planning.plan_pause(it, [key("traefik")], only=True)
+    assert plan_pause(replace(it, is_whole=True), [key("traefik")]).questions == (f"{text}this cluster",)
+    alone = plan_pause(it, [key("traefik")], only=True)
     assert (alone.questions, alone.warnings) == ((), asked.questions)
 
 
@@ -205,7 +207,7 @@ def test_another_controller_that_is_no_part_of_argo_cd_is_a_question() -> None:
     it = app()
     owner = {"apiVersion": "x.io/v1", "kind": "Fleet", "name": "all", "controller": True}
     it["metadata"]["ownerReferences"] = [owner]
-    (question,) = planning.plan_pause(snapshot(it), [key("traefik")]).questions
+    (question,) = plan_pause(snapshot(it), [key("traefik")]).questions
     assert "whether Fleet.x.io argocd/all would revert" in question and "no part of Argo CD" in question
 
 
@@ -214,7 +216,7 @@ def test_an_owner_of_another_argo_cd_loses_its_block() -> None:
     root = app("root", children=("traefik",))
     root["metadata"]["namespace"] = "argo-two"
     root["status"]["controllerNamespace"] = "argo-two"
-    plan = planning.plan_pin(
+    plan = plan_pin(
         snapshot(it, root, missing=(key("root"),)), key("traefik"), "2.4.1", order_id="o", actor="a"
     )
     edit = edit_of(plan, "root")
@@ -225,9 +227,7 @@ def test_an_owner_of_another_argo_cd_loses_its_block() -> None:
 def test_an_owner_that_perhaps_deploys_elsewhere_is_paused_and_said() -> None:
     root = app("root", children=("traefik",))
     root["spec"]["destination"] = {"name": "edge"}
-    plan = planning.plan_pin(
-        snapshot(app(parent="root"), root), key("traefik"), "2.4.1", order_id="o", actor="a"
-    )
+    plan = plan_pin(snapshot(app(parent="root"), root), key("traefik"), "2.4.1", order_id="o", actor="a")
     assert [n for n, _, _ in steps(plan)][:2] == ["root", "traefik"]
     assert any("its destination is edge; it counts as an owner" in w for w in plan.warnings)
 
@@ -239,14 +239,14 @@ def test_an_owner_frozen_by_a_window_is_paused_all_the_same() -> None:
         app("root", children=("traefik",)),
         argocd=OLD_ARGOCD,
     )
-    plan = planning.plan_pause(it, [key("traefik")])
+    plan = plan_pause(it, [key("traefik")])
     assert [n for n, _, _ in steps(plan)] == ["root", "traefik"]
     assert "as soon as its sync window lets it (2026-11-28 00:00 UTC)" in plan.questions[0]
 
 
 def test_a_self_managing_app_is_edited_once() -> None:
     it = snapshot(app("root", parent="root", children=("root",)), argocd=OLD_ARGOCD)
-    plan = planning.plan_pause(it, [key("root")])
+    plan = plan_pause(it, [key("root")])
     assert steps(plan) == [("root", "pause", True)]
 
 
@@ -256,30 +256,30 @@ def test_a_circle_ends() -> None:
         app("two", parent="one", children=("one",)),
         argocd=OLD_ARGOCD,
     )
-    plan = planning.plan_pause(it, [key("one")])
+    plan = plan_pause(it, [key("one")])
     assert steps(plan) == [("two", "pause", False), ("one", "pause", True)]
 
 
 def test_what_is_paused_already_is_no_step() -> None:
-    plan = planning.plan_pause(snapshot(app(policy=None)), [key("traefik")])
+    plan = plan_pause(snapshot(app(policy=None)), [key("traefik")])
     assert plan.steps == () and plan.unchanged[0].detail == "already paused"
 
 
 def test_an_operation_that_goes_on_is_said() -> None:
     it = app(operation={"sync": {}, "initiatedBy": {"automated": True}})
-    plan = planning.plan_pause(snapshot(it), [key("traefik")])
+    plan = plan_pause(snapshot(it), [key("traefik")])
     assert "which a pause does not stop" in plan.warnings[0]
 
 
 def test_an_app_that_is_not_there() -> None:
     with pytest.raises(NotFound):
-        planning.plan_pause(snapshot(), [key("nope")])
+        plan_pause(snapshot(), [key("nope")])
 
 
 def test_the_same_input_gives_the_same_plan_and_changes_nothing() -> None:
     it = snapshot(*FAMILY, argocd=OLD_ARGOCD)
     before = copy.deepcopy(dict(it.objects))
-    assert planning.plan_pause(it, [key("traefik")]) == planning.plan_pause(it, [key("traefik")])
+    assert plan_pause(it, [key("traefik")]) == plan_pause(it, [key("traefik")])
     assert it.objects == before
 
 
@@ -292,7 +292,7 @@ def test_names_are_said_as_they_are_typed() -> None:
 
 
 def pin(it: Snapshot, version: str, **more: Any) -> Plan:
-    return planning.plan_pin(it, key("traefik"), version, order_id="id1", actor="alice", **more)
+    return plan_pin(it, key("traefik"), version, order_id="id1", actor="alice", **more)
 
 
 def history(*versions: str, source: Any = CHART) -> Any:
@@ -372,28 +372,28 @@ SEVERAL: Any = {"sources": [CHART, VALUES, {**GIT, "name": "config"}]}
     ],
 )
 def test_one_of_several_sources(version: str, selector: str | None, index: int) -> None:
-    assert planning.choose_source(app(**SEVERAL), version, selector).index == index
+    assert choose_source(app(**SEVERAL), version, selector).index == index
 
 
 def test_history_tells_which_source_is_meant() -> None:
     past = [{"id": 0, "sources": [CHART, {**GIT, "targetRevision": "v1"}], "revisions": ["2.4.1", SHA]}]
     it = app(sources=[CHART, GIT], status={"history": past})
-    assert planning.choose_source(it, "v1", None).index == 1
-    assert planning.choose_source(it, "2.4.1", None).index == 0
+    assert choose_source(it, "v1", None).index == 1
+    assert choose_source(it, "2.4.1", None).index == 0
 
 
 @pytest.mark.parametrize("selector", ["9", "nope", "-1"])
 def test_a_source_that_is_not_there(selector: str) -> None:
     with pytest.raises(UsageError, match="0 is helm chart traefik"):
-        planning.choose_source(app(**SEVERAL), "1.0.0", selector)
+        choose_source(app(**SEVERAL), "1.0.0", selector)
 
 
 def test_sources_that_cannot_be_told_apart() -> None:
     with pytest.raises(UsageError, match="several sources"):
-        planning.choose_source(app(sources=[GIT, {**GIT, "path": "other"}]), "v1", None)
+        choose_source(app(sources=[GIT, {**GIT, "path": "other"}]), "v1", None)
     with pytest.raises(UsageError, match="no source"):
-        planning.choose_source(app(source=None), "v1", None)
-    only = planning.choose_source(app(sources=[VALUES, GIT]), "v1", None)
+        choose_source(app(source=None), "v1", None)
+    only = choose_source(app(sources=[VALUES, GIT]), "v1", None)
     assert only.index == 1, "a ref-only source renders nothing"
 
 
@@ -491,7 +491,7 @@ def permitting(*namespaces: str) -> Any:
     ],
 )  # fmt: skip
 def test_obstacles(it: Any, others: list[Any], missing: tuple[Key, ...], obstacle: str) -> None:
-    found = outlook.obstacles_of(snapshot(it, *others, missing=missing), it)
+    found = reconciliation.obstacles_of(snapshot(it, *others, missing=missing), it)
     assert (obstacle in "".join(found)) and bool(found) is bool(obstacle)
 
 
@@ -504,7 +504,7 @@ def test_a_project_takes_applications_of_the_namespaces_that_it_permits(
     """PT:625 IsAppNamespacePermitted."""
     serving = ArgoCD("argocd", version=ARGOCD.version, application_namespaces=("team",))
     it = elsewhere()
-    found = outlook.obstacles_of(snapshot(it, permitting(*permitted), argocd=serving), it)
+    found = reconciliation.obstacles_of(snapshot(it, permitting(*permitted), argocd=serving), it)
     text = "AppProject argocd/default does not permit applications of namespace team"
     assert [text in line for line in found] == ([True] if is_obstacle else [])
 
@@ -513,7 +513,7 @@ def test_a_project_takes_applications_of_the_namespaces_that_it_permits(
 
 
 def unblock(*objects: Any, **more: Any) -> Plan:
-    return planning.plan_unblock(snapshot(*objects), key("traefik"), **more)
+    return plan_unblock(snapshot(*objects), key("traefik"), **more)
 
 
 def test_the_app_is_taken_out_of_the_windows_that_name_it() -> None:
@@ -557,9 +557,9 @@ ARGOCD_2_11 = ArgoCD("argocd", version=parse_version("v2.11.0"))
 def test_up_to_2_10_a_window_of_others_needs_no_opening() -> None:
     """SY:191: only from 2.11 on does the controller hold an operation because of a window."""
     frozen = (project("default", deny("*")), app(), app("web"))
-    plan = planning.plan_unblock(snapshot(*frozen, argocd=ARGOCD_2_10), key("traefik"))
+    plan = plan_unblock(snapshot(*frozen, argocd=ARGOCD_2_10), key("traefik"))
     assert plan.steps == () and plan.next_commands == ("kubectl argo-rescue sync traefik",)
-    plan = planning.plan_unblock(snapshot(*frozen, argocd=ARGOCD_2_11), key("traefik"))
+    plan = plan_unblock(snapshot(*frozen, argocd=ARGOCD_2_11), key("traefik"))
     assert steps(plan) == [("default", "window", True)]
 
 
@@ -567,14 +567,14 @@ def test_what_cannot_be_relaxed_is_refused() -> None:
     with pytest.raises(RefusedError, match="cannot be relaxed for it alone"):
         unblock(project("default", deny("trae*", schedule="no")), app())
     with pytest.raises(RefusedError, match="does not exist"):
-        planning.plan_unblock(snapshot(app(), missing=(key("default", kind="AppProject"),)), key("traefik"))
+        plan_unblock(snapshot(app(), missing=(key("default", kind="AppProject"),)), key("traefik"))
 
 
 # -- sync, rollback, terminate
 
 
 def sync(*objects: Any) -> Plan:
-    return planning.plan_sync(snapshot(*objects), key("traefik"), order_id="id1", actor="alice", prune=True)
+    return plan_sync(snapshot(*objects), key("traefik"), order_id="id1", actor="alice", prune=True)
 
 
 def test_sync() -> None:
@@ -590,27 +590,21 @@ def test_sync() -> None:
 
 def test_up_to_2_10_no_window_holds_an_ordered_sync() -> None:
     frozen = (project("default", deny("traefik")), app())
-    plan = planning.plan_sync(
-        snapshot(*frozen, argocd=ARGOCD_2_10), key("traefik"), order_id="id1", actor="alice"
-    )
+    plan = plan_sync(snapshot(*frozen, argocd=ARGOCD_2_10), key("traefik"), order_id="id1", actor="alice")
     assert steps(plan) == [("traefik", "START", True)]
-    pinned = planning.plan_pin(
+    pinned = plan_pin(
         snapshot(*frozen, argocd=ARGOCD_2_10), key("traefik"), "2.4.1", order_id="id1", actor="alice"
     )
     assert steps(pinned) == [("traefik", "version", True), ("traefik", "START", True)]
     with pytest.raises(RefusedError, match="sync windows stop it"):
-        planning.plan_sync(
-            snapshot(*frozen, argocd=ARGOCD_2_11), key("traefik"), order_id="id1", actor="alice"
-        )
+        plan_sync(snapshot(*frozen, argocd=ARGOCD_2_11), key("traefik"), order_id="id1", actor="alice")
 
 
 PAST = {"history": history("2.3.0", "2.4.1", "2.5.1"), "sync": {"status": "OutOfSync", "revision": "2.5.1", "comparedTo": {"source": CHART}}}  # fmt: skip
 
 
 def rollback(*objects: Any, **more: Any) -> Plan:
-    return rescue_planning.plan_rollback(
-        snapshot(*objects), key("traefik"), order_id="id1", actor="alice", **more
-    )
+    return plan_rollback(snapshot(*objects), key("traefik"), order_id="id1", actor="alice", **more)
 
 
 @pytest.mark.parametrize(("to", "version"), [(None, "2.4.1"), ("0", "2.3.0"), ("2.3.0", "2.3.0")])
@@ -664,7 +658,7 @@ def test_rollback_is_stopped_by_windows() -> None:
     ],
 )
 def test_terminate(it: Any, force: bool, kind: OrderKind | None) -> None:
-    plan = rescue_planning.plan_terminate(snapshot(it), key("traefik"), order_id="id1", force=force)
+    plan = plan_terminate(snapshot(it), key("traefik"), order_id="id1", force=force)
     assert [s.kind for s in plan.steps if isinstance(s, Order)] == ([kind] if kind else [])
     assert bool(plan.unchanged) is (kind is None)
     assert bool(plan.questions) is force
@@ -689,7 +683,7 @@ def test_terminate(it: Any, force: bool, kind: OrderKind | None) -> None:
     ],
 )
 def test_the_end_of_an_operation_is_shown_as_it_is_written(it: Any, shown: list[str]) -> None:
-    (order,) = rescue_planning.plan_terminate(snapshot(it), key("traefik"), order_id="id1").steps
+    (order,) = plan_terminate(snapshot(it), key("traefik"), order_id="id1").steps
     assert step_lines(order) == shown
     assert isinstance(order, Order)
     it["metadata"]["resourceVersion"] = "1"
@@ -699,19 +693,15 @@ def test_the_end_of_an_operation_is_shown_as_it_is_written(it: Any, shown: list[
 
 def test_terminating_without_a_controller_says_so() -> None:
     it = app(operation={"sync": {}}, status=state("Running"))
-    plan = rescue_planning.plan_terminate(
-        snapshot(it, part("application-controller", 0)), key("traefik"), order_id="id1"
-    )
+    plan = plan_terminate(snapshot(it, part("application-controller", 0)), key("traefik"), order_id="id1")
     assert "nobody will end the operation" in plan.warnings[0]
 
 
 # -- rescue
 
 
-def rescue(*objects: Any, version: str | None = None, **more: Any) -> rescue_planning.Rescue:
-    return rescue_planning.plan_rescue(
-        snapshot(*objects), key("traefik"), version, order_id="id1", actor="alice", **more
-    )
+def rescue(*objects: Any, version: str | None = None, **more: Any) -> Rescue:
+    return plan_rescue(snapshot(*objects), key("traefik"), version, order_id="id1", actor="alice", **more)
 
 
 def test_a_whole_rescue() -> None:
@@ -800,9 +790,9 @@ def test_a_rescue_to_where_it_is_already() -> None:
 
 def test_frozen_until() -> None:
     it = app()
-    assert outlook.frozen_until(snapshot(it), it) is None
+    assert reconciliation.frozen_until(snapshot(it), it) is None
     always = deny("traefik", schedule="* * * * *", duration="1h")
-    assert outlook.frozen_until(snapshot(it, project("default", always)), it) == "no end in sight"
+    assert reconciliation.frozen_until(snapshot(it, project("default", always)), it) == "no end in sight"
 
 
 def test_a_snapshot_that_moved_is_judged_anew() -> None:
@@ -810,15 +800,17 @@ def test_a_snapshot_that_moved_is_judged_anew() -> None:
 
     it = app()
     first = snapshot(it)
-    assert outlook.frozen_until(first, it) is None
+    assert reconciliation.frozen_until(first, it) is None
     after = {**first.objects, key("default", kind="AppProject"): project("default", deny("traefik"))}
-    assert outlook.frozen_until(replace(first, objects=after), it) is not None
-    assert outlook.frozen_until(replace(first, objects=after, now=NOW + timedelta(hours=12)), it) is None
+    assert reconciliation.frozen_until(replace(first, objects=after), it) is not None
+    assert (
+        reconciliation.frozen_until(replace(first, objects=after, now=NOW + timedelta(hours=12)), it) is None
+    )
 
 
 def test_a_missing_project_has_no_windows() -> None:
     it = app(project="gone")
-    assert outlook.app_windows(snapshot(it), it) == () and planning.window_edits(snapshot(it), it) == ()
+    assert reconciliation.app_windows(snapshot(it), it) == () and window_edits(snapshot(it), it) == ()
 
 
 def test_roles_are_what_they_say() -> None:
@@ -860,7 +852,8 @@ def generated() -> Any:
 def test_a_set_leaves_the_edit_alone_and_its_undo_can_be_read(
     owner: Any, argocd: ArgoCD, steps_: list[str]
 ) -> None:
-    from kubectl_argo_rescue.records import Intent, Record, from_line, to_line
+    from kubectl_argo_rescue.journal.encoding import from_line, to_line
+    from kubectl_argo_rescue.journal.records import Intent, Record
 
     plan = pin(snapshot(owner, generated(), argocd=argocd), "2.4.1")
     assert [n for n, _, _ in steps(plan)] == steps_
@@ -898,7 +891,7 @@ def unsynced() -> Any:
 
 
 def test_a_rolling_set_is_frozen_whole_where_a_rule_would_not_stop_it() -> None:
-    plan = planning.plan_pause(snapshot(rolling_set(), generated()), [key("traefik")])
+    plan = plan_pause(snapshot(rolling_set(), generated()), [key("traefik")])
     assert steps(plan) == [("all", "rule", False), ("traefik", "pause", True)]
     assert "is frozen for all its apps" in plan.questions[0]
     assert steps(rollback(unsynced(), rolling_set())) == [
@@ -918,7 +911,7 @@ def test_a_rolling_set_that_is_idle_or_left_by_only_is_not_frozen() -> None:
 def test_a_rolling_set_that_may_have_no_policy_needs_its_controller_down() -> None:
     def planned(*others: Any) -> Plan:
         it = snapshot(rolling_set(), unsynced(), *others, argocd=FORBIDDEN)
-        return rescue_planning.plan_rollback(it, key("traefik"), order_id="id1", actor="alice")
+        return plan_rollback(it, key("traefik"), order_id="id1", actor="alice")
 
     plan = planned(controller_at(1))
     assert steps(plan) == [("traefik", "ROLLBACK", True)]

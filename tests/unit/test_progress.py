@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import progress
-from kubectl_argo_rescue.application import IN_CLUSTER
-from kubectl_argo_rescue.model import FieldChange, Key
-from kubectl_argo_rescue.progress import Expectation, State, assess, rollout
+from kubectl_argo_rescue.argocd import progress
+from kubectl_argo_rescue.argocd.application import IN_CLUSTER
+from kubectl_argo_rescue.argocd.progress import Expectation, State, assess, rollout
+from kubectl_argo_rescue.model.values import FieldChange, Key
 
 from . import build
 

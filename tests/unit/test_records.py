@@ -20,9 +20,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue import merge, records
-from kubectl_argo_rescue.merge import Neighbour
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.journal import encoding
+from kubectl_argo_rescue.journal.encoding import Untrusted, from_line, to_line
+from kubectl_argo_rescue.journal.entry import Entry, fold, neighbours, next_number, record_id
+from kubectl_argo_rescue.journal.records import (
+    Begin,
+    Content,
+    Context,
+    End,
+    Intent,
+    Outcome,
+    Record,
+    Reopened,
+    Settled,
+)
+from kubectl_argo_rescue.model.merge import Neighbour
+from kubectl_argo_rescue.model.values import (
     ABSENT,
     Change,
     Edit,
@@ -34,24 +47,9 @@ from kubectl_argo_rescue.model import (
     OrderKind,
     Path,
     Ref,
-    Role,
-)
-from kubectl_argo_rescue.records import (
-    Begin,
-    Content,
-    Context,
-    End,
-    Intent,
-    Outcome,
-    Record,
     Reliance,
-    Reopened,
-    Settled,
-    Untrusted,
+    Role,
     Witness,
-    fold,
-    from_line,
-    to_line,
 )
 
 SIZE = int(os.environ.get("ARGO_RESCUE_PROPERTY_SIZE", "0")) or settings.default.max_examples  # type: ignore[union-attr]
@@ -120,7 +118,7 @@ pairs = st.tuples(st.integers(0, 9), st.integers(0, 9))
 
 def _edit(ref: Ref, made: list[Change], reason: str, role: Role, named: bool) -> Edit:
     """Make an edit whose role is what its fields are for; fields of two roles are two edits."""
-    roles = [merge.role_of(ref.kind, c.path) for c in made]
+    roles = [encoding.role_of(ref.kind, c.path) for c in made]
     kept = tuple(c for c, r in zip(made, roles, strict=True) if r is roles[0])
     return Edit(ref, kept, reason, roles[0] if roles else role, named)
 
@@ -191,7 +189,7 @@ def test_every_record_comes_back(record: Record) -> None:
     ],
 )
 def test_absent_and_null_stay_apart(path: Path, before: Any) -> None:
-    edit = Edit(REF, (FieldChange(path, before, ABSENT),), "why", merge.role_of(REF.kind, path))
+    edit = Edit(REF, (FieldChange(path, before, ABSENT),), "why", encoding.role_of(REF.kind, path))
     back = from_line(to_line(Record("abcdef", "00001-abcdef", Intent(0, edit)))).content
     assert isinstance(back, Intent) and isinstance(back.what, Edit)
     (change,) = back.what.changes
@@ -242,7 +240,7 @@ def test_an_undecodable_argument_does_no_harm() -> None:
 def test_a_value_that_the_field_cannot_have(path: Path, rest: dict[str, Any]) -> None:
     edit = Edit(REF, (FieldChange(REVISION, "2.4.1", "2.5.1"),), "why", Role.VERSION)
     line = json.loads(to_line(Record("abcdef", "00001-abcdef", Intent(0, edit))))
-    line["edit"]["role"] = merge.role_of(REF.kind, path).value
+    line["edit"]["role"] = encoding.role_of(REF.kind, path).value
     line["edit"]["changes"] = [{"path": list(path), **rest}]
     with pytest.raises(Untrusted):
         from_line(json.dumps(line))
@@ -380,7 +378,7 @@ def _path(*steps: Any) -> Callable[[Any], None]:
         pytest.param(1, lambda d: d["edit"]["changes"][1].update(present="yes"), id="no direction"),
         pytest.param(3, lambda d: d["order"]["ref"].update(kind="AppProject"), id="an order for a project"),
         pytest.param(3, lambda d: d["order"].update(kind="DELETE"), id="an unknown order"),
-        pytest.param(0, lambda d: d.update(v=records.FORMAT + 1), id="a newer format"),
+        pytest.param(0, lambda d: d.update(v=encoding.FORMAT + 1), id="a newer format"),
         pytest.param(0, lambda d: d.update(v="1"), id="a format of another type"),
         pytest.param(0, lambda d: d.pop("v"), id="no format"),
         pytest.param(0, lambda d: d.update(entry="../../x"), id="an entry that is a path"),
@@ -396,7 +394,7 @@ def _path(*steps: Any) -> Callable[[Any], None]:
         pytest.param(6, lambda d: d["reopened"].update(changes=[[0]]), id="reopened without change"),
         pytest.param(7, lambda d: d["context"].update(relies=[1]), id="a reliance malformed"),
         pytest.param(8, lambda d: d.pop("end"), id="an unknown kind of record"),
-        pytest.param(0, lambda d: d["begin"].update(reason="x" * records.MAX_RECORD), id="too large"),
+        pytest.param(0, lambda d: d["begin"].update(reason="x" * encoding.MAX_RECORD), id="too large"),
     ],
 )  # fmt: skip
 def test_a_forged_record_is_refused(number: int, change: Callable[[Any], None]) -> None:
@@ -420,7 +418,7 @@ def edit(*paths_and_values: tuple[Any, Any], ref: Ref = REF) -> Edit:
     return Edit(ref, made, "why", Role.VERSION)
 
 
-def entry_of(*made: Content, homes: tuple[str, ...] = ()) -> records.Entry:
+def entry_of(*made: Content, homes: tuple[str, ...] = ()) -> Entry:
     lines = [Record("abcdef", f"{i:05d}-aaaaaa", c) for i, c in enumerate(made, 1)]
     folded = fold(lines, homes)
     assert folded is not None
@@ -501,16 +499,16 @@ def test_everything_is_gathered() -> None:
 
 
 def test_the_next_number_comes_after_all_that_were_seen() -> None:
-    assert records.next_number([]) == 1
+    assert next_number([]) == 1
     seen = [Record("abcdef", f"{i:05d}-ffffff", End("ok")) for i in (3, 1)]
-    assert records.record_id(records.next_number(seen), "abcdef") == "00004-abcdef"
+    assert record_id(next_number(seen), "abcdef") == "00004-abcdef"
 
 
 def test_what_neighbours_did() -> None:
     other = Ref("Application", "argocd", "web", "u2")
     one, two, three = (FieldChange(REVISION, str(i), "x") for i in range(3))
 
-    def entry(id: str, *made: Content) -> records.Entry:
+    def entry(id: str, *made: Content) -> Entry:
         folded = fold([Record(id, f"{i:05d}-aaaaaa", c) for i, c in enumerate(made, 1)])
         assert folded is not None
         return folded
@@ -532,8 +530,8 @@ def test_what_neighbours_did() -> None:
         entry("dddddd", BEGIN, intent(0, one, ref=other)),
         entry("eeeeee", undo, intent(0, one)),
     ]
-    assert records.neighbours(entries, REF, ["aaaaaa"]) == [Neighbour(two, True), Neighbour(three, False)]
-    assert records.neighbours(entries, REF, []) == [
+    assert neighbours(entries, REF, ["aaaaaa"]) == [Neighbour(two, True), Neighbour(three, False)]
+    assert neighbours(entries, REF, []) == [
         Neighbour(one, True),
         Neighbour(two, True),
         Neighbour(three, False),

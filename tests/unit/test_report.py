@@ -11,9 +11,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from kubectl_argo_rescue.model import ABSENT, APPLICATION, Edit, FieldChange, Match, Role, ref_of
-from kubectl_argo_rescue.records import Begin, Intent, Outcome, Settled
-from kubectl_argo_rescue.reporting import manifest_patch
+from kubectl_argo_rescue.journal.records import Begin, Intent, Outcome, Settled
+from kubectl_argo_rescue.model.values import ABSENT, APPLICATION, Edit, FieldChange, Match, Role, ref_of
+from kubectl_argo_rescue.show.report import manifest_patch
 from kubectl_argo_rescue.simulation.incident import GIT, Incident
 
 from .build import app

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from kubectl_argo_rescue import connect
+from kubectl_argo_rescue.cluster import connect
 from kubectl_argo_rescue.simulation.incident import traefik_incident
 from kubectl_argo_rescue.simulation.wire import Request
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_argo_rescue import rescuing, watching
-from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, JSON
+from kubectl_argo_rescue.act import rescue, watch
+from kubectl_argo_rescue.act.watch import Ending
+from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, JSON
 from kubectl_argo_rescue.simulation.incident import CHARTS, Incident
-from kubectl_argo_rescue.watching import Ending
 
 from .harness import Run
 
@@ -85,10 +85,10 @@ def test_interrupted_while_watching_it_closes_the_window_of_others_or_says_that_
             incident.argocd.run(60)
         else:
             incident.api.idle = None
-            monkeypatch.setattr(rescuing, "PARTING_SECONDS", 0.0)
+            monkeypatch.setattr(rescue, "PARTING_SECONDS", 0.0)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watching, "run", interrupted)
+    monkeypatch.setattr(watch, "run", interrupted)
     ran = run(incident.api, "rescue", "traefik", "--yes", "-o", "json")
     assert (ran.code, seen) == (130, [True]), ran.err
     entry = ran.json["entry"]

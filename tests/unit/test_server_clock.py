@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.model import APPPROJECT
-from kubectl_argo_rescue.server_clock import ServerClock
+from kubectl_argo_rescue.cluster.server_clock import ServerClock
+from kubectl_argo_rescue.model.values import APPPROJECT
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import answer

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.entries import find_entry, overwritten_by
-from kubectl_argo_rescue.errors import NotFound, UsageError
-from kubectl_argo_rescue.model import ABSENT, APPLICATION, Edit, FieldChange, Role, ref_of
-from kubectl_argo_rescue.records import Begin, Entry, Intent, Outcome, Settled
+from kubectl_argo_rescue.journal.entry import Entry, find_entry, overwritten_by
+from kubectl_argo_rescue.journal.records import Begin, Intent, Outcome, Settled
+from kubectl_argo_rescue.model.errors import NotFound, UsageError
+from kubectl_argo_rescue.model.values import ABSENT, APPLICATION, Edit, FieldChange, Role, ref_of
 from kubectl_argo_rescue.simulation.incident import Incident
 
 from .harness import Run

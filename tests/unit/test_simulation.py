@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.model.values import (
     APPLICATION,
     APPLICATIONSET,
     APPPROJECT,

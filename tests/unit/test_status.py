@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, CONFIGMAP, DEPLOYMENT, STATEFULSET
-from kubectl_argo_rescue.output import Printer, Streams
+from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, CONFIGMAP, DEPLOYMENT, STATEFULSET
+from kubectl_argo_rescue.show.printer import Printer, Streams
 from kubectl_argo_rescue.simulation.incident import Incident
 
 from .harness import Run

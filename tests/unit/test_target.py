@@ -18,8 +18,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue.target import Kubeconfig, plain_yaml, read_target
-from kubectl_argo_rescue.transport import Connection, Target
+from kubectl_argo_rescue.cluster.target import Kubeconfig, plain_yaml, read_target
+from kubectl_argo_rescue.cluster.transport import Connection, Target
 
 CONFIG = {
     "current-context": "a",

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.model import APPLICATION
-from kubectl_argo_rescue.procedure import TERMINATIONS
+from kubectl_argo_rescue.act.procedure import TERMINATIONS
+from kubectl_argo_rescue.cluster.transport import Response
+from kubectl_argo_rescue.model.values import APPLICATION
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import Request, timestamp
-from kubectl_argo_rescue.transport import Response
 
 from .harness import Run
 from .scenes import played

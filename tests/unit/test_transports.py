@@ -15,13 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from kubectl_argo_rescue.connect import open_transport
-from kubectl_argo_rescue.direct import PackageTransport
-from kubectl_argo_rescue.errors import TransportError, UsageError
-from kubectl_argo_rescue.http import Deadline
-from kubectl_argo_rescue.kubeconfig import Refused
-from kubectl_argo_rescue.kubectl import KubectlTransport, _Ahead
-from kubectl_argo_rescue.kubectl_process import (
+from kubectl_argo_rescue.cluster.connect import open_transport
+from kubectl_argo_rescue.cluster.direct import PackageTransport
+from kubectl_argo_rescue.cluster.http import Deadline
+from kubectl_argo_rescue.cluster.kubeconfig import Refused
+from kubectl_argo_rescue.cluster.kubectl import KubectlTransport, _Ahead
+from kubectl_argo_rescue.cluster.kubectl_process import (
     _locked,
     _may_be_log,
     _sweep,
@@ -29,8 +28,9 @@ from kubectl_argo_rescue.kubectl_process import (
     kubectl_flags,
     proxy_fault,
 )
-from kubectl_argo_rescue.text import brief
-from kubectl_argo_rescue.transport import Connection, Response, Target
+from kubectl_argo_rescue.cluster.transport import Connection, Response, Target
+from kubectl_argo_rescue.model.errors import TransportError, UsageError
+from kubectl_argo_rescue.model.text import brief
 
 
 def test_flags_are_kubectls() -> None:

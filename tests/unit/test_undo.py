@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import pytest
 
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.cluster.transport import Response
+from kubectl_argo_rescue.model.errors import TransportError
+from kubectl_argo_rescue.model.values import (
     APPLICATION,
     APPLICATIONSET,
     APPPROJECT,
@@ -34,7 +35,6 @@ from kubectl_argo_rescue.simulation.incident import (
     traefik_incident,
 )
 from kubectl_argo_rescue.simulation.wire import Request
-from kubectl_argo_rescue.transport import Response
 
 from .build import app_in
 from .harness import Ran, Run, lag

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from kubectl_argo_rescue.errors import TransportError
-from kubectl_argo_rescue.journal import CLAIM_SECONDS, ClusterHome
-from kubectl_argo_rescue.model import CONFIGMAP
+from kubectl_argo_rescue.journal.claims import CLAIM_SECONDS
+from kubectl_argo_rescue.journal.configmaps import ClusterHome
+from kubectl_argo_rescue.model.errors import TransportError
+from kubectl_argo_rescue.model.values import CONFIGMAP
 from kubectl_argo_rescue.simulation.incident import GOOD, Incident
 from kubectl_argo_rescue.simulation.wire import Request
 

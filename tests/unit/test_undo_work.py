@@ -14,10 +14,13 @@ from datetime import datetime, timezone
 
 import pytest
 
-from kubectl_argo_rescue.errors import ConflictError
-from kubectl_argo_rescue.handback import Evidence, Handback
-from kubectl_argo_rescue.merge import Tag
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.argocd.handback import Evidence, Handback
+from kubectl_argo_rescue.journal.entry import LEFT, Entry
+from kubectl_argo_rescue.journal.records import Begin
+from kubectl_argo_rescue.model.errors import ConflictError
+from kubectl_argo_rescue.model.merge import Tag
+from kubectl_argo_rescue.model.patches import applied
+from kubectl_argo_rescue.model.values import (
     ABSENT,
     JSON,
     ArgoCD,
@@ -25,15 +28,14 @@ from kubectl_argo_rescue.model import (
     Edit,
     FieldChange,
     Key,
+    Reliance,
     Role,
     Snapshot,
     StepResult,
     StepStatus,
     ref_of,
 )
-from kubectl_argo_rescue.patches import applied
-from kubectl_argo_rescue.records import LEFT, Begin, Entry, Reliance
-from kubectl_argo_rescue.undo_work import Fate, OnConflict, Options, UndoWork
+from kubectl_argo_rescue.plan.undo import Fate, OnConflict, Options, UndoWork
 
 NOW = datetime(2026, 11, 27, 17, tzinfo=timezone.utc)
 PAUSED = FieldChange(("spec", "syncPolicy", "automated", "enabled"), ABSENT, False)

@@ -15,14 +15,14 @@ from collections.abc import Callable
 
 import pytest
 
-from kubectl_argo_rescue import watching
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.errors import ExitStatus, Forbidden, Overloaded
-from kubectl_argo_rescue.model import APPLICATION, DEPLOYMENT, JSON, FieldChange, Key
-from kubectl_argo_rescue.progress import Expectation, State, workload_keys
+from kubectl_argo_rescue.act.watch import Ending, Feed, watch
+from kubectl_argo_rescue.argocd.progress import Expectation, State, workload_keys
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.cluster.transport import Response
+from kubectl_argo_rescue.model.errors import ExitStatus, Forbidden, Overloaded
+from kubectl_argo_rescue.model.values import APPLICATION, DEPLOYMENT, JSON, FieldChange, Key
 from kubectl_argo_rescue.simulation.incident import traefik_incident
 from kubectl_argo_rescue.simulation.wire import Request
-from kubectl_argo_rescue.transport import Response
 
 KEY = Key("Application", "argocd", "traefik")
 
@@ -52,14 +52,14 @@ def failing(live: JSON) -> JSON:
     return failed
 
 
-def watch(
+def watched(
     monkeypatch: pytest.MonkeyPatch,
     *events: tuple[Key, JSON],
     expectation: Expectation | None = None,
     clock: Callable[[bool], float] = lambda has_more: time.monotonic(),
     cluster: Cluster | None = None,
     hint: Callable[[JSON], str] = lambda app: "",
-) -> watching.Ending:
+) -> Ending:
     """Watch what the events say; `clock` tells the time, knowing whether more of them wait."""
     coming: queue.SimpleQueue[tuple[Key, JSON]] = queue.SimpleQueue()
     for event in events:
@@ -73,9 +73,9 @@ def watch(
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(watching, "Feed", Script)
-    monkeypatch.setattr(watching, "SETTLE_SECONDS", 0.05)
-    return watching.watch(
+    monkeypatch.setattr(watch, "Feed", Script)
+    monkeypatch.setattr(watch, "SETTLE_SECONDS", 0.05)
+    return watch(
         cluster or Cluster(traefik_incident().api),
         expectation or Expectation(KEY),
         timeout=60,
@@ -94,7 +94,7 @@ def test_a_failure_that_stays_is_believed(
     monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]
 ) -> None:
     app, workload, live = good
-    ending = watch(monkeypatch, (KEY, app), (workload, failing(live)))
+    ending = watched(monkeypatch, (KEY, app), (workload, failing(live)))
     assert (ending.status, ending.assessment.state) == (ExitStatus.ERROR, State.FAILED)
     assert "progress deadline" in ending.message
 
@@ -103,7 +103,7 @@ def test_a_failure_of_the_pods_before_is_not(
     monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]
 ) -> None:
     app, workload, live = good
-    ending = watch(monkeypatch, (KEY, app), (workload, failing(live)), (workload, live))
+    ending = watched(monkeypatch, (KEY, app), (workload, failing(live)), (workload, live))
     assert (ending.status, ending.assessment.state) == (ExitStatus.OK, State.SUCCEEDED)
 
 
@@ -112,7 +112,7 @@ def test_what_came_already_counts_however_late_it_is_looked_at(
 ) -> None:
     app, workload, live = good
     times = itertools.count()
-    ending = watch(
+    ending = watched(
         monkeypatch,
         *((KEY, app), (workload, failing(live)), (workload, live)),
         clock=lambda has_more: float(next(times)),  # each look takes longer than a failure has to stay
@@ -123,13 +123,13 @@ def test_what_came_already_counts_however_late_it_is_looked_at(
 def test_a_revert_ends_it(monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]) -> None:
     app, workload, live = good
     pin = FieldChange(("spec", "source", "targetRevision"), "2.5.1", "1.0.0")
-    ending = watch(monkeypatch, (KEY, app), (workload, live), expectation=Expectation(KEY, "", (pin,)))
+    ending = watched(monkeypatch, (KEY, app), (workload, live), expectation=Expectation(KEY, "", (pin,)))
     assert ending.status is ExitStatus.CONFLICT
     assert "somebody put it back" in ending.message
 
 
 def test_a_deletion_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    ending = watch(monkeypatch, (KEY, None))
+    ending = watched(monkeypatch, (KEY, None))
     assert ending.status is ExitStatus.ERROR
     assert "does not exist any more" in ending.message
 
@@ -145,7 +145,7 @@ def fed(monkeypatch: pytest.MonkeyPatch, answer: Response, times: int) -> JSON:
         return answer if left[0] >= 0 else None
 
     incident.api.before.append(bad)
-    feed = watching.Feed(Cluster(incident.api, sleep=lambda seconds: None))
+    feed = Feed(Cluster(incident.api, sleep=lambda seconds: None))
     try:
         feed.watch(APPLICATION, KEY)
         return feed.events.get(timeout=30)[1]
@@ -159,7 +159,7 @@ def test_a_server_that_is_away_for_a_while_does_not_end_a_watch(monkeypatch: pyt
 
 
 def test_a_server_that_is_away_for_long_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "GIVE_UP_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "GIVE_UP_SECONDS", 0.0)
     assert isinstance(fed(monkeypatch, Response(503, {}, b""), 10**6), Overloaded)
 
 
@@ -175,7 +175,7 @@ def test_what_a_dead_watch_did_not_say_is_seen_before_it_times_out(
     incident = traefik_incident()
     incident.argocd.workloads.broken_images.clear()
     incident.argocd.run(60)
-    ending = watch(monkeypatch, (KEY, app), clock=is_over, cluster=Cluster(incident.api))
+    ending = watched(monkeypatch, (KEY, app), clock=is_over, cluster=Cluster(incident.api))
     assert ending.status is ExitStatus.OK, ending
 
 
@@ -186,7 +186,7 @@ def test_a_server_that_is_gone_in_the_end_is_named(
     app["status"]["health"] = {"status": "Progressing"}
     incident = traefik_incident()
     incident.api.before.append(lambda request: Response(403, {}, b"{}"))
-    ending = watch(monkeypatch, (KEY, app), clock=is_over, cluster=Cluster(incident.api))
+    ending = watched(monkeypatch, (KEY, app), clock=is_over, cluster=Cluster(incident.api))
     assert ending.status is ExitStatus.TIMEOUT
     assert "cannot be read any more" in ending.message
 
@@ -194,7 +194,7 @@ def test_a_server_that_is_gone_in_the_end_is_named(
 def test_time_runs_out(monkeypatch: pytest.MonkeyPatch, good: tuple[JSON, Key, JSON]) -> None:
     app, _, _ = good
     app["status"]["health"] = {"status": "Progressing"}
-    ending = watch(monkeypatch, (KEY, app), clock=is_over)
+    ending = watched(monkeypatch, (KEY, app), clock=is_over)
     assert ending.status is ExitStatus.TIMEOUT
 
 
@@ -215,7 +215,7 @@ def test_time_runs_out_before_the_first_look(
         return "free it"
 
     times = itertools.count(step=60)
-    ending = watch(monkeypatch, clock=lambda _: next(times), cluster=Cluster(incident.api), hint=hint)
+    ending = watched(monkeypatch, clock=lambda _: next(times), cluster=Cluster(incident.api), hint=hint)
     assert ending.status is ExitStatus.TIMEOUT
     assert ending.message.startswith("timed out; sync: OutOfSync"), ending.message
     assert ("free it" in ending.message) == is_known

@@ -18,10 +18,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_argo_rescue import windows
-from kubectl_argo_rescue.model import ABSENT, JSON, ArgoCD, FieldChange, Key, Match, MemberChange, Version
-from kubectl_argo_rescue.patches import applied
-from kubectl_argo_rescue.windows import Hit, Window
+from kubectl_argo_rescue.argocd import global_projects, windows
+from kubectl_argo_rescue.argocd.windows import Hit, Window
+from kubectl_argo_rescue.model.patches import applied
+from kubectl_argo_rescue.model.values import (
+    ABSENT,
+    JSON,
+    ArgoCD,
+    FieldChange,
+    Key,
+    Match,
+    MemberChange,
+    Version,
+)
+from kubectl_argo_rescue.plan import unblock
 
 from . import build
 
@@ -370,7 +380,7 @@ PROD = {"matchLabels": {"env": "prod"}}
 def global_names(*entries: Any, labels: Any = None) -> list[str]:
     me = project([], "me", labels={"env": "prod", "tier": "1"} if labels is None else labels)
     others = [project([], name) for name in ("g1", "g2", "g3")]
-    return [p["metadata"]["name"] for p in windows.global_projects_of(me, [me, *others], entries)]
+    return [p["metadata"]["name"] for p in global_projects.global_projects_of(me, [me, *others], entries)]
 
 
 @pytest.mark.parametrize(
@@ -454,8 +464,8 @@ def identity(item: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, item.get(name, ABSENT)) for name in names)
 
 
-def relaxed(*found: dict[str, Any], target: dict[str, Any] | None = None) -> windows.Relaxation:
-    return windows.relax(read(*found), target or app(), NOON)
+def relaxed(*found: dict[str, Any], target: dict[str, Any] | None = None) -> unblock.Relaxation:
+    return unblock.relax(read(*found), target or app(), NOON)
 
 
 def test_nothing_to_do() -> None:
@@ -592,7 +602,7 @@ def test_global_project_that_counts_twice() -> None:
     other = project([window("deny", applications=["traefik", "web"])], "g1")
     own = project([window("deny", applications=["traefik"])])
     found = windows.effective_windows(own, [own, other], argocd)
-    relaxation = windows.relax(found, app(), NOON)
+    relaxation = unblock.relax(found, app(), NOON)
     assert {name: len(changes) for name, changes in relaxation.changes.items()} == {"g1": 1, "cluster": 1}
     assert relaxation.automatic.can_sync
 
@@ -603,11 +613,11 @@ def test_changed_verdicts() -> None:
     del after["spec"]["syncWindows"][0]
     lost = app("lost")
     lost["spec"]["project"] = "gone"
-    changed = windows.changed_verdicts([before], [after], [app(), app("web"), lost], ArgoCD("argocd"), NOON)
+    changed = unblock.changed_verdicts([before], [after], [app(), app("web"), lost], ArgoCD("argocd"), NOON)
     key = Key("Application", "argocd", "traefik")
-    assert changed == (windows.VerdictChange(key, (False, False), (False, True)),)
+    assert changed == (unblock.VerdictChange(key, (False, False), (False, True)),)
     after["spec"]["syncWindows"] = []
-    assert len(windows.changed_verdicts([before], [after], [app("web")], ArgoCD("argocd"), NOON)) == 1
+    assert len(unblock.changed_verdicts([before], [after], [app("web")], ArgoCD("argocd"), NOON)) == 1
 
 
 APPS = [
@@ -622,21 +632,21 @@ APPS = [
 def test_relaxing_frees_this_app_and_no_other(found: list[dict[str, Any]], now: datetime) -> None:
     before = project(found)
     target = app(namespace="default", name="in-cluster")
-    relaxation = windows.relax(windows.windows_of(before), target, now)
+    relaxation = unblock.relax(windows.windows_of(before), target, now)
     after = applied(before, relaxation.changes.get("cluster", ()))
     assert windows.windows_of(after) == tuple(replace(w, index=i) for i, w in enumerate(relaxation.windows))
     assert relaxation.manual.can_sync
     opened = any(isinstance(c, FieldChange) for c in relaxation.changes.get("cluster", ()))
-    for change in windows.changed_verdicts([before], [after], APPS, ArgoCD("argocd"), now):
+    for change in unblock.changed_verdicts([before], [after], APPS, ArgoCD("argocd"), now):
         twin = change.app.name == "traefik"
         assert twin or (change.automatic[0] == change.automatic[1] and opened)
     # What was relaxed needs nothing more.
-    assert windows.relax(relaxation.windows, target, now).changes == {}
+    assert unblock.relax(relaxation.windows, target, now).changes == {}
 
 
 @given(st.lists(items(NAMES), max_size=4), TIMES)
 def test_where_all_are_named_automatic_sync_is_enough(found: list[dict[str, Any]], now: datetime) -> None:
     parsed = read(*({**item, "namespaces": [], "clusters": []} for item in found))
-    relaxation = windows.relax(parsed, app(), now)
+    relaxation = unblock.relax(parsed, app(), now)
     assert relaxation.automatic.can_sync
     assert not any(isinstance(c, FieldChange) for c in relaxation.changes.get("cluster", ()))

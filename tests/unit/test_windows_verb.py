@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import foresight, windows
-from kubectl_argo_rescue.model import APPLICATION, APPPROJECT, CONFIGMAP, ArgoCD
+from kubectl_argo_rescue.argocd import foresight, windows
+from kubectl_argo_rescue.argocd.reconciliation import judge_apps
+from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, CONFIGMAP, ArgoCD
 from kubectl_argo_rescue.simulation.incident import Incident, application, traefik_incident
-from kubectl_argo_rescue.verdicts import judge_apps
 
 from .harness import Run
 

@@ -18,10 +18,25 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue import progress, records, workload_writes, workloads
-from kubectl_argo_rescue.client import Cluster
-from kubectl_argo_rescue.errors import RefusedError, TransportError
-from kubectl_argo_rescue.model import (
+from kubectl_argo_rescue.act import workload_writes
+from kubectl_argo_rescue.argocd import progress, workloads
+from kubectl_argo_rescue.argocd.progress import State
+from kubectl_argo_rescue.argocd.workloads import (
+    NUMBER,
+    History,
+    Revision,
+    Way,
+    decide,
+    failing_periods,
+    maker,
+)
+from kubectl_argo_rescue.cluster.client import Cluster
+from kubectl_argo_rescue.cluster.transport import Response, Target
+from kubectl_argo_rescue.journal import encoding
+from kubectl_argo_rescue.journal.encoding import Untrusted
+from kubectl_argo_rescue.journal.records import Intent, Record
+from kubectl_argo_rescue.model.errors import RefusedError, TransportError
+from kubectl_argo_rescue.model.values import (
     APPLICATION,
     CONFIGMAP,
     CONTROLLERREVISION,
@@ -38,16 +53,12 @@ from kubectl_argo_rescue.model import (
     WorkloadRollback,
     ref_of,
 )
-from kubectl_argo_rescue.progress import State
-from kubectl_argo_rescue.records import Intent, Record, Untrusted
-from kubectl_argo_rescue.rolling import Workloads, failing_periods, maker, plan_workloads
+from kubectl_argo_rescue.plan.workload_rescue import Workloads, plan_workloads
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import BAD, GOOD, Incident, traefik_chart, traefik_incident
 from kubectl_argo_rescue.simulation.status import StatusError
 from kubectl_argo_rescue.simulation.wire import Request, failure
-from kubectl_argo_rescue.transport import Response, Target
-from kubectl_argo_rescue.workloads import NUMBER, History, Revision, Way, decide
 
 from . import build
 from .harness import Ran, Run, lag
@@ -353,7 +364,7 @@ def a_rollout(**fields: Any) -> WorkloadRollback:
 
 def line_of(rollout: WorkloadRollback) -> str:
     """Its line."""
-    return records.to_line(Record("abcdef", "00001-abcdef", Intent(3, rollout)))
+    return encoding.to_line(Record("abcdef", "00001-abcdef", Intent(3, rollout)))
 
 
 @pytest.mark.parametrize(
@@ -361,7 +372,7 @@ def line_of(rollout: WorkloadRollback) -> str:
 )
 def test_a_rollout_is_kept_as_numbers(rollout: WorkloadRollback) -> None:
     line = line_of(rollout)
-    assert records.from_line(line).content == Intent(3, rollout)
+    assert encoding.from_line(line).content == Intent(3, rollout)
     assert set(json.loads(line)["rollout"]) == {
         "number", "ref", "app", "from", "to", "revision", "reason", "named", "destination", "deployment",
     }  # fmt: skip
@@ -383,7 +394,7 @@ def test_a_forged_rollout_is_not_trusted(forged: dict[str, Any]) -> None:
     line = json.loads(line_of(a_rollout()))
     line["rollout"].update(forged)
     with pytest.raises(Untrusted):
-        records.from_line(json.dumps(line))
+        encoding.from_line(json.dumps(line))
 
 
 # -- writing one

@@ -1,0 +1,36 @@
+"""What a verb was asked for besides its own flags: which cluster, which output, how to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..cluster.connect import Runtime
+from ..cluster.transport import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every verb takes."""
+
+    connection: Connection = field(default_factory=Connection)
+    namespace: str = ""
+    argocd_namespace: str = ""
+    output: str = "human"
+    verbosity: int = 0
+    world: Runtime = field(default_factory=Runtime)
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What every writing verb takes."""
+
+    dry_run: str = "none"
+    reason: str = ""
+    yes: bool = False
+    expires: float | None = None
+    """Seconds after which every command reminds of it."""
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether the plan is shown and nothing is written."""
+        return self.dry_run != "none"

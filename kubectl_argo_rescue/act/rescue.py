@@ -1,0 +1,226 @@
+"""A whole rescue: plan, then part by part in the order that is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ..argocd.operation import operation
+from ..argocd.progress import Expectation, workload_keys
+from ..cluster import refresh
+from ..model import patches
+from ..model.errors import ExitStatus, RescueError
+from ..model.text import COMMAND, display_name
+from ..model.values import Edit, FieldChange, Key, Plan, Result, Role, Snapshot, StepStatus
+from ..plan.rescue import Rescue
+from ..show.steps import STATUS_WORDS
+from . import watch
+from .options import Writing
+from .procedure import GRACE_SECONDS, Procedure, is_idle
+from .session import Session
+
+PARTING_SECONDS = 2.0
+"""How long who interrupts a rescue is kept, for windows that others share to be closed again."""
+
+
+class RescueRun(Procedure):
+    """Carries a rescue out."""
+
+    flags = ""
+    """What the command that goes on with it has after the application's name."""
+
+    def __init__(
+        self, session: Session, key: Key, planner: Callable[[Snapshot], Rescue], writing: Writing
+    ) -> None:
+        """`planner` is called again where something moved."""
+        super().__init__(session, "rescue", writing)
+        self.key = key
+        self.planner = planner
+        self.order_id = ""
+        """The sync that was ordered."""
+
+    def run(self, *, wait: bool, timeout: float | None) -> Result:
+        """Plan, ask, write and watch; stops where stopping is safest and says how to go on."""
+        rescue = self.planner(self.snapshot)
+        if wait and rescue.plan.steps and not rescue.is_pause_only:
+            said = (*rescue.plan.warnings, *self._what_is_hidden(rescue.plan))
+            rescue = replace(rescue, plan=replace(rescue.plan, warnings=said))
+        self.printer.plan_talk(rescue.plan.warnings, rescue.plan.notes)
+        if self.writing.is_dry_run:
+            return self.dry_run(rescue.plan)
+        if rescue.plan.steps:
+            self.session.header()
+            self.session.checks.require_rights(rescue.plan)
+        self._confirm(rescue)
+        done = False
+        try:
+            done = self._write(rescue)
+        except KeyboardInterrupt:
+            self.status = ExitStatus.INTERRUPTED
+        except RescueError as e:
+            self.status = e.exit_status
+            self.printer.say(f"{self.printer.paint('error:', 'red')} {e}")
+        result = self._result(rescue)
+        try:
+            self._tell(done)
+            if done and wait and not rescue.is_pause_only:
+                result = self._watch(rescue, result, timeout)
+        except KeyboardInterrupt:
+            if done:
+                name = display_name(self.key, self.snapshot.argocd)
+                self.printer.say(f"not watched any more; go on with: {COMMAND} watch {name}")
+            self.status = ExitStatus.INTERRUPTED
+            result = self._result(rescue)
+        except RescueError:
+            self._leave_windows(rescue, "since it is not known whether the operation is done")
+            raise
+        if done and not wait:
+            left = self._leave_windows(rescue, "since nobody waits for the operation")
+        else:
+            is_over = self.status is ExitStatus.OK
+            left = self._close_windows(rescue, GRACE_SECONDS if is_over else PARTING_SECONDS)
+        return replace(result, edits=tuple(self.results), warnings=(*result.warnings, *left))
+
+    def _what_is_hidden(self, plan: Plan) -> list[str]:
+        """Say before anything is written which workloads cannot be watched afterwards."""
+        hidden = self.session.checks.hidden(workload_keys(self.snapshot.objects[self.key]), plan)
+        if not hidden:
+            return []
+        more = f" and {len(hidden) - 4} more" if len(hidden) > 4 else ""
+        return [
+            f"you may not get and watch {', '.join(map(str, hidden[:4]))}{more}: "
+            "the verdict will be the Application's own health alone"
+        ]
+
+    def _confirm(self, rescue: Rescue) -> None:
+        name = display_name(self.key, self.snapshot.argocd)
+        question = f"Rescue {name}: {rescue.version}?" if self.session.streams.is_interactive else ""
+        if question and not self.writing.yes and not rescue.plan.questions and rescue.plan.steps:
+            self.session.checks.confirm(rescue.plan, self.writing, question)
+        elif rescue.plan.steps:
+            self.session.checks.confirm(rescue.plan, self.writing)
+        if rescue.plan.steps and (self.writing.yes or not self.session.streams.is_interactive):
+            self.printer.plan(rescue.plan.steps)
+
+    def _part(self, rescue: Rescue, edits: Sequence[Edit]) -> bool:
+        """Write some edits of the plan, planned anew where they moved meanwhile."""
+        plan = Plan(
+            "rescue",
+            tuple(edits),
+            relies=rescue.plan.relies if self.writer is None else (),
+            witnesses=rescue.plan.witnesses if self.writer is None else (),
+        )
+        return self.carry_out(plan, replan=lambda s: self.planner(s).plan) if edits else True
+
+    def _write(self, rescue: Rescue) -> bool:
+        if not self._part(rescue, rescue.owners):
+            return False
+        for owner in rescue.owner_keys:
+            if owner in self.snapshot.objects and not is_idle(self.refresh(owner)):
+                name = display_name(owner, self.snapshot.argocd)
+                self.printer.say(
+                    f"waiting for the operation of {name} to end; its retries would put the edit back"
+                )
+                if not self.end_operation(owner, grace=GRACE_SECONDS):
+                    self.printer.warn(f"the operation of {name} does not end; it may still put the edit back")
+        ended = True
+        if rescue.ends_operation:
+            ended = self.end_operation(self.key)
+        self.carry_out(Plan("rescue", unchanged=rescue.plan.unchanged))
+        if not self._part(rescue, rescue.pin) or not self._part(rescue, rescue.windows):
+            return False
+        if not ended and not self.wait_for_end(self.key, GRACE_SECONDS):
+            self.printer.warn("the old operation still does not end: it is cleared by hand")
+            if not self.end_operation(self.key, force=True):
+                return False
+        if not self._order(rescue):
+            return False
+        if rescue.windows and rescue.order is None:
+            refresh.wake(self.session.cluster, self.key)
+        return True
+
+    def _order(self, rescue: Rescue) -> bool:
+        """Order the sync where auto-sync will not do it, judged by what is there now."""
+        if rescue.is_pause_only:
+            return True
+        again = self.planner(self.snapshot)
+        order = again.order or rescue.order
+        if order is None or operation(self.snapshot.objects[self.key]).in_progress:
+            return True
+        going = self.carry_out(Plan("rescue", (order,)))
+        if self.results[-1].status is StepStatus.APPLIED:
+            self.order_id = order.id
+        return going
+
+    def _tell(self, done: bool) -> None:
+        if not self.entry:
+            return
+        stands = [r for r in self.results if r.status is StepStatus.APPLIED]
+        if not done and stands:
+            name = display_name(self.key, self.snapshot.argocd)
+            self.printer.say(f"what was done stands: {COMMAND} show {self.entry}")
+            self.printer.say(f"go on with: {COMMAND} rescue {name}{self.flags}")
+        self.printer.say(f"undo with: {COMMAND} undo {self.entry}")
+
+    def _result(self, rescue: Rescue) -> Result:
+        return Result(
+            "rescue",
+            self.entry,
+            tuple(self.results),
+            tuple(dict.fromkeys((*rescue.plan.warnings, *rescue.plan.notes, *self.warnings))),
+            {"version": rescue.version},
+            self.status,
+            STATUS_WORDS[self.status],
+        )
+
+    def _watch(self, rescue: Rescue, result: Result, timeout: float | None) -> Result:
+        changes = tuple(c for e in rescue.pin for c in e.changes)
+        self.session.reading.snapshot = self.snapshot
+        ending = watch.run(self.session, Expectation(self.key, self.order_id, changes), timeout)
+        return watch.with_ending(result, ending)
+
+    def _still_open(self, rescue: Rescue) -> list[Edit]:
+        """Return what would close the windows again that others share, as far as they are open."""
+        live = self.snapshot.objects
+        return [e for e in rescue.reopened if patches.guarded_ops(live[e.ref.key], e.ref, e.changes)]
+
+    def _close_windows(self, rescue: Rescue, patience: float) -> list[str]:
+        """Close what was opened on windows that other apps share, once our operation is through.
+
+        Returns what is left open, in words; a second ^C leaves it at that.
+        """
+        closing = self._still_open(rescue)
+        if not closing:
+            return []
+        try:
+            if not self.wait_until(self.key, is_idle, patience):
+                return self._leave_windows(rescue, "since an operation is in progress")
+            self.actions = {**self.actions, Role.WINDOW: "sync windows restored"}
+            if not self.carry_out(Plan("rescue", tuple(closing))):
+                return self._leave_windows(rescue, "since it could not be closed")
+        except KeyboardInterrupt:
+            self.status = ExitStatus.INTERRUPTED
+            return self._leave_windows(rescue, "since this was interrupted")
+        except RescueError as e:
+            return self._leave_windows(rescue, f"since the cluster does not answer ({e.message})")
+        shared = {e.ref for e in rescue.windows if any(isinstance(c, FieldChange) for c in e.changes)}
+        # The opening and the closing of a field; the names that were taken out stay out.
+        self.settle(
+            "restored",
+            lambda edit, change: (
+                edit.role is Role.WINDOW and edit.ref in shared and isinstance(change, FieldChange)
+            ),
+        )
+        return []
+
+    def _leave_windows(self, rescue: Rescue, why: str) -> list[str]:
+        """Say which windows stay open for manual syncs, and what closes them."""
+        left = [
+            f"{edit.ref}: {patches.show_path(change.path[:-1])} stays open for manual syncs of all that it "
+            f"matches, {why}; it is closed with the rest by: {COMMAND} undo {self.entry}"
+            for edit in self._still_open(rescue)
+            for change in edit.changes
+        ]
+        for text in left:
+            self.printer.warn(text)
+        return left

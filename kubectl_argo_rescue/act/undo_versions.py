@@ -1,0 +1,317 @@
+"""Puts version fields back, or leaves them to git where it owns the object: nothing rolls out twice.
+
+A version field is written only where nobody else will: a plain restore of 2.5.1 after git was fixed
+rolls the broken version out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from ..argocd import application, handback, history, ownership
+from ..argocd.handback import Evidence, Handback
+from ..model import patches
+from ..model.errors import RefusedError, TimedOut
+from ..model.patches import shown
+from ..model.text import COMMAND
+from ..model.times import ago
+from ..model.values import Edit, FieldChange, Key, Role, StepResult, StepStatus
+from ..plan.undo import RESTORED, Fate, UndoWork
+from .git_check import GitCheck
+
+MAX_REFRESHED = 20
+"""Applications that are compared anew before their auto-sync goes back on."""
+
+
+SECOND_THOUGHTS = 2
+"""How often git is asked again of an object that we have just written: Argo CD may not have seen that yet."""
+
+
+class Versions:
+    """The version fields of one undo, and what git says of each."""
+
+    def __init__(self, work: UndoWork, check: GitCheck) -> None:
+        """Judge what that work is about, by what the check has Argo CD say."""
+        self.work = work
+        self.check = check
+        self.compared: set[Key] = set()
+        """Owners that were compared when windows and the children's auto-sync were back."""
+        self.stuck: list[Handback] = []
+        """What git still asks something else for: its pin stays."""
+        self.blocked: set[Key] = set()
+        """Owners that stay paused because of that."""
+
+    def _keys(self) -> list[Key]:
+        return [e.ref.key for e in self.work.edits([Role.VERSION])]
+
+    def _judge(self, keys: Sequence[Key]) -> None:
+        work = self.work
+        work.verdicts = {}
+        for key in keys:
+            fold = work.folds[key, Role.VERSION]
+            verdict = handback.git_says(work.snapshot, key, fold.changes, work.witnesses)
+            gone = self._sets_gone({tag.entry for tag in fold.restored})
+            if verdict.evidence is Evidence.FREE and gone:
+                why = f"its owner {gone[0]} of the time of the rescue does not exist any more"
+                verdict = Handback(key, Evidence.NONE, why)
+            work.verdicts[key] = verdict
+
+    def judge_again(self) -> None:
+        """Judge the same once more, of owners that have done something meanwhile."""
+        self._judge(list(self.work.verdicts))
+
+    def _sets_gone(self, ids: Collection[str]) -> list[Key]:
+        """Return the ApplicationSets that these entries gave a rule and that are not there any more."""
+        return [
+            edit.ref.key
+            for entry in self.work.entries
+            if entry.id in ids
+            for _, edit in entry.edits()
+            if edit.role is Role.RULE and edit.ref.key in self.work.snapshot.missing
+        ]
+
+    def first_look(self, *, is_dry: bool) -> None:
+        """Ask the owners to look at git, judge, and refuse before any write where git has not moved.
+
+        Raises RefusedError, with --when-safe TimedOut.
+        """
+        work, keys = self.work, self._keys()
+        if work.is_redo:
+            work.verdicts = {key: Handback(key, Evidence.FREE) for key in keys}
+            return
+        if not is_dry:
+            asked = ownership.ancestors(work.snapshot, [*keys, *work.skipped_versions()])
+            # Before auto-sync goes back on we want to know what it will do; of a freeze of thousands
+            # that would be a load of its own.
+            resumed = [k for k in work.resumed() if k not in asked]
+            self.check.compare_anew([*asked, *(resumed if len(resumed) <= MAX_REFRESHED else ())])
+        self._judge(keys)
+        if is_dry or work.options.redeploy:
+            return
+        if work.options.when_safe:
+            self._wait_until_moved(keys)
+            return
+        for verdict in self._unlike(Evidence.UNMOVED):
+            raise RefusedError(
+                self._disagreement(verdict),
+                f"merge the change in git ({verdict.where}) and undo then; --when-safe waits for it, "
+                "--redeploy rolls it out now; nothing was changed",
+            )
+
+    def _unlike(self, *evidence: Evidence) -> list[Handback]:
+        return [v for v in self.work.verdicts.values() if v.evidence in evidence]
+
+    def _wait_until_moved(self, keys: Sequence[Key]) -> None:
+        deadline = self.check.deadline()
+        while waiting := [*self._unlike(Evidence.UNMOVED), *self._passing()]:
+            text = self._disagreement(waiting[0])
+            self.check.tell_waiting(text, deadline)
+            if self.check.is_over(deadline):
+                raise TimedOut(f"git did not change in time: {text}", "nothing was changed")
+            self._look_again(keys, deadline)
+
+    def _passing(self) -> list[Handback]:
+        """Return what nothing is known of for a while: repo-server or controller may be back soon."""
+        work = self.work
+        return [
+            v
+            for v in self._unlike(Evidence.NONE)
+            if v.owner in work.silent
+            or (
+                v.owner is not None
+                and v.owner.kind == "Application"
+                and handback.is_unknown(work.snapshot.objects[v.owner])
+            )
+        ]
+
+    def _look_again(self, keys: Sequence[Key], deadline: float | None) -> None:
+        self.check.pause_between_looks(deadline)
+        self.work.silent.clear()
+        self.check.compare_anew(ownership.ancestors(self.work.snapshot, keys))
+        self._judge(keys)
+
+    def second_look(self) -> None:
+        """With windows and the children's auto-sync back, what still differs is the version."""
+        work, check = self.work, self.check
+        skipped = work.skipped_versions()
+        if not skipped and all(v.evidence is Evidence.FREE for v in work.verdicts.values()):
+            return
+        keys = list(work.verdicts)
+        deadline = check.deadline()
+        self.compared.update(ownership.ancestors(work.snapshot, [*keys, *skipped]))
+        check.compare_anew(sorted(self.compared))
+        self._judge(keys)
+        for _ in range(SECOND_THOUGHTS):
+            if all(v.key not in work.written for v in self._unlike(Evidence.DISAGREES, Evidence.UNMOVED)):
+                break
+            check.compare_settled(sorted(self.compared))
+            self._judge(keys)
+        while work.options.when_safe:
+            waiting = [*self._unlike(Evidence.DISAGREES, Evidence.UNMOVED), *self._passing()]
+            if not waiting or check.is_over(deadline):
+                return
+            check.tell_waiting(self._disagreement(waiting[0]), deadline)
+            self._look_again(keys, deadline)
+
+    def sets_to_mend(self) -> Iterator[tuple[Key, Key, Key]]:
+        """Yield paused owners to let go now, each with the ApplicationSet that it must bring what git says.
+
+        The third is the Application that the set made. The set's rule still protects that, and its
+        template is judged after: as long as its owner is paused, no fix of git reaches it. Where the
+        owner would take the rule along, that is done only where it was agreed to with --redeploy.
+        """
+        work = self.work
+        for verdict in self._unlike(Evidence.DISAGREES, Evidence.NONE):
+            made_by = verdict.owner
+            if made_by is None or made_by.kind != "ApplicationSet":
+                continue
+            for above in ownership.owning_applications(work.snapshot, made_by):
+                if above not in work.resumed() or made_by not in handback.out_of_sync(
+                    work.snapshot.objects[above]
+                ):
+                    continue
+                if work.options.redeploy or not work.is_drift(above, made_by):
+                    yield above, made_by, verdict.key
+
+    def foretell(self) -> tuple[tuple[str, ...], set[Key], bool]:
+        """Say what the last comparison lets expect: in words, who stays paused, whether all is refused."""
+        work, said, held, is_refused = self.work, [], set(), False
+        for verdict in work.verdicts.values():
+            if verdict.evidence is Evidence.FREE:
+                continue
+            name = work.name(verdict.key)
+            owner = work.snapshot.objects.get(verdict.owner) if verdict.owner is not None else None
+            at = application.reconciled_at(owner) if owner is not None else None
+            seen = f", as Argo CD saw it {ago(self.check.now() - at)}" if at is not None else ""
+            text = f"the version of {name} is git's to say: {verdict.why}{seen}; a real undo asks Argo CD to compare first"
+            if verdict.evidence is not Evidence.AGREES and not work.options.redeploy:
+                held |= set(ownership.ancestors(work.snapshot, [verdict.key]))
+                if work.options.when_safe:
+                    text += " and waits for git"
+                elif verdict.evidence is Evidence.UNMOVED:
+                    is_refused = True
+                    text += " and, if that says the same, changes nothing (5)"
+                else:
+                    text += (
+                        " and, if that says the same, leaves the pin and its paused owners as they are (5)"
+                    )
+            said.append(text)
+        return tuple(said), held, is_refused
+
+    def will_hold(self) -> set[Key]:
+        """Return the owners that stay paused by what the first look says already."""
+        if self.work.options.redeploy:
+            return set()
+        # A set's own owner may be let go to mend the set.
+        stuck = [
+            v.key for v in self._unlike(Evidence.NONE) if v.owner is None or v.owner.kind != "ApplicationSet"
+        ]
+        return set(ownership.ancestors(self.work.snapshot, stuck))
+
+    def hold_for_skipped(self) -> list[str]:
+        """Keep those paused that would write over a version which somebody else set and we leave alone."""
+        work = self.work
+        said: list[str] = []
+        for key, conflicts in work.skipped_versions().items():
+            changes = [FieldChange(c.path, c.ours, c.theirs) for c in conflicts]
+            verdict = handback.git_says(work.snapshot, key, changes, work.witnesses)
+            if verdict.evidence in (Evidence.FREE, Evidence.AGREES) or work.options.redeploy:
+                continue
+            above = ownership.ancestors(work.snapshot, [key])
+            self.blocked.update(above)
+            said += [
+                f"{edit.ref.kind} {work.name(edit.ref.key)} stays as it is: it would write "
+                f"over what somebody set on {work.name(key)}: {verdict.why}"
+                for edit in work.owner_edits()
+                if edit.ref.key in above
+            ]
+        return said
+
+    def _disagreement(self, verdict: Handback) -> str:
+        fold = self.work.folds[verdict.key, Role.VERSION]
+        live = self.work.snapshot.objects.get(verdict.key)
+        parts = []
+        for change in fold.changes:
+            before = patches.read(change.path, live)
+            after = patches.read(change.path, fold.target)
+            parts.append(
+                f"{patches.show_path(change.path)} stays {shown(before)}"
+                if self.work.is_for_the_owner(verdict)
+                else f"{patches.show_path(change.path)} is {shown(before)} and would go back to {shown(after)}"
+            )
+        name = self.work.name(verdict.key)
+        rolls = "" if self.work.is_for_the_owner(verdict) else ", which rolls it out"
+        return f"{name}: {'; '.join(parts)}{rolls}: {verdict.why}"
+
+    def _other_words(self, verdict: Handback) -> str:
+        """Say that git may ask for the pinned digest of an OCI artifact by a tag: for Argo CD a difference."""
+        live = self.work.snapshot.objects.get(verdict.key)
+        if live is None or not self.work.is_for_the_owner(verdict):
+            return ""
+        tags = [
+            tag
+            for source in application.sources(live)
+            for tag in history.tags_of(live, source, source.revision)
+        ]
+        if not tags:
+            return ""
+        return (
+            f" (it was deployed as {', '.join(tags)}: if that is what git says and the tag was not moved, "
+            "--redeploy moves nothing)"
+        )
+
+    def leave_the_rest(self) -> list[StepResult]:
+        """Settle what git is the master of again, and note what it disagrees about; return what was settled."""
+        work, kept = self.work, []
+        for edit in work.edits([Role.VERSION]):
+            verdict = work.verdicts[edit.ref.key]
+            if work.goes_back(verdict):
+                continue
+            if verdict.evidence is Evidence.AGREES or work.options.redeploy:
+                kept.append(self._keep(edit, verdict))
+            else:
+                self.stuck.append(verdict)
+                self.blocked.update(ownership.ancestors(work.snapshot, [verdict.key]))
+        return kept
+
+    def _keep(self, edit: Edit, verdict: Handback) -> StepResult:
+        """git is the master again: the field stays as it is, nothing rolls out by our hand."""
+        restored = self.work.folds[edit.ref.key, Role.VERSION].restored
+        self.work.settled.update(dict.fromkeys(restored, Fate.GIT))
+        detail = (
+            f"its version stays: {verdict.why}"
+            if verdict.evidence is Evidence.AGREES
+            else f"its version is left to its owner: {verdict.why}"
+        )
+        return StepResult(edit.ref, StepStatus.UNCHANGED, RESTORED[Role.VERSION], detail=detail)
+
+    def to_sync(self, written: Sequence[Edit]) -> list[str]:
+        """Name the Applications whose version went back and that auto-sync will not deploy."""
+        apps = [self.work.snapshot.objects[edit.ref.key] for edit in written]
+        return [
+            self.work.name(application.key_of(app))
+            for app in apps
+            if app["kind"] == "Application" and not application.is_auto_sync_on(app)
+        ]
+
+    def what_stands(self) -> list[str]:
+        """Name each pin that stays, and who stays paused for it; git owes what they wait for."""
+        work, said = self.work, []
+        for verdict in self.stuck:
+            said.append(f"{self._disagreement(verdict)}; its pin stays{self._other_words(verdict)}")
+            work.owe(verdict)
+        for edit in work.owner_edits():
+            if edit.ref.key in self.blocked:
+                stays = "keeps its rule" if edit.role is Role.RULE else "stays paused"
+                said.append(f"{edit.ref.kind} {work.name(edit.ref.key)} {stays} until then")
+        return said
+
+    def how_to_go_on(self) -> str:
+        """Say what ends that."""
+        work = self.work
+        acting = [v.owner for v in self.stuck if v.owner is not None and work.is_for_the_owner(v)]
+        names = ", ".join(dict.fromkeys(map(work.name, acting)))
+        ways = [f"--redeploy lets {names} roll out what git says now"] if acting else []
+        if len(acting) < len(self.stuck):
+            ways.append("--redeploy rolls the originals out now")
+        return f"fix git and run {COMMAND} undo again; {', '.join(ways)}"

@@ -1,0 +1,416 @@
+"""Watches an application and its workloads until `progress.assess` knows the truth, and shows it live."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from ..argocd import application, reconciliation
+from ..argocd.progress import Assessment, Expectation, State, assess, workload_keys
+from ..cluster.client import Cluster
+from ..cluster.parallel import Done, Failed
+from ..model.errors import ExitStatus, Expired, Forbidden, NotFound, Overloaded, RescueError, TransportError
+from ..model.text import COMMAND, display_name, plain
+from ..model.values import (
+    APPLICATION,
+    BY_KIND,
+    JSON,
+    Edit,
+    Key,
+    Order,
+    OrderKind,
+    Plan,
+    Resource,
+    Result,
+    Role,
+)
+from ..show.printer import Printer
+from ..show.steps import STATUS_WORDS
+from .session import Session
+
+WATCH_SECONDS = 60.0
+"""How long one watch request lives: one that is dead without a word is noticed then."""
+
+GIVE_UP_SECONDS = 120.0
+"""How long the API server may be out of reach before a watch says so and ends."""
+
+SETTLE_SECONDS = 3.0
+"""How long a workload must say that it failed before it is believed."""
+
+MAX_WATCHED_WORKLOADS = 16
+"""Beyond this a watch per workload is a burden; the rest is read again at each change of the app."""
+
+
+class Feed:
+    """Streams of several objects poured into one queue, each in a thread that ends with the connection."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Follow objects of that cluster."""
+        self.cluster = cluster
+        self.events: queue.SimpleQueue[tuple[Key, JSON | None | RescueError]] = queue.SimpleQueue()
+        self._watched: set[Key] = set()
+        self._closed = threading.Event()
+
+    def watch(self, resource: Resource, key: Key) -> None:
+        """Follow one object; its state now comes first, None where it is gone."""
+        if key not in self._watched:
+            self._watched.add(key)
+            threading.Thread(target=self._follow, args=(resource, key), daemon=True).start()
+
+    def _follow(self, resource: Resource, key: Key) -> None:
+        failures = 0
+        well = self.cluster.clock()
+        while not self._closed.is_set():
+            began = self.cluster.clock()
+            try:
+                version = self._read(resource, key)
+                well = self.cluster.clock()
+                for kind, obj in self.cluster.watch(
+                    resource,
+                    key.namespace,
+                    name=key.name,
+                    resource_version=version,
+                    timeout=WATCH_SECONDS,
+                ):
+                    failures = 0
+                    if kind == "BOOKMARK":
+                        continue
+                    obj.setdefault("kind", resource.kind)
+                    self.events.put((key, None if kind == "DELETED" else obj))
+                    if self._closed.is_set():
+                        return
+            except RescueError as e:
+                if self._closed.is_set():
+                    return
+                passes = isinstance(e, Expired | Overloaded | TransportError) and not getattr(
+                    e, "lasting", False
+                )
+                failures += 1
+                if (
+                    isinstance(e, Forbidden)
+                    or not passes
+                    and failures > 5
+                    or self.cluster.clock() - well > GIVE_UP_SECONDS
+                ):
+                    self.events.put((key, e))
+                    return
+                asked = getattr(e, "retry_after", None) or 0.0
+                self._closed.wait(max(asked, self.cluster.backoff(min(failures, 8))))
+            else:
+                # Ended by the server: at once, time after time, would be a load of its own.
+                failures = failures + 1 if self.cluster.clock() - began < 1.0 else 0
+                if failures > 1:
+                    self._closed.wait(self.cluster.backoff(min(failures, 8)))
+
+    def _read(self, resource: Resource, key: Key) -> str:
+        try:
+            obj = self.cluster.get(resource, key.namespace, key.name)
+        except NotFound:
+            self.events.put((key, None))
+            return ""
+        obj.setdefault("kind", resource.kind)
+        self.events.put((key, obj))
+        return str(obj["metadata"]["resourceVersion"])
+
+    def close(self) -> None:
+        """Let the threads end; those in a read end when the connection is closed."""
+        self._closed.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a watch ended."""
+
+    assessment: Assessment
+    status: ExitStatus
+    message: str
+
+
+class Watched(Protocol):
+    """What a watch is about: it takes in what comes, and judges it."""
+
+    def take(self, key: Key, obj: JSON | None) -> tuple[ExitStatus, str] | None:
+        """Take in the state of an object, None where it is gone; return how the watch ends by it, if it does."""
+
+    def lose(self, key: Key, error: RescueError) -> bool:
+        """Whether it goes on without an object that cannot be read any more."""
+
+    def assess(self) -> Assessment | None:
+        """Judge what was taken in; None while something was not seen yet."""
+
+    def look_again(self, last: Assessment) -> Ending:
+        """End it, since the time is over."""
+
+
+_ENDS = {
+    State.SUCCEEDED: ExitStatus.OK,
+    State.REVERTED: ExitStatus.CONFLICT,
+    State.FAILED: ExitStatus.ERROR,
+}
+
+
+def follow(
+    feed: Feed,
+    watched: Watched,
+    *,
+    timeout: float | None,
+    show: Callable[[Assessment], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Ending:
+    """Judge all that the feed brings until a state is final or `timeout` seconds are over (None: for ever)."""
+    deadline = None if timeout is None else clock() + timeout
+    last = Assessment(State.WAITING, (), "nothing was seen yet")
+    settled: float | None = None
+    """When a failure that was seen counts, unless something better is seen before."""
+    try:
+        while True:
+            now = clock()
+            # What has come already counts, however late it is looked at.
+            is_due = settled is not None and settled <= (now if deadline is None else min(now, deadline))
+            if is_due and feed.events.empty():
+                return Ending(replace(last, state=State.FAILED), ExitStatus.ERROR, last.reason)
+            if deadline is not None and now >= deadline:
+                return watched.look_again(last)
+            end = min(t for t in (settled, deadline, now + 3600.0) if t is not None)
+            try:
+                key, obj = feed.events.get(timeout=max(0.0, end - now))
+            except queue.Empty:
+                continue
+            if not isinstance(obj, RescueError):
+                if ended := watched.take(key, obj):
+                    return Ending(last, *ended)
+            elif not watched.lose(key, obj):
+                return Ending(last, obj.exit_status, f"it cannot be watched any more: {obj.message}")
+            assessment = watched.assess()
+            if assessment is None:
+                continue
+            if assessment != last:
+                show(assessment)
+                last = assessment
+            if assessment.state is not State.FAILING:
+                settled = None
+            elif settled is None:
+                settled = clock() + SETTLE_SECONDS
+            if assessment.state in _ENDS:
+                return Ending(assessment, _ENDS[assessment.state], assessment.reason)
+    finally:
+        feed.close()
+
+
+class _Application:
+    """An application and its workloads, as a watch sees them."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        feed: Feed,
+        expectation: Expectation,
+        hint: Callable[[JSON], str],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.cluster = cluster
+        self.feed = feed
+        self.expectation = expectation
+        self.hint = hint
+        self.warn = warn
+        self.app: JSON | None = None
+        self.workloads: dict[Key, JSON | None] = {}
+        self._unseen: set[Key] = set()
+        self._hidden: set[Key] = set()
+        """Workloads that may not be read."""
+        feed.watch(APPLICATION, expectation.key)
+
+    def take(self, key: Key, obj: JSON | None) -> tuple[ExitStatus, str] | None:
+        if key != self.expectation.key:
+            self.workloads[key] = obj
+            self._unseen.discard(key)
+            return None
+        if obj is None:
+            return ExitStatus.ERROR, f"{key} does not exist any more"
+        self.app = obj
+        wanted = workload_keys(obj, rollback=self.expectation.rollback)
+        for gone in set(self.workloads) - set(wanted):
+            del self.workloads[gone]
+        for workload in wanted:
+            if workload in self.workloads or workload in self._hidden:
+                continue
+            self.workloads[workload] = None
+            if len(self.workloads) <= MAX_WATCHED_WORKLOADS:
+                self._unseen.add(workload)
+                self.feed.watch(BY_KIND[workload.kind], workload)
+        self._read_the_rest()
+        return None
+
+    def lose(self, key: Key, error: RescueError) -> bool:
+        if not isinstance(error, Forbidden) or key not in self.workloads:
+            return False
+        why = error.message.removeprefix(f"{key}: ")
+        self.warn(f"{key} may not be read, so it is judged by the Application alone: {why}")
+        self._hidden.add(key)
+        del self.workloads[key]
+        self._unseen.discard(key)
+        return True
+
+    def assess(self) -> Assessment | None:
+        if self.app is None or self._unseen & set(self.workloads):
+            return None
+        return assess(self.app, self.workloads, self.expectation, stuck_hint=self.hint(self.app))
+
+    def look_again(self, last: Assessment) -> Ending:
+        """Read all once more before it is said that it timed out: a watch may have been dead for long."""
+        key = self.expectation.key
+        wanted = [key, *self.workloads]
+        got = self.cluster.gather_outcomes(
+            *[partial(self.cluster.get, BY_KIND[k.kind], k.namespace, k.name) for k in wanted]
+        )
+        seen = {k: o.value if isinstance(o, Done) else None for k, o in zip(wanted, got, strict=True)}
+        failed = next(
+            (o.error for o in got if isinstance(o, Failed) and not isinstance(o.error, NotFound)), None
+        )
+        if failed is not None:
+            return Ending(last, ExitStatus.TIMEOUT, f"timed out; it cannot be read any more: {failed}")
+        app = seen.pop(key)
+        if app is not None:
+            stuck = ""
+            with suppress(RescueError):  # what it asks for may be out of reach by now
+                stuck = self.hint(app)
+            fresh = assess(app, seen, self.expectation, stuck_hint=stuck)
+            if fresh.state is State.SUCCEEDED:
+                return Ending(fresh, ExitStatus.OK, fresh.reason)
+            last = fresh if fresh.lines != last.lines else last
+        return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
+
+    def _read_the_rest(self) -> None:
+        for key in list(self.workloads)[MAX_WATCHED_WORKLOADS:]:
+            try:
+                self.workloads[key] = self.cluster.get(BY_KIND[key.kind], key.namespace, key.name)
+            except NotFound:
+                self.workloads[key] = None
+            except Forbidden:
+                del self.workloads[key]
+
+
+def watch(
+    cluster: Cluster,
+    expectation: Expectation,
+    *,
+    timeout: float | None,
+    show: Callable[[Assessment], None],
+    hint: Callable[[JSON], str] = lambda app: "",
+    warn: Callable[[str], None] = lambda text: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Ending:
+    """Follow an application until its state is final or `timeout` seconds are over (None: for ever)."""
+    feed = Feed(cluster)
+    watched = _Application(cluster, feed, expectation, hint, warn)
+    return follow(feed, watched, timeout=timeout, show=show, clock=clock)
+
+
+@contextmanager
+def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
+    """Give what shows assessments: a table that lives in place on a terminal, else a line per change."""
+    if printer.form == "human" and printer.streams.err.isatty() and printer.streams.out.isatty():
+        from rich.console import Console  # lazy: only a terminal needs it
+        from rich.live import Live
+        from rich.table import Table
+
+        console = Console(
+            file=printer.streams.err,
+            highlight=False,
+            markup=False,
+            no_color="NO_COLOR" in printer.streams.environ,
+        )
+
+        def table(assessment: Assessment) -> Table:
+            grid = Table.grid(padding=(0, 2))
+            for part, text, good in assessment.lines:
+                grid.add_row("✓" if good else "…", part, plain(text), style="green" if good else "yellow")
+            return grid
+
+        with Live(console=console, refresh_per_second=8, transient=False) as live:
+            yield lambda assessment: live.update(table(assessment))
+        return
+    said: dict[str, str] = {}
+
+    def lines(assessment: Assessment) -> None:
+        for part, text, _ in assessment.lines:
+            if said.get(part) != text:
+                said[part] = text
+                out = f"{part}: {text}"
+                printer.line(out) if printer.form == "human" else printer.say(out)
+
+    yield lines
+
+
+def run(session: Session, expectation: Expectation, timeout: float | None) -> Ending:
+    """Watch and show, and say the end in one line."""
+    reading = session.reading
+    argocd = reading.snapshot.argocd
+    name = display_name(expectation.key, argocd)
+
+    def hint(app: JSON) -> str:
+        snapshot = replace(reading.snapshot, now=session.now())
+        automatic = application.is_auto_sync_on(app)
+        if not reconciliation.windows_allow(snapshot, app, manual=not automatic).can_sync:
+            # Somebody may have opened it since: look again before saying so.
+            snapshot = session.reread_projects()
+            verdict = reconciliation.windows_allow(snapshot, app, manual=not automatic)
+            if not verdict.can_sync:
+                return reconciliation.blocked_text(snapshot, app, verdict)
+        if automatic:
+            return ""
+        return f"auto-sync is off and nothing is ordered: {COMMAND} sync {name}"
+
+    with shower(session.printer) as show:
+        ending = watch(
+            session.cluster, expectation, timeout=timeout, show=show, hint=hint, warn=session.printer.warn
+        )
+    if session.printer.form == "human":
+        if ending.status is ExitStatus.OK:
+            app_name = f"application.argoproj.io/{expectation.key.name}"
+            session.printer.line(f"{app_name} {ending.message}")
+        else:
+            colour = session.printer.paint("error:", "red")
+            session.printer.say(f"{colour} {expectation.key}: {plain(ending.message)}")
+    return ending
+
+
+def watch_after(session: Session, key: Key, plan: Plan, result: Result, timeout: float | None) -> Result:
+    """Watch what a plan has set going, and fold the end into the command's result."""
+    changes: list[Any] = []
+    order_id = ""
+    rollback = False
+    for step in plan.steps:
+        if step.ref.key == key:
+            if isinstance(step, Order):
+                order_id, rollback = step.id, step.kind is OrderKind.ROLLBACK
+            elif isinstance(step, Edit) and step.role is Role.VERSION:
+                changes += step.changes
+    ending = run(session, Expectation(key, order_id, tuple(changes), rollback), timeout)
+    return with_ending(result, ending)
+
+
+def with_ending(result: Result, ending: Ending) -> Result:
+    """Add how a watch ended to a result."""
+    return replace(
+        result,
+        exit_status=ending.status,
+        status=STATUS_WORDS[ending.status],
+        data={**result.data, **ending_data(ending)},
+        warnings=result.warnings if ending.status is ExitStatus.OK else (*result.warnings, ending.message),
+    )
+
+
+def ending_data(ending: Ending) -> dict[str, JSON]:
+    """Return a watch's end as data."""
+    return {
+        "state": ending.assessment.state.value,
+        "message": ending.message,
+        "parts": [{"part": p, "text": t, "done": d} for p, t, d in ending.assessment.lines],
+    }

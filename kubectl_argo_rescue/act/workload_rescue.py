@@ -1,0 +1,159 @@
+"""A rescue without sources: pause, take each workload back, and watch the workloads themselves.
+
+Argo CD's own word is not waited for: without its sources it can neither compare nor, with the health
+of what it cannot compare, say anything that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..argocd import workloads
+from ..argocd.progress import Assessment, Expected, assess_workloads, given_up_at, part_of
+from ..argocd.workloads import destination_doubt, destination_of
+from ..model.errors import ExitStatus, RefusedError, RescueError
+from ..model.text import COMMAND, display_name, resource_name
+from ..model.values import BY_KIND, JSON, Key, Plan, Ref, Result, Snapshot, StepStatus, WorkloadRollback
+from ..plan.rescue import Rescue
+from ..plan.workload_rescue import Workloads, expected_workloads, plan_workloads
+from . import workload_writes
+from .options import Writing
+from .rescue import RescueRun
+from .session import Session
+from .watch import Ending, Feed, follow, shower, with_ending
+
+
+def read_workloads(session: Session, key: Key, context: str) -> Workloads:
+    """Read the workloads of an Application and their histories from the cluster that they are in.
+
+    Raises RefusedError where that is another cluster and no context for it was named.
+    """
+    snapshot = session.reading.snapshot
+    app = snapshot.objects[key]
+    destination = destination_of(app)
+    question = ""
+    if destination and not context:
+        raise RefusedError(
+            f"{key} deploys into another cluster, {destination}",
+            f"say a context of your kubeconfig that leads there: {COMMAND} rescue "
+            f"{display_name(key, snapshot.argocd)} --workloads --destination-context NAME",
+        )
+    if context and not destination:
+        raise RefusedError(
+            f"{key} deploys into the cluster of Argo CD itself", "leave --destination-context out"
+        )
+    if context:
+        session.open_destination(context)
+        question = destination_doubt(app, context, session.destination.target().server)
+    found = workload_writes.read_histories(session.destination, workloads.keys_of(app))
+    return Workloads(found, destination, question)
+
+
+class WorkloadRescue(RescueRun):
+    """Carries it out: what pauses Argo CD goes as in every rescue, then the workloads side by side."""
+
+    def __init__(
+        self, session: Session, key: Key, found: Workloads, writing: Writing, *, only: bool = False
+    ) -> None:
+        """Take the workloads as read; `session` has read the Application and its owners."""
+        entries = session.journal.read().entries
+
+        def planner(snapshot: Snapshot) -> Rescue:
+            return plan_workloads(snapshot, key, found, entries, only=only)
+
+        super().__init__(session, key, planner, writing)
+        self.found = found
+        self.flags = " --workloads"
+
+    def _write(self, rescue: Rescue) -> bool:
+        if not super()._write(rescue):
+            return False
+        steps = tuple(s for s in rescue.plan.steps if isinstance(s, WorkloadRollback))
+        first = self.writer is None
+        plan = Plan(
+            "rescue",
+            steps,
+            relies=rescue.plan.relies if first else (),
+            witnesses=rescue.plan.witnesses if first else (),
+            independent_from=0,
+        )
+        return self.carry_out(plan)
+
+    def _order(self, rescue: Rescue) -> bool:
+        """Nothing is ordered: Argo CD has nothing to sync from."""
+        return True
+
+    def _result(self, rescue: Rescue) -> Result:
+        result = super()._result(rescue)
+        done = {r.ref: r.status for r in self.results if r.action == workloads.ACTION}
+        listed = [
+            {
+                "kind": s.ref.kind,
+                "namespace": s.ref.namespace,
+                "name": s.ref.name,
+                "from": s.from_revision,
+                "to": s.to_revision,
+                "status": done.get(s.ref, StepStatus.SKIPPED).value,
+            }
+            for s in rescue.plan.steps
+            if isinstance(s, WorkloadRollback)
+        ]
+        return replace(result, data={**result.data, "workloads": listed})
+
+    def _watch(self, rescue: Rescue, result: Result, timeout: float | None) -> Result:
+        expected = {ref: self._expected(ref, rescue) for ref in expected_workloads(rescue)}
+        with shower(self.printer) as show:
+            feed = Feed(self.session.destination)
+            ending = follow(feed, _Workloads(feed, expected), timeout=timeout, show=show)
+        if self.printer.form == "human":
+            if ending.status is ExitStatus.OK:
+                for line in self._lines(rescue, ending):
+                    self.printer.line(line)
+            else:
+                self.printer.say(f"{self.printer.paint('error:', 'red')} {self.key}: {ending.message}")
+        return with_ending(result, ending)
+
+    def _expected(self, ref: Ref, rescue: Rescue) -> Expected:
+        past = self.found.histories[ref.key]
+        assert past is not None
+        for step in rescue.plan.steps:
+            if isinstance(step, WorkloadRollback) and step.ref == ref:
+                target = past.named(step.revision)
+                assert target is not None
+                return Expected(target.template, given_up_at(past.workload))
+        return Expected(workloads.template_of(past.workload))
+
+    def _lines(self, rescue: Rescue, ending: Ending) -> list[str]:
+        texts = {part: text for part, text, _ in ending.assessment.lines}
+        steps = {s.ref: s for s in rescue.plan.steps if isinstance(s, WorkloadRollback)}
+        lines = []
+        for ref in expected_workloads(rescue):
+            step = steps.get(ref)
+            what = f"at revision {step.to_revision} again, no more {step.from_revision}" if step else "back"
+            lines.append(f"{resource_name(ref)} is {what}: {texts.get(part_of(ref.key), '')}")
+        return lines
+
+
+class _Workloads:
+    """The workloads that were taken back, as a watch sees them."""
+
+    def __init__(self, feed: Feed, expected: Mapping[Ref, Expected]) -> None:
+        self.expected = expected
+        self.live: dict[Ref, JSON | None] = {}
+        self._by_key = {ref.key: ref for ref in expected}
+        for key in self._by_key:
+            feed.watch(BY_KIND[key.kind], key)
+
+    def take(self, key: Key, obj: JSON | None) -> tuple[ExitStatus, str] | None:
+        self.live[self._by_key[key]] = obj
+        return None
+
+    def lose(self, key: Key, error: RescueError) -> bool:
+        return False
+
+    def assess(self) -> Assessment | None:
+        return assess_workloads(self.live, self.expected) if len(self.live) == len(self.expected) else None
+
+    def look_again(self, last: Assessment) -> Ending:
+        return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")

@@ -1,0 +1,337 @@
+"""How far an application is on its way to what was asked for, and whether that is the truth. Pure.
+
+Success needs all of it: our own change compared, synced, healthy, and the current generation of
+each workload available. Argo CD's health alone is early (argo-cd#4669): it may speak of the pods
+that were there before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..model import merge
+from ..model.patches import show_path, shown
+from ..model.values import JSON, Change, Key, Ref
+from . import application
+from .operation import Operation, operation
+from .workloads import same, template_of
+
+WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
+
+
+class State(Enum):
+    """Where it stands."""
+
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILING = "failing"
+    """A workload says that it failed; for a moment that may still be about the pods before."""
+    FAILED = "failed"
+    REVERTED = "reverted"
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a watch waits for: an operation of ours by its id, and changes that must still stand."""
+
+    key: Key
+    order_id: str = ""
+    changes: tuple[Change, ...] = ()
+    rollback: bool = False
+    """The operation deploys from history: the spec says something else, so being synced is not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One look: the state, a line for each part, and the reason in one sentence."""
+
+    state: State
+    lines: tuple[tuple[str, str, bool], ...]
+    """(part, what it says, whether it is as wanted)."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatus:
+    """How far one workload is."""
+
+    done: bool
+    failed: bool
+    text: str
+
+
+def rollout(obj: JSON) -> RolloutStatus:
+    """Say how far a workload's current generation is (kubectl: polymorphichelpers/rollout_status.go)."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    generation = obj["metadata"].get("generation", 0)
+    if status.get("observedGeneration", 0) < generation:
+        return RolloutStatus(False, False, "its new spec has not been looked at yet")
+    kind = obj["kind"]
+    if kind == "DaemonSet":
+        wanted = status.get("desiredNumberScheduled", 0)
+        updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
+        if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+            return RolloutStatus(True, False, f"{available} of {wanted} available (updates on delete only)")
+        return _counts(wanted, updated, available, wanted)
+    wanted = spec.get("replicas", 1) if spec.get("replicas") is not None else 1
+    updated = status.get("updatedReplicas", 0)
+    if kind == "StatefulSet":
+        strategy = spec.get("updateStrategy") or {}
+        ready = status.get("readyReplicas", 0)
+        if strategy.get("type") == "OnDelete":
+            return RolloutStatus(True, False, f"{ready} of {wanted} ready (updates on delete only)")
+        partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
+        if ready < wanted:
+            return RolloutStatus(False, False, f"{ready} of {wanted} ready")
+        if partition:
+            done = updated >= wanted - partition
+            return RolloutStatus(
+                done, False, f"{updated} of {wanted - partition} updated (partition {partition})"
+            )
+        if status.get("updateRevision") != status.get("currentRevision") and updated < wanted:
+            return RolloutStatus(False, False, f"{updated} of {wanted} updated")
+        return RolloutStatus(True, False, f"{ready} of {wanted} ready")
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return RolloutStatus(False, True, "it exceeded its progress deadline")
+    if spec.get("paused"):
+        return RolloutStatus(False, False, "the Deployment itself is paused (spec.paused)")
+    return _counts(wanted, updated, status.get("availableReplicas", 0), status.get("replicas", 0))
+
+
+def _counts(wanted: int, updated: int, available: int, total: int) -> RolloutStatus:
+    if updated < wanted:
+        return RolloutStatus(False, False, f"{updated} of {wanted} updated")
+    if total > updated:
+        return RolloutStatus(False, False, f"{total - updated} old still going away")
+    if available < updated:
+        return RolloutStatus(False, False, f"{available} of {wanted} available")
+    return RolloutStatus(True, False, f"{available} of {wanted} available")
+
+
+def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
+    """Return the workloads that an app manages on the cluster of Argo CD itself.
+
+    After a rollback those that the operation applied: the comparison lists what the spec asks for.
+    """
+    if not application.deploys_here(app):
+        return ()
+    if rollback:
+        state = (app.get("status") or {}).get("operationState") or {}
+        found = [
+            r for r in (state.get("syncResult") or {}).get("resources") or () if r.get("status") == "Synced"
+        ]
+    else:
+        found = [r for r in application.managed_resources(app) if not r.get("requiresPruning")]
+    return tuple(
+        Key(r["kind"], r.get("namespace", ""), r["name"])
+        for r in found
+        if r.get("group") == "apps" and r.get("kind") in WORKLOAD_KINDS
+    )
+
+
+def assess(
+    app: JSON, workloads: Mapping[Key, JSON | None], expectation: Expectation, *, stuck_hint: str = ""
+) -> Assessment:
+    """Judge one look at an application and its workloads.
+
+    `stuck_hint` is what to say where neither auto-sync nor an operation will sync it.
+    """
+    running = operation(app)
+    if taken_back := _taken_back(app, running, expectation):
+        return taken_back
+    done, text = _operation(running, expectation, app)
+    failed, failing = "" if done is not None else text, ""
+    compared = application.is_compared(app)
+    status = application.sync_status(app)
+    if expectation.rollback:
+        compared, synced, what = True, True, f"{status}: a rollback leaves the spec as it is"
+    else:
+        if expectation.order_id and running.own_id == expectation.order_id:
+            stuck_hint = ""  # it was ordered and has run: its comparison is only not there yet
+        synced, what = _sync(app, compared=compared, status=status, operation=running, stuck_hint=stuck_hint)
+        if status == "Unknown" and not running.in_progress:
+            failed = failed or (_what_is_missing(app) if compared else "")
+            # Not at once: the comparison with the spec of now may not have taken it away yet.
+            failing = _invalid_spec(app)
+    lines = [("operation", text, bool(done)), ("sync", what, synced), _health(app)]
+    for key in sorted(workloads):
+        obj = workloads[key]
+        r = rollout(obj) if obj is not None else RolloutStatus(False, False, "not there")
+        lines.append((part_of(key), r.text, r.done))
+        if r.failed and synced:
+            failing = failing or f"{key}: {r.text}"
+    if failed or failing:
+        return Assessment(State.FAILED if failed else State.FAILING, tuple(lines), failed or failing)
+    waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "")
+    if waiting or not compared:
+        return Assessment(State.WAITING, tuple(lines), waiting or "not yet")
+    if expectation.rollback:
+        verb, revisions = "rolled back", running.revision
+    else:
+        verb, revisions = "synced", ", ".join(application.synced_revisions(app))
+    reason = f"{verb} to {revisions or 'its revision'} and {application.health_status(app).lower()}"
+    return Assessment(State.SUCCEEDED, tuple(lines), reason)
+
+
+def part_of(key: Key) -> str:
+    """Name a workload as the lines of an assessment do."""
+    return f"{key.kind} {key.namespace}/{key.name}"
+
+
+def _taken_back(app: JSON, running: Operation, expectation: Expectation) -> Assessment | None:
+    """Say that somebody undid what is waited for; None where all of it stands."""
+    for change in expectation.changes:
+        if merge.standing_of(change, app) is not merge.Standing.OURS:
+            c = merge.conflict(change, app)
+            reason = (
+                f"{show_path(c.path)} is {shown(c.ours)} again, no more {shown(c.base)}: somebody put it back"
+            )
+            return Assessment(State.REVERTED, (("edit", reason, False),), reason)
+    if expectation.rollback and running.own_id != expectation.order_id:
+        # The order took the state of before away, so what is there now came after it.
+        reason = f"another operation came after the rollback: {running.describe()}"
+        return Assessment(State.REVERTED, (("operation", reason, False),), reason)
+    return None
+
+
+def _health(app: JSON) -> tuple[str, str, bool]:
+    health = application.health_status(app)
+    if health == "Suspended":
+        return "health", "Suspended (something waits for a person to go on, as a paused canary does)", True
+    if health == "Healthy":
+        return "health", health, True
+    message = str(((app.get("status") or {}).get("health") or {}).get("message") or "")
+    return "health", health + (f": {message}" if message else ""), False
+
+
+def _operation(operation: Operation, expectation: Expectation, app: JSON) -> tuple[bool | None, str]:
+    """Say whether operations are done with: True, False while one runs, None where it failed for good."""
+    ours = expectation.order_id
+    if ours and operation.own_id != ours and operation.in_progress:
+        return False, f"not ours: {operation.describe()}"
+    if operation.in_progress:
+        if operation.is_blocked_by_window:
+            return False, f"{operation.phase}: {operation.message}"
+        what = operation.describe()
+        is_new = operation.message and not what.endswith(operation.message)
+        return False, what + (f": {operation.message}" if is_new else "")
+    if operation.phase in ("Failed", "Error"):
+        mine = operation.own_id == ours if ours else _is_about_spec(app)
+        if mine:
+            return None, f"{operation.phase}: {operation.message or 'no message'}"
+        return True, f"an earlier one {operation.phase.lower()}"
+    return True, operation.phase or "none"
+
+
+def _is_about_spec(app: JSON) -> bool:
+    """Whether the last operation's result is about what the spec asks for now."""
+    result = ((app.get("status") or {}).get("operationState") or {}).get("syncResult") or {}
+    spec = app.get("spec") or {}
+    if spec.get("sources"):
+        return bool(result.get("sources") == spec["sources"])
+    return bool(result) and result.get("source") == spec.get("source")
+
+
+def _sync(
+    app: JSON, *, compared: bool, status: str, operation: Operation, stuck_hint: str
+) -> tuple[bool, str]:
+    if not compared:
+        return False, f"{status}, but Argo CD has not compared with the new source yet"
+    if status == "Synced":
+        revisions = ", ".join(application.synced_revisions(app))
+        return True, f"Synced to {revisions}" if revisions else "Synced"
+    if status == "OutOfSync":
+        off = [r for r in application.managed_resources(app) if r.get("status") == "OutOfSync"]
+        if off and all(r.get("requiresPruning") for r in off) and not operation.in_progress:
+            names = _names(off)
+            return True, f"Synced but for what only pruning would delete: {names}"
+        text = "OutOfSync" + (f": {_names(off)}" if off else "")
+        return False, text + (f"; {stuck_hint}" if stuck_hint and not operation.in_progress else "")
+    errors = "; ".join(
+        f"{c.get('type')}: {_cause(c)}"
+        for c in application.conditions(app)
+        if str(c.get("type", "")).endswith("Error")
+    )
+    return False, status + (f" ({errors})" if errors else "")
+
+
+_MISSING = re.compile(
+    r"not found|unable to resolve|does not exist|no (?:chart )?version|no matching|manifest unknown"
+    r"|couldn't find remote ref|unknown revision|improper constraint",
+    re.IGNORECASE,
+)
+"""How helm, git and OCI registries say that a version or path is not there; waiting does not bring it."""
+
+
+def _what_is_missing(app: JSON) -> str:
+    """Say that what the spec asks for is not in its repository; empty where the failure may pass."""
+    for condition in application.conditions(app, "ComparisonError"):
+        if _MISSING.search(str(condition.get("message") or "")):
+            return f"Argo CD finds no such thing to deploy: {_cause(condition)}"
+    return ""
+
+
+def _invalid_spec(app: JSON) -> str:
+    """Say that Argo CD refuses the spec as it is, which it does without comparing anything."""
+    for condition in application.conditions(app, "InvalidSpecError"):
+        return f"Argo CD refuses the spec: {_cause(condition)}"
+    return ""
+
+
+def _cause(condition: JSON) -> str:
+    """Shorten an error of Argo CD's: what was tried stands at its start, the cause at its end."""
+    text = " ".join(str(condition.get("message") or "").split())
+    return text if len(text) <= 300 else f"{text[:100]} … {text[-200:]}"
+
+
+def _names(resources: Sequence[JSON]) -> str:
+    names = [f"{r.get('kind')} {r.get('name')}" for r in resources]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+# -- workloads that were taken back
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a workload must run in the end."""
+
+    template: JSON = field(repr=False)
+    given_up_at: str = ""
+    """When the Deployment gave up on the version before: it says so until the first new pod is there."""
+
+
+def given_up_at(workload: JSON) -> str:
+    """Say when a Deployment last exceeded its progress deadline, empty where it has not."""
+    for condition in (workload.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return str(condition.get("lastUpdateTime") or "")
+    return ""
+
+
+def assess_workloads(live: Mapping[Ref, JSON | None], expected: Mapping[Ref, Expected]) -> Assessment:
+    """Judge one look at workloads that were taken back: their templates stand, their pods are there."""
+    lines: list[tuple[str, str, bool]] = []
+    failed = ""
+    for ref in sorted(expected):
+        obj = live.get(ref)
+        if obj is None or obj["metadata"].get("uid") != ref.uid:
+            text = "it is gone"
+            return Assessment(State.REVERTED, ((part_of(ref.key), text, False),), f"{ref}: {text}")
+        if not same(template_of(obj), expected[ref].template):
+            text = "somebody deployed another template since"
+            return Assessment(State.REVERTED, ((part_of(ref.key), text, False),), f"{ref}: {text}")
+        r = rollout(obj)
+        lines.append((part_of(ref.key), r.text, r.done))
+        if r.failed and given_up_at(obj) != expected[ref].given_up_at:
+            failed = failed or f"{ref}: {r.text}"
+    if failed:
+        return Assessment(State.FAILED, tuple(lines), failed)
+    waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "")
+    if waiting:
+        return Assessment(State.WAITING, tuple(lines), waiting)
+    return Assessment(State.SUCCEEDED, tuple(lines), "every workload that was taken back is available")

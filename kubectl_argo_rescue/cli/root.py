@@ -1,0 +1,221 @@
+"""The root command: a lazy table of verbs, kubectl's connection flags, errors to exit codes.
+
+`--help` and completion load click and nothing else: a verb's module is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from ..act.options import Common
+from ..cluster.connect import Runtime
+from ..model.errors import ExitStatus, RescueError
+from . import pflag
+from .flags import CONNECTION, PLACE, combine, write_options
+
+PROG = "kubectl argo-rescue"
+
+VERBS: dict[str, tuple[str, str]] = {
+    "status": ("status", "Show what is wrong, and who would fight an edit"),
+    "pause": ("pause", "Turn auto-sync off, so that it stays off"),
+    "unblock": ("unblock", "Let no sync window stop an application"),
+    "pin": ("pin", "Pin an application to a version and see that Argo CD acts"),
+    "rescue": ("rescue", "All of it in one: pause, unblock, pin, sync, watch"),
+    "sync": ("sync", "Order a sync without Argo CD's API"),
+    "rollback": ("rollback", "Deploy a version from history, and keep it there"),
+    "terminate": ("terminate", "End an operation that runs or is stuck"),
+    "watch": ("watch", "Watch an application until the truth is known"),
+    "undo": ("undo", "Put the saved originals back"),
+    "log": ("log", "List what was done, by whom and what still stands"),
+    "show": ("show", "Show one entry of the log, with every edit"),
+    "report": ("report", "Report the timeline and the git change still owed"),
+    "windows": ("windows", "Show which sync windows let an application sync"),
+    "drill": ("drill", "Practise an incident on this machine, without a cluster"),
+    "completion": ("completion", "Set up shell completion"),
+    "version": ("version", "Print the version"),
+}
+"""Verb to (module below `commands`, short help). The short help stands here so that no verb loads."""
+
+EXAMPLES = """\b
+Examples:
+  # The incident: traefik 2.5.1 broke the ingress, and Argo CD's own API with it
+  kubectl argo-rescue pause root
+  kubectl argo-rescue unblock traefik
+  kubectl argo-rescue pin traefik 2.4.1
+  kubectl argo-rescue watch traefik
+\b
+  # Later, when git is fixed: put every original back
+  kubectl argo-rescue undo
+"""
+
+
+class VerbTable(click.Group):
+    """Loads a verb when it is called, not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the verbs in the order of the story."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import one verb."""
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"kubectl_argo_rescue.commands.{VERBS[name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the verb first: its flags may stand before it. Without one, help is what is wanted."""
+        options = pflag.options_of(self, ctx)
+        words = verb_first(args, options)
+        if not words or words[0].startswith("-"):
+            pflag.canonical(ctx, words, options)
+            words = ["--help"]
+        return super().parse_args(ctx, words)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write kubectl's order: what for, examples, verbs (loading none of them), flags."""
+        formatter.write_text(f"{inspect.cleandoc(self.help or '')}\n\n{EXAMPLES}")
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, short) for name, (_, short) in VERBS.items()])
+        write_options(self, ctx, formatter, "VERB")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Say which verb was probably meant where there is none of that name."""
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            import difflib  # lazy: only a mistyped verb needs it
+
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            raise pflag.UnknownWord(f"unknown verb {args[0]!r}", "".join(near), ctx)
+        return super().resolve_command(ctx, args)
+
+
+HELP = "help"
+"""`help VERB` is `VERB --help`."""
+
+
+def verb_first(words: Sequence[str], options: Sequence[click.Option]) -> list[str]:
+    """Put the flags that stand before the verb behind it, where they mean the same."""
+    is_value = False
+    for i, word in enumerate(words):
+        if is_value:
+            is_value = False
+        elif word == "--":
+            break
+        elif word.startswith("-"):
+            *_, last = pflag.scan([word], options)
+            is_value = isinstance(last, pflag.Given) and last.option is not None and last.value is None
+        elif word == HELP:
+            return [*verb_first(words[i + 1 :], options)[:1], "--help"]
+        else:
+            return [word, *words[:i], *words[i + 1 :]]
+    return list(words)
+
+
+@click.group(
+    cls=VerbTable,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=False,
+)
+@click.pass_context
+def root(ctx: click.Context, /, **given: Any) -> None:
+    """Rescue Argo CD applications through the Kubernetes API when Argo CD's own is out of reach.
+
+    Every write saves the original first; `undo` puts it all back.
+    """
+    ctx.obj = combine(Common(world=ctx.obj) if isinstance(ctx.obj, Runtime) else Common(), given)
+
+
+for _option in (*PLACE, *CONNECTION):
+    root = _option(root)
+
+
+def _fail(error: RescueError, argv: Sequence[str]) -> NoReturn:
+    from ..model.text import plain
+    from ..show.printer import Printer, standard_streams
+    from ..show.steps import STATUS_WORDS
+
+    form = _asked_form(argv)
+    printer = Printer(standard_streams(), form)
+    if form in ("json", "yaml"):
+        from ..model.values import Result
+
+        verb = next((a for a in argv if a in VERBS), "")
+        printer.result(
+            Result(
+                verb, status=STATUS_WORDS[error.exit_status], warnings=(str(error),),
+                data={"error": error.message, "hint": error.hint, **error.data},
+            )
+        )  # fmt: skip
+    lines = plain(error.message) + (f"; {plain(error.hint)}" if error.hint else "")
+    printer.say(f"{printer.paint('error:', 'red')} {lines}")
+    sys.exit(int(error.exit_status))
+
+
+def _asked_form(argv: Sequence[str]) -> str:
+    """Tell from the raw words whether JSON or YAML was asked for: usage errors speak it as well."""
+    for i, word in enumerate(argv):
+        value = ""
+        if word in ("-o", "--output") and i + 1 < len(argv):
+            value = argv[i + 1]
+        elif word.startswith("--output="):
+            value = word.partition("=")[2]
+        elif word.startswith("-o") and not word.startswith("--"):
+            value = word[2:].lstrip("=")
+        if value in ("json", "yaml"):
+            return value
+    return "human"
+
+
+def _on_terminate(number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def run(argv: Sequence[str], world: Runtime | None = None) -> NoReturn:
+    """Run one command line in a world, by default the real one, and exit with its code."""
+    from ..model.errors import UsageError
+
+    with contextlib.suppress(ValueError):  # not in the main thread, as some tests are not
+        # A polite end is an end like ^C: what was done is recorded, nothing is left behind.
+        signal.signal(signal.SIGTERM, _on_terminate)
+
+    try:
+        status = root.main(list(argv), prog_name=PROG, standalone_mode=False, obj=world)
+        sys.exit(int(status or 0))
+    except click.UsageError as e:
+        where = e.ctx.command_path if e.ctx else PROG
+        near = e.near if isinstance(e, pflag.UnknownWord) else ""
+        hint = f"did you mean {near}? See {where} --help" if near else f"see {where} --help"
+        _fail(UsageError(e.format_message().rstrip("."), hint), argv)
+    except click.ClickException as e:
+        _fail(RescueError(e.format_message()), argv)
+    except RescueError as e:
+        _fail(e, argv)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\ninterrupted\n")
+        sys.exit(int(ExitStatus.INTERRUPTED))
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does; nothing is wrong with us.
+        sys.stderr.close()
+        sys.exit(int(ExitStatus.ERROR))
+    except Exception as e:
+        # A fault of ours must not drown what matters in a traceback; -v 8 shows it.
+        if any(word in ("-v8", "-v=8", "--v=8", "8") for word in argv):
+            raise
+        _fail(
+            RescueError(
+                f"internal error: {type(e).__name__}: {e}",
+                "nothing is lost: see kubectl argo-rescue log; run again with -v 8 for the traceback",
+            ),
+            argv,
+        )

@@ -1,0 +1,254 @@
+"""The journal's home in the cluster: ConfigMaps beside Argo CD, one or more per entry."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from ..model.errors import (
+    AlreadyExists,
+    ConflictError,
+    GuardFailed,
+    NotFound,
+    Overloaded,
+    RescueError,
+    TransportError,
+    may_have_landed,
+)
+from ..model.patches import first_missing
+from ..model.values import CONFIGMAP, JSON, Resource
+from .claims import CLAIM, claimed_by, is_stale, own_process
+from .encoding import EXPIRES_MARK, Dropped, Untrusted, from_line, not_understood
+from .records import Record
+
+LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "kubectl-argo-rescue"
+ENTRY_LABEL: Final = "argo-rescue/entry"
+PREFIX: Final = "argo-rescue-"
+
+PART_LIMIT: Final = 700_000
+"""Bytes of records in one ConfigMap; the server's limit is 1 MiB with everything around."""
+
+EXPIRES_LABEL: Final = "argo-rescue/expires"
+"""On entries with a deadline, so that every command can look for just these."""
+
+
+class _Cluster(Protocol):
+    def get(self, resource: Resource, namespace: str, name: str) -> JSON: ...
+    def list(
+        self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+    ) -> list[JSON]: ...
+    def create(self, resource: Resource, namespace: str, obj: JSON) -> JSON: ...
+    def patch(self, resource: Resource, namespace: str, name: str, ops: Sequence[JSON]) -> JSON: ...
+    def delete(self, resource: Resource, namespace: str, name: str) -> None: ...
+
+
+class ClusterHome:
+    """The ConfigMaps of one Argo CD namespace: one per entry, more where it grows large."""
+
+    name = "cluster"
+
+    def __init__(self, cluster: _Cluster, namespace: str) -> None:
+        """Keep entries in `namespace`, Argo CD's own."""
+        self.cluster = cluster
+        self.namespace = namespace
+        self.dropped: list[Dropped] = []
+        self._claims: dict[str, str] = {}
+        """Per entry the claim that we hold."""
+        self._parts: dict[str, list[tuple[str, int]]] = {}
+        """Per entry: (ConfigMap name, bytes of records in it), as far as known."""
+
+    def append(self, entry: str, named: Sequence[tuple[str, str]]) -> None:
+        """Add records, (id, line) each, to the entry's ConfigMaps. Raises RescueError."""
+        for chunk in _chunks(named):
+            size = sum(len(line) for _, line in chunk)
+            if entry not in self._parts:
+                self._parts[entry] = self._find_parts(entry)
+            parts = self._parts[entry]
+            if parts and parts[-1][1] + size <= PART_LIMIT:
+                name, held = parts[-1]
+                self._add_keys(name, chunk)
+                parts[-1] = (name, held + size)
+            else:
+                name = f"{PREFIX}{entry}" if not parts else f"{PREFIX}{entry}-{len(parts) + 1}"
+                self._create(name, entry, chunk)
+                parts.append((name, size))
+
+    def begin(self, entry: str, named: Sequence[tuple[str, str]]) -> None:
+        """Create a new entry without looking for old parts. Raises AlreadyExists for a taken id."""
+        self._parts[entry] = []
+        try:
+            self.append(entry, named)
+        except BaseException:
+            del self._parts[entry]
+            raise
+
+    def _find_parts(self, entry: str) -> list[tuple[str, int]]:
+        found = self.cluster.list(CONFIGMAP, self.namespace, label_selector=f"{ENTRY_LABEL}={entry}")
+        parts = [(o["metadata"]["name"], sum(len(v) for v in (o.get("data") or {}).values())) for o in found]
+        return sorted(parts, key=lambda p: (len(p[0]), p[0]))
+
+    def _create(self, name: str, entry: str, chunk: Sequence[tuple[str, str]]) -> None:
+        obj: dict[str, JSON] = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": self.namespace,
+                "labels": {LABEL: MANAGED_BY, ENTRY_LABEL: entry},
+            },
+            "data": dict(chunk),
+        }
+        if any(EXPIRES_MARK in line for _, line in chunk):
+            obj["metadata"]["labels"][EXPIRES_LABEL] = "true"
+        try:
+            check_kept(obj, self.cluster.create(CONFIGMAP, self.namespace, obj))
+        except (TransportError, Overloaded, AlreadyExists) as e:
+            if not (may_have_landed(e) or isinstance(e, AlreadyExists)):
+                raise
+            # The answer may be lost and the ConfigMap there: it is ours if it holds our records.
+            try:
+                there = self.cluster.get(CONFIGMAP, self.namespace, name)
+            except NotFound:
+                check_kept(obj, self.cluster.create(CONFIGMAP, self.namespace, obj))
+                return
+            if any((there.get("data") or {}).get(key) != value for key, value in chunk):
+                raise
+
+    def _add_keys(self, name: str, chunk: Sequence[tuple[str, str]]) -> None:
+        ops: list[JSON] = []
+        for key, line in chunk:
+            ops += [
+                {"op": "test", "path": f"/data/{key}", "value": None},
+                {"op": "add", "path": f"/data/{key}", "value": line},
+            ]
+        wanted = {"data": dict(chunk)}
+        try:
+            check_kept(wanted, self.cluster.patch(CONFIGMAP, self.namespace, name, ops))
+        except (TransportError, Overloaded, GuardFailed) as e:
+            if not (may_have_landed(e) or isinstance(e, GuardFailed)):
+                raise
+            there = self.cluster.get(CONFIGMAP, self.namespace, name).get("data") or {}
+            missing = [(key, line) for key, line in chunk if there.get(key) != line]
+            if any(key in there for key, _ in missing):
+                raise
+            if missing:
+                ops = [{"op": "add", "path": f"/data/{key}", "value": line} for key, line in missing]
+                check_kept(wanted, self.cluster.patch(CONFIGMAP, self.namespace, name, ops))
+
+    def read(self, entries: Sequence[str] = ()) -> dict[str, list[Record]]:
+        """Read every entry of this namespace, or those named.
+
+        What cannot be trusted is left out and counted.
+        """
+        found: dict[str, list[Record]] = {}
+        self.dropped = []
+        selector = f"{LABEL}={MANAGED_BY}"
+        if entries:
+            selector += f",{ENTRY_LABEL} in ({','.join(entries)})"
+        for obj in self.cluster.list(CONFIGMAP, self.namespace, label_selector=selector):
+            name = obj["metadata"]["name"]
+            owner = (obj["metadata"].get("labels") or {}).get(ENTRY_LABEL, "")
+            size = 0
+            for key, line in sorted((obj.get("data") or {}).items()):
+                if key == CLAIM:
+                    continue
+                size += len(line)
+                try:
+                    record = from_line(line)
+                    if record.entry != owner or not name.startswith(PREFIX + owner) or record.id != key:
+                        raise Untrusted("a record is not of this entry")
+                except Untrusted as e:
+                    where = f"ConfigMap {self.namespace}/{name}"
+                    self.dropped.append(not_understood(owner, where, f"key {key}", e))
+                    continue
+                found.setdefault(owner, []).append(record)
+            if owner:
+                self._parts.setdefault(owner, []).append((name, size))
+                self._parts[owner].sort(key=lambda p: (len(p[0]), p[0]))
+        for parts in self._parts.values():
+            parts[:] = sorted(dict(parts).items(), key=lambda p: (len(p[0]), p[0]))
+        return found
+
+    def left_claim(self, entry: str, now: datetime) -> str | None:
+        """Return a claim that was left behind. Raises ConflictError where somebody is undoing the entry."""
+        there = self.cluster.get(CONFIGMAP, self.namespace, f"{PREFIX}{entry}")
+        old: str | None = (there.get("data") or {}).get(CLAIM)
+        if old is not None and not is_stale(old, now):
+            raise ConflictError(
+                f"entry {entry} is being undone by {claimed_by(old)}",
+                f"wait for it, then look: kubectl argo-rescue show {entry}",
+            )
+        return old
+
+    def claim(self, entry: str, who: str, now: datetime) -> None:
+        """Take the entry for an undo. Raises ConflictError where somebody else is undoing it."""
+        name = f"{PREFIX}{entry}"
+        mine = json.dumps({"who": who, "at": now.isoformat(timespec="seconds"), "by": own_process()})
+        old = self.left_claim(entry, now)
+        ops = [
+            {"op": "test", "path": f"/data/{CLAIM}", "value": old},
+            {"op": "add", "path": f"/data/{CLAIM}", "value": mine},
+        ]
+        try:
+            check_kept({"data": {CLAIM: mine}}, self.cluster.patch(CONFIGMAP, self.namespace, name, ops))
+        except (GuardFailed, TransportError, Overloaded) as e:
+            now_there = (self.cluster.get(CONFIGMAP, self.namespace, name).get("data") or {}).get(CLAIM)
+            if now_there == old and not isinstance(e, GuardFailed):
+                raise
+            if now_there != mine:
+                raise ConflictError(
+                    f"entry {entry} is being undone by {claimed_by(now_there or '')}",
+                    f"wait for it, then look: kubectl argo-rescue show {entry}",
+                ) from e
+        self._claims[entry] = mine
+
+    def release(self, entry: str) -> None:
+        """Give our claim back; best effort, since a claim left behind only costs a wait.
+
+        Somebody who took over what looked left behind keeps it.
+        """
+        ops = [
+            {"op": "test", "path": f"/data/{CLAIM}", "value": self._claims.pop(entry, None)},
+            {"op": "remove", "path": f"/data/{CLAIM}"},
+        ]
+        with contextlib.suppress(RescueError):
+            try:
+                self.cluster.patch(CONFIGMAP, self.namespace, f"{PREFIX}{entry}", ops)
+            except (TransportError, Overloaded) as e:
+                if may_have_landed(e):  # the guard keeps a second time from doing harm
+                    self.cluster.patch(CONFIGMAP, self.namespace, f"{PREFIX}{entry}", ops)
+
+    def remove(self, entry: str) -> None:
+        """Delete the entry's ConfigMaps."""
+        for name, _ in self._find_parts(entry):
+            try:
+                self.cluster.delete(CONFIGMAP, self.namespace, name)
+            except NotFound:
+                continue
+
+
+def _chunks(named: Sequence[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
+    chunk: list[tuple[str, str]] = []
+    size = 0
+    for key, line in named:
+        if chunk and size + len(line) > PART_LIMIT:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append((key, line))
+        size += len(line)
+    if chunk:
+        yield chunk
+
+
+def check_kept(wanted: JSON, answer: JSON) -> None:
+    """See that a ConfigMap holds what was written. Raises RescueError where it does not."""
+    missing = first_missing(wanted, answer)
+    if missing is not None:
+        raise RescueError(
+            f"the API server took it but {missing[0]} is not in its answer, as where an admission webhook "
+            "or policy changes what is written"
+        )

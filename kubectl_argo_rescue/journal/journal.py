@@ -1,0 +1,263 @@
+"""The journal's two homes, merged by union: files on this machine, ConfigMaps beside Argo CD.
+
+Write-ahead: `Writer.intend` returns only when the records are durable in at least one home. Files
+are 0600 in 0700 folders, fsynced with their folder; a torn last line is dropped on reading.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ..model.errors import AlreadyExists, RefusedError, RescueError
+from ..model.values import JSON
+from .claims import CLAIM
+from .configmaps import PREFIX, ClusterHome
+from .encoding import ENTRY_ID, Dropped, Untrusted, from_line, to_line
+from .entry import Entry, fold, next_number, record_id
+from .local import LocalHome
+from .records import Content, Record
+
+
+@dataclass(frozen=True, slots=True)
+class JournalReading:
+    """Both homes read and merged."""
+
+    entries: tuple[Entry, ...]
+    """Oldest first."""
+    warnings: tuple[str, ...]
+    unusable: frozenset[str] = frozenset()
+    """Ids of what is there and cannot be understood, or not to its end."""
+    damaged: frozenset[str] = frozenset()
+    """Ids of entries of which any record was left out."""
+
+
+def _left_out(dropped: Sequence[Dropped]) -> list[str]:
+    """Name what cannot be understood, in one line for each file or ConfigMap."""
+    found: dict[str, list[Dropped]] = {}
+    for d in dropped:
+        found.setdefault(d.where, []).append(d)
+    return [
+        f"journal: left out {where}{f' {all_of_it[0].place}' if all_of_it[0].place else ''}: {all_of_it[0].why}"
+        + (f"; and {len(all_of_it) - 1} more there" if len(all_of_it) > 1 else "")
+        for where, all_of_it in found.items()
+    ]
+
+
+class Journal:
+    """Both homes of one cluster as one journal."""
+
+    def __init__(
+        self,
+        local: LocalHome,
+        in_cluster: ClusterHome | None,
+        *,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(3),
+        writer: str | None = None,
+    ) -> None:
+        """Take both homes; `in_cluster` is None where Argo CD's namespace is not known."""
+        self.local = local
+        self.in_cluster = in_cluster
+        self.new_id = new_id
+        self.writer = writer or secrets.token_hex(3)
+        self.warn: Callable[[str], None] = lambda text: None
+        self.warned: set[str] = set()
+        """Homes whose failure was told already."""
+
+    def read(self) -> JournalReading:
+        """Read all entries of both homes. One home failing is a warning."""
+        warnings: list[str] = []
+        merged: dict[str, list[Record]] = {}
+        homes: dict[str, set[str]] = {}
+        dropped: list[Dropped] = []
+        were_read = self.in_cluster is not None
+        for home in (self.local, self.in_cluster):
+            if home is None:
+                continue
+            try:
+                found = home.read()
+            except RescueError as e:
+                were_read = False
+                warnings.append(
+                    f"the journal in the cluster cannot be read, only this machine's is shown: {e.message}"
+                )
+                continue
+            dropped += home.dropped
+            for entry, lines in found.items():
+                merged.setdefault(entry, []).extend(lines)
+                homes.setdefault(entry, set()).add(home.name)
+        newer = {d.entry: d.format for d in dropped if d.format}
+        warnings += [
+            f"journal: entry {id} was written by a newer version (format {format}): update this tool"
+            for id, format in newer.items()
+        ]
+        entries: list[Entry] = []
+        headless = {d.entry: {d.where} for d in dropped if d.place and ENTRY_ID.fullmatch(d.entry)}
+        # Of one that the other home has, or may have, more can have been written than is here.
+        cut_off = self.local.cut_off - {d.entry for d in dropped} if were_read else set()
+        for id, lines in merged.items():
+            folded = fold(lines, homes[id])
+            headless.pop(id, None)
+            if folded is not None:
+                is_here_alone = homes[id] == {self.local.name}
+                entries.append(replace(folded, is_cut_off=is_here_alone and id in cut_off))
+            else:
+                headless[id] = self._where(id, homes[id])
+        headless = {id: where for id, where in headless.items() if id not in newer}
+        warnings += _left_out([d for d in dropped if d.entry not in newer and d.entry not in headless])
+        warnings += [
+            f"journal: entry {id} has lost its first record and cannot be used: read what is left of it in "
+            f"{' and '.join(sorted(where))}, restore that by hand, then delete it"
+            for id, where in headless.items()
+        ]
+        closed = {d.entry for d in dropped if not d.place and ENTRY_ID.fullmatch(d.entry)}
+        unusable = {*newer, *headless, *(closed - merged.keys())}
+        entries.sort(key=lambda e: (e.begin.started, e.id))
+        damaged = frozenset(d.entry for d in dropped)
+        return JournalReading(tuple(entries), tuple(warnings), frozenset(unusable), damaged)
+
+    def _where(self, entry: str, homes: Iterable[str]) -> set[str]:
+        """Say where the records of an entry are, for those who must read them themselves."""
+        place = self.in_cluster.namespace if self.in_cluster is not None else ""
+        return {
+            f"ConfigMap {place}/{PREFIX}{entry}" if home == "cluster" else f"{entry}.jsonl" for home in homes
+        }
+
+    def overdue(self, now: datetime, config_maps: Iterable[JSON]) -> list[Entry]:
+        """Return the open entries whose deadline has passed.
+
+        `config_maps` are those labelled EXPIRES_LABEL; what cannot be trusted is left out.
+        """
+        merged: dict[str, list[Record]] = {}
+        for entry in self.local.expiring():
+            merged.setdefault(entry.id, []).extend(entry.records)
+        for obj in config_maps:
+            for key, line in (obj.get("data") or {}).items():
+                try:
+                    if key != CLAIM:
+                        record = from_line(line)
+                        merged.setdefault(record.entry, []).append(record)
+                except Untrusted:
+                    continue
+        folded = [e for lines in merged.values() if (e := fold(lines))]
+        return [e for e in folded if e.is_open and e.begin.expires is not None and e.begin.expires <= now]
+
+    def begin(self, contents: Sequence[Content]) -> Writer:
+        """Open a new entry with its first records, durable in at least one home when this returns.
+
+        Raises RefusedError where no home takes them.
+        """
+        for _ in range(3):
+            entry = self.new_id()
+            if self.local.has(entry):
+                continue
+            writer = Writer(self, entry, ())
+            try:
+                writer.write(contents, fresh=True)
+            except AlreadyExists:
+                self.local.remove(entry)  # the id is somebody else's; nothing of ours was sent yet
+                continue
+            return writer
+        raise RefusedError("no free id for a journal entry was found", "try again")
+
+    def reopen(self, entry: Entry) -> Writer:
+        """Write further records to an entry that is there; a home that lacks the entry gets all of it."""
+        writer = Writer(self, entry.id, entry.records)
+        writer.owe({"local", "cluster"} - entry.homes)
+        return writer
+
+
+class Writer:
+    """Appends records to one entry, in both homes."""
+
+    def __init__(self, journal: Journal, entry: str, seen: Sequence[Record]) -> None:
+        """Continue after the records `seen`."""
+        self.journal = journal
+        self.entry = entry
+        self.records: list[Record] = list(seen)
+        self._owed: dict[str, list[tuple[str, str]]] = {"local": [], "cluster": []}
+        """Per home what it failed to take so far: it gets that first when it works again."""
+        self._lock = threading.Lock()
+        """Edits of one entry may be sent from several threads."""
+
+    def owe(self, homes: Iterable[str]) -> None:
+        """Give these homes all earlier records first: without its first an entry is of no use there."""
+        for home in homes:
+            self._owed[home] = [(r.id, to_line(r)) for r in self.records]
+
+    def write(self, contents: Sequence[Content], *, fresh: bool = False) -> None:
+        """Make records durable in at least one home; the other failing is a warning, once.
+
+        Raises RefusedError where neither home takes them; nothing may be sent then.
+        """
+        with self._lock:
+            self._write(contents, fresh=fresh)
+
+    def _write(self, contents: Sequence[Content], *, fresh: bool) -> None:
+        first = next_number(self.records)
+        made = [
+            Record(self.entry, record_id(number, self.journal.writer), content)
+            for number, content in enumerate(contents, first)
+        ]
+        lines = [(r.id, to_line(r)) for r in made]
+        try:
+            for _, line in lines:
+                from_line(line)
+        except Untrusted as e:
+            # What undo would not read again is as good as not saved.
+            raise RefusedError(f"the original cannot be saved: {e}", "nothing more was changed") from e
+        failures: list[str] = []
+        warnings: list[tuple[str, str]] = []
+        local, in_cluster = self.journal.local, self.journal.in_cluster
+        owed = self._owed
+        try:
+            local.append(self.entry, [line for _, line in (*owed["local"], *lines)])
+            owed["local"] = []
+        except OSError as e:
+            owed["local"] += lines
+            failures.append(f"on this machine ({e.strerror or e})")
+            text = (
+                f"the journal on this machine cannot be written: {e.strerror or e}; it is kept in the "
+                "cluster alone, so undo needs the cluster's ConfigMaps"
+            )
+            warnings.append(("local", text))
+        if in_cluster is None:
+            failures.append("in the cluster (Argo CD's namespace is not known)")
+        else:
+            try:
+                if fresh:
+                    in_cluster.begin(self.entry, lines)
+                else:
+                    in_cluster.append(self.entry, [*owed["cluster"], *lines])
+                owed["cluster"] = []
+            except RescueError as e:
+                if fresh and isinstance(e, AlreadyExists):
+                    raise
+                owed["cluster"] += lines
+                failures.append(f"in the cluster ({e.message})")
+                left = (
+                    f"it is kept on this machine alone, so only here can entry {self.entry} be undone"
+                    if fresh
+                    else "the outcome is kept on this machine alone; the originals are in both places"
+                )
+                text = f"the journal in the cluster cannot be written: {e.message}; {left}"
+                warnings.append(("cluster", text))
+        # Also where both refused: one may hold a part of it, and an id is never used twice.
+        self.records += made
+        if len(failures) == 2:
+            for waiting in owed.values():
+                del waiting[len(waiting) - len(lines) :]
+            raise RefusedError(
+                "the original cannot be saved anywhere: " + ", ".join(failures),
+                "nothing more was changed; make one of the two writable",
+            )
+        for home, text in warnings:
+            self._warn(home, text)
+
+    def _warn(self, home: str, text: str) -> None:
+        if home not in self.journal.warned:
+            self.journal.warned.add(home)
+            self.journal.warn(text)

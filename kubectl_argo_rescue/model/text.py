@@ -1,0 +1,77 @@
+"""Words that every part of the program says alike. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+
+from .values import BY_KIND, JSON, ArgoCD, Key, Ref
+
+# Compiled when first used: most commands need the first alone.
+_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+_ESCAPE_SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)"
+_COLOUR = "(\x1b\\[[0-9;]*m)"
+
+
+def brief(text: str, limit: int = 300) -> str:
+    """Make what a server or a program said fit for a message: one line, no control characters."""
+    text = " ".join(re.sub(_CONTROL, " ", re.sub(_ESCAPE_SEQUENCE, " ", text)).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def plain(text: str) -> str:
+    """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode."""
+    return re.sub(_CONTROL, "\N{REPLACEMENT CHARACTER}", text)
+
+
+def plain_but_colours(text: str) -> str:
+    """Neutralise a text of ours but for its colours."""
+    return "".join(piece if i % 2 else plain(piece) for i, piece in enumerate(re.split(_COLOUR, text)))
+
+
+def escaped(json: str) -> str:
+    """Write the same characters of a JSON text as JSON escapes them."""
+    return re.sub(_CONTROL, lambda match: f"\\u{ord(match[0]):04x}", json)
+
+
+def one_line(text: str) -> str:
+    """Keep a text from other people on the line where it belongs."""
+    return " ".join(text.split())
+
+
+def time_text(at: datetime) -> str:
+    """Write a time for people, in UTC."""
+    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def time_json(at: datetime | None) -> JSON:
+    """Write a time for tools; null where there is none."""
+    return at.astimezone(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
+
+
+COMMAND = "kubectl argo-rescue"
+
+
+def display_name(key: Key, argocd: ArgoCD) -> str:
+    """Name an object as the user would type it: with its namespace only where it is not Argo CD's."""
+    return key.name if key.namespace in ("", argocd.namespace) else f"{key.namespace}/{key.name}"
+
+
+def resource_name(ref: Ref) -> str:
+    """`application.argoproj.io/traefik`, as `kubectl -o name` says it."""
+    resource = BY_KIND.get(ref.kind)
+    return f"{resource.singular if resource else ref.kind.lower()}/{ref.name}"
+
+
+def columns(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> list[str]:
+    """Lay rows out as kubectl does: upper-case header, three spaces between columns."""
+    table = (
+        [list(header), *[[plain(c) for c in r] for r in rows]]
+        if header
+        else [[plain(c) for c in r] for r in rows]
+    )
+    if not table:
+        return []
+    widths = [max(len(r[i]) for r in table if i < len(r)) for i in range(max(len(r) for r in table))]
+    return ["   ".join(c.ljust(widths[i]) for i, c in enumerate(r)).rstrip() for r in table]

@@ -1,0 +1,426 @@
+"""The words of this tool as frozen values: what is addressed, what is wanted, what was done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+
+from .errors import ExitStatus
+
+JSON: TypeAlias = Any
+"""A JSON value as `json.loads` gives it."""
+
+
+class _Absent(Enum):
+    ABSENT = "absent"
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent.ABSENT
+"""The field is not there at all, which is not the same as null."""
+
+GROUP = "argoproj.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as the API server serves it."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def singular(self) -> str:
+        """The name that kubectl prints: `application.argoproj.io`."""
+        return f"{self.kind.lower()}.{self.group}" if self.group else self.kind.lower()
+
+
+APPLICATION = Resource(GROUP, "v1alpha1", "applications", "Application")
+APPPROJECT = Resource(GROUP, "v1alpha1", "appprojects", "AppProject")
+APPLICATIONSET = Resource(GROUP, "v1alpha1", "applicationsets", "ApplicationSet")
+CONFIGMAP = Resource("", "v1", "configmaps", "ConfigMap")
+SECRET = Resource("", "v1", "secrets", "Secret")
+NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+POD = Resource("", "v1", "pods", "Pod")
+SERVICE = Resource("", "v1", "services", "Service")
+EVENT = Resource("", "v1", "events", "Event")
+DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+STATEFULSET = Resource("apps", "v1", "statefulsets", "StatefulSet")
+DAEMONSET = Resource("apps", "v1", "daemonsets", "DaemonSet")
+REPLICASET = Resource("apps", "v1", "replicasets", "ReplicaSet")
+CONTROLLERREVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+ACCESSREVIEW = Resource(
+    "authorization.k8s.io",
+    "v1",
+    "selfsubjectaccessreviews",
+    "SelfSubjectAccessReview",
+    namespaced=False,
+)
+SUBJECTREVIEW = Resource(
+    "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False
+)
+
+BY_KIND: Final[Mapping[str, Resource]] = {
+    r.kind: r for r in (APPLICATION, APPPROJECT, APPLICATIONSET, DEPLOYMENT, STATEFULSET, DAEMONSET)
+}
+"""The kinds that an edit may address, by the name the journal keeps."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """An object by name. Two objects of one name one after the other share a Key, not a Ref."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """Say it as in messages: `Application argocd/traefik`."""
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """One object with its uid: a re-created object is another object."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    @property
+    def key(self) -> Key:
+        """The same object by name."""
+        return Key(self.kind, self.namespace, self.name)
+
+    def __str__(self) -> str:
+        """Say it as in messages: `Application argocd/traefik`."""
+        return str(self.key)
+
+
+def ref_of(obj: JSON) -> Ref:
+    """Name a live object; `obj` is the object as the API server gave it."""
+    meta = obj["metadata"]
+    return Ref(obj["kind"], meta.get("namespace", ""), meta["name"], meta.get("uid", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Selects the item of a list by content; `index` is where it was seen, a hint where several fit."""
+
+    content: tuple[tuple[str, JSON], ...]
+    """(field, value) pairs that the item must have; ABSENT for a field that it must not have."""
+    index: int
+
+    def __hash__(self) -> int:
+        """Hash by place, since contents may be lists."""
+        return hash((tuple(name for name, _ in self.content), self.index))
+
+
+PathStep: TypeAlias = str | Match
+Path: TypeAlias = tuple[PathStep, ...]
+"""Where a value lives: field names, and Match for the item of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field from `before` to `after`; ABSENT on either side means that the key is not there."""
+
+    path: Path
+    before: JSON
+    after: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """One item put into a list or taken out, whatever else the list holds.
+
+    `item` compares by value; `index` is where it was, or goes. `present` says whether the item is
+    in the list afterwards. Kept per item so that two journal entries on one list do not undo each
+    other.
+    """
+
+    path: Path
+    item: JSON
+    index: int
+    present: bool
+    sole: bool = False
+    """The list itself is there only because of the item."""
+
+
+Change: TypeAlias = FieldChange | MemberChange
+
+
+class Role(Enum):
+    """What a change is for; undo treats each differently (hand-back judges only VERSION)."""
+
+    PAUSE = "pause"
+    WINDOW = "window"
+    VERSION = "version"
+    RULE = "rule"
+    WORKLOAD = "workload"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The change wanted of one object, and why in one phrase."""
+
+    ref: Ref
+    changes: tuple[Change, ...]
+    reason: str
+    role: Role
+    named: bool = True
+    """The user named this object; False where it comes into the plan by itself."""
+    hold: float = 0.0
+    """Seconds to see that nobody takes it back; written again where somebody does."""
+
+
+class OrderKind(Enum):
+    """What is asked of Argo CD's controller; the value is the past participle that is printed."""
+
+    START = "sync ordered"
+    ROLLBACK = "rollback ordered"
+    TERMINATE = "terminating"
+    WITHDRAW = "operation withdrawn"
+    """Take `.operation` back before anybody has picked it up."""
+    ABORT = "operation cleared"
+    """Write the end into the status by hand, where no controller will."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An Argo CD operation to be started or ended: `.operation` and `status.operationState`.
+
+    For START and ROLLBACK `operation` is the field's whole value; its `info` holds `id` under the
+    name argo-rescue, by which the watch knows its own operation. Otherwise it is None.
+    """
+
+    ref: Ref
+    id: str
+    operation: JSON
+    reason: str
+    named: bool = True
+    kind: OrderKind = OrderKind.START
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRollback:
+    """A workload taken back to a revision of its own history in the cluster.
+
+    Only numbers and a name: templates hold secrets and never reach the journal.
+    """
+
+    ref: Ref
+    """The Deployment, StatefulSet or DaemonSet."""
+    app: Key
+    """The Application that manages it."""
+    from_revision: int
+    to_revision: int
+    revision: str
+    """The name of the ReplicaSet or ControllerRevision that keeps `to_revision`."""
+    reason: str
+    named: bool = True
+    destination: str = ""
+    """The cluster that it is in, empty for the one of Argo CD itself."""
+    deployment: int | None = None
+    """The id in the Application's history of what made `to_revision`; None where not known."""
+
+
+PlanStep: TypeAlias = Edit | Order | WorkloadRollback
+"""What a plan is made of, and what the journal keeps the intent of."""
+
+
+class StepStatus(Enum):
+    """What became of one edit."""
+
+    APPLIED = "applied"
+    PLANNED = "planned"
+    UNCHANGED = "unchanged"
+    CONFLICT = "conflict"
+    DENIED = "denied"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """The outcome of one edit or order as a value; `patch` is the RFC 6902 document that was sent."""
+
+    ref: Ref
+    status: StepStatus
+    action: str
+    """The past participle that kubectl prints: paused, pinned, restored."""
+    patch: tuple[JSON, ...] = ()
+    reason: str = ""
+    detail: str = ""
+    role: Role | None = None
+    """What the edit was for; None of what is no edit of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What every command returns: rendered once, as text, names, JSON or YAML."""
+
+    verb: str
+    entry: str = ""
+    edits: tuple[StepResult, ...] = ()
+    warnings: tuple[str, ...] = ()
+    data: Mapping[str, JSON] = field(default_factory=dict)
+    exit_status: ExitStatus = ExitStatus.OK
+    status: str = "done"
+
+
+class Tracking(Enum):
+    """argocd-cm `application.resourceTrackingMethod` (Argo CD: util/argo/resource_tracking.go)."""
+
+    LABEL = "label"
+    ANNOTATION = "annotation"
+    ANNOTATION_AND_LABEL = "annotation+label"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of Argo CD's controller, from its image tag."""
+
+    major: int
+    minor: int
+    text: str
+
+    def at_least(self, major: int, minor: int) -> bool:
+        """Whether this is that release line or a later one."""
+        return (self.major, self.minor) >= (major, minor)
+
+
+_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.\d+)?\b")
+
+
+def parse_version(tag: str) -> Version | None:
+    """Read an image tag such as `v3.2.11`; None where it is no version (`latest`, a digest)."""
+    found = _VERSION.match(tag)
+    return Version(int(found[1]), int(found[2]), tag) if found else None
+
+
+FIELD_MANAGER: Final = "kubectl-argo-rescue"
+"""The name that the API server keeps with every field that this tool writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgoCD:
+    """One Argo CD installation as its own ConfigMaps and workloads describe it."""
+
+    namespace: str
+    version: Version | None = None
+    tracking: Tracking = Tracking.ANNOTATION
+    instance_label: str = "app.kubernetes.io/instance"
+    installation_id: str = ""
+    application_namespaces: tuple[str, ...] = ()
+    """Patterns of `application.namespaces` in argocd-cmd-params-cm, besides its own namespace."""
+    global_projects: tuple[JSON, ...] = ()
+    """argocd-cm `globalProjects`: [{projectName, labelSelector}]."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """The data of argocd-cmd-params-cm."""
+    ignored: tuple[JSON, ...] = ()
+    """argocd-cm `resource.customizations` of ignoreDifferences for argoproj.io, as an Application's rules are."""
+    parameters_are_known: bool = True
+    """False where argocd-cmd-params-cm may not be read: which namespaces are served is not known then."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a planner may know: objects as read, the installation, the time of reading.
+
+    No slots, since two questions that are asked of every one of thousands of objects keep their
+    answers here.
+    """
+
+    argocd: ArgoCD
+    objects: Mapping[Key, JSON]
+    now: datetime
+    """Aware, in UTC."""
+    missing: frozenset[Key] = frozenset()
+    """Objects that were looked for and are not there."""
+    is_unlisted: bool = False
+    """Whether Applications may not be listed, though only the list tells an owner."""
+    is_whole: bool = False
+    """Whether owners were looked for in all namespaces of this cluster."""
+    server: str = ""
+    """The address by which we reach this cluster's API server."""
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    """Servers by the names that this Argo CD gives to clusters, as far as that was read."""
+
+    @cached_property
+    def named(self) -> Mapping[str, tuple[Key, ...]]:
+        """The Applications of each name, in whatever namespace."""
+        found: dict[str, list[Key]] = {}
+        for key in self.objects:
+            if key.kind == "Application":
+                found.setdefault(key.name, []).append(key)
+        return {name: tuple(keys) for name, keys in found.items()}
+
+    @cached_property
+    def listed_by(self) -> Mapping[Key, tuple[Key, ...]]:
+        """For each argoproj.io object the Applications whose `status.resources[]` have it."""
+        found: dict[Key, list[Key]] = {}
+        for key, obj in self.objects.items():
+            if key.kind != "Application":
+                continue
+            for r in (obj.get("status") or {}).get("resources") or ():
+                if r.get("group") == GROUP:
+                    namespace = r.get("namespace", "")
+                    found.setdefault(Key(r.get("kind", ""), namespace, r.get("name", "")), []).append(key)
+        return {key: tuple(by) for key, by in found.items()}
+
+    @cached_property
+    def answers(self) -> dict[tuple[str, Key], JSON]:
+        """Answers that planners keep for this snapshot, by question and object."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered steps, nothing sent yet: what `--dry-run` prints and the engine carries out."""
+
+    verb: str
+    steps: tuple[PlanStep, ...] = ()
+    unchanged: tuple[StepResult, ...] = ()
+    """What is already as wanted."""
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is worth knowing and no reason to worry."""
+    questions: tuple[str, ...] = ()
+    """What needs a yes: objects that were not named, values that look wrong."""
+    relies: tuple[Reliance, ...] = ()
+    witnesses: tuple[Witness, ...] = ()
+    independent_from: int | None = None
+    """From this step on they do not depend on each other: one failing does not stop the rest."""
+    next_commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What an owner's git said when we acted: the measure of whether git has moved since."""
+
+    owner: Key
+    repo_url: str
+    path: str
+    target_revision: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reliance:
+    """A pause or window exemption that an entry found in place and needs: `path` of `key` as it is."""
+
+    key: Key
+    change: Change

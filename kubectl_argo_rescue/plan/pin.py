@@ -1,0 +1,208 @@
+"""The planners of single steps: from a snapshot and what the user wants to an ordered plan. Pure.
+
+After a conflict the engine reads again and calls the same function; the same input gives the same
+plan. Times and ids come in as arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..argocd import application, history
+from ..argocd.application import Source, SourceKind, living_application
+from ..argocd.operation import sync_operation
+from ..argocd.reconciliation import will_act
+from ..model import patches
+from ..model.errors import RefusedError, UsageError
+from ..model.text import COMMAND, display_name
+from ..model.values import (
+    ABSENT,
+    JSON,
+    ArgoCD,
+    Change,
+    Edit,
+    FieldChange,
+    Key,
+    Order,
+    Plan,
+    Role,
+    Snapshot,
+    StepResult,
+    StepStatus,
+    ref_of,
+)
+from .owners import Protection, protect
+from .plan import joined
+
+
+def refuse_hydrated(app: JSON, argocd: ArgoCD) -> None:
+    """Refuse to pin what a source hydrator writes itself: it would push to a branch of the pinned name."""
+    hydrator = (app.get("spec") or {}).get("sourceHydrator")
+    if not hydrator or hydrator.get("hydrateTo"):
+        return
+    key = application.key_of(app)
+    name = display_name(key, argocd)
+    raise RefusedError(
+        f"{key} has a source hydrator that pushes to the branch it is synced from: pinned to a version, it would "
+        "push to a branch of that name",
+        f"deploy a hydrated commit from its history, and keep it there: {COMMAND} rollback {name}; or pause it: "
+        f"{COMMAND} pause {name}",
+    )
+
+
+def choose_source(app: JSON, version: str, selector: str | None) -> Source:
+    """Pick the source to pin: the one named, the only one, or the one that fits the version.
+
+    Raises UsageError where two fit, naming them.
+    """
+    candidates = application.sources(app)
+    key = application.key_of(app)
+    if not candidates:
+        raise UsageError(f"{key} has no source", "there is nothing to pin")
+    listing = "; ".join(f"{s.index} is {s.describe()}" for s in candidates)
+    if selector is not None:
+        for s in candidates:
+            if selector == s.body.get("name"):
+                return s
+        if selector.isdigit() and int(selector) < len(candidates):
+            return candidates[int(selector)]
+        by_other_name = [s for s in candidates if selector in (s.body.get("chart"), s.body.get("ref"))]
+        if len(by_other_name) == 1:
+            return by_other_name[0]
+        raise UsageError(f"{key} has no source {selector!r}", listing)
+    rendered = [s for s in candidates if s.yields_manifests]
+    if len(candidates) == 1:
+        return candidates[0]
+    known = [s for s in candidates if history.ever_deployed(app, s, version)]
+    if len(known) == 1:
+        return known[0]
+    pool = known or rendered
+    charts = [s for s in pool if s.kind is SourceKind.HELM and application.is_valid_revision(s.kind, version)]
+    if len(charts) == 1:
+        return charts[0]
+    if len(pool) == 1:
+        return pool[0]
+    raise UsageError(
+        f"{key} has several sources that {version} could be for", f"say --source INDEX: {listing}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """The revision to write, what is worth knowing of it, and what must be asked first."""
+
+    revision: str
+    notes: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+
+
+def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) -> _Version:
+    """Turn what was typed into the revision to write: a git branch becomes its commit."""
+    known = history.ever_deployed(app, source, version)
+    kind = source.kind
+    if kind is SourceKind.GIT and application.is_moving(kind, version):
+        commit = history.resolved_commit(app, source, version)
+        if commit:
+            if application.is_sha(version):
+                return _Version(commit)
+            return _Version(
+                commit, (f"{version} is pinned to the commit that Argo CD last resolved it to, {commit}",)
+            )
+        if application.is_sha(version):
+            return _Version(version, (f"commit {version} is not in the history of this app",))
+    if kind is SourceKind.OCI:
+        digests = history.deployed_digests(app, source, version)
+        if application.is_digest_prefix(version) and len(digests) == 1:
+            return _Version(digests[0])
+        if digests and not application.is_digest_prefix(version):
+            return _Version(
+                version,
+                (
+                    f"{version} was {', '.join(digests)} when this app deployed it; a tag can have been moved "
+                    "since then, a digest cannot",
+                ),
+            )
+    if known is not None:
+        return _Version(version)
+    if not application.is_valid_revision(kind, version):
+        past = _known_versions(app, source)
+        return _Version(
+            version,
+            questions=(
+                f"{version!r} was never deployed by this app and is no valid version of a{'n' if kind is SourceKind.OCI else ''} {kind.value}"
+                + (f" (deployed so far: {', '.join(past)})" if past else ""),
+            ),
+        )
+    past = _known_versions(app, source)
+    note = f"{version} was never deployed by this app, so whether it exists is not known here"
+    if past:
+        note += f" (deployed so far: {', '.join(past)})"
+    if application.is_moving(kind, version):
+        note += "; it may also move"
+    return _Version(version, (note,))
+
+
+def _known_versions(app: JSON, source: Source) -> list[str]:
+    found: dict[str, None] = {}
+    for deployment in reversed(history.deployments(app)):
+        for body, revision in zip(deployment.sources, deployment.revisions, strict=False):
+            if all((body.get(n) or "") == (source.body.get(n) or "") for n in ("repoURL", "chart", "path")):
+                asked = str(body.get("targetRevision") or "")
+                is_oci = source.kind is SourceKind.OCI
+                found[application.name_of(revision, asked) if is_oci else revision] = None
+    return list(found)[:5]
+
+
+def plan_pin(
+    snapshot: Snapshot,
+    key: Key,
+    version: str,
+    *,
+    order_id: str,
+    actor: str,
+    reason: str = "",
+    source: str | None = None,
+    only: bool = False,
+    sync: bool = True,
+) -> Plan:
+    """Set the targetRevision of one source, and see to it that Argo CD will act on it."""
+    app = living_application(snapshot, key)
+    refuse_hydrated(app, snapshot.argocd)
+    chosen = choose_source(app, version, source)
+    wanted = choose_version(app, chosen, version, snapshot)
+    warnings: list[str] = []
+    steps: list[Edit | Order] = []
+    unchanged: list[StepResult] = []
+    total = Protection()
+    pinned = app
+    if chosen.revision == wanted.revision:
+        unchanged.append(
+            StepResult(ref_of(app), StepStatus.UNCHANGED, "pinned", detail=f"already at {wanted.revision}")
+        )
+        total += protect(snapshot, app, (), only=only)
+    else:
+        before = chosen.body.get(chosen.revision_field, ABSENT)
+        change = FieldChange(chosen.revision_path, before, wanted.revision)
+        total += protect(snapshot, app, (change,), only=only)
+        from_text = chosen.revision or "HEAD"
+        steps.append(Edit(ref_of(app), (change,), f"{from_text} to {wanted.revision}", Role.VERSION))
+        pinned = _with(app, change)
+    if sync:
+        stays_on = application.is_auto_sync_on(app) and ref_of(app) not in {
+            g.edit.ref for g in total.guards.values() if g.edit
+        }
+        act = will_act(snapshot, pinned, auto_sync=stays_on)
+        warnings += act.warnings
+        if act.needs_order:
+            ordered = sync_operation(app, id=order_id, actor=actor, reason=reason)
+            steps.append(Order(ref_of(app), order_id, ordered, act.why))
+    name = display_name(key, snapshot.argocd)
+    return joined(
+        "pin", total, steps, unchanged=unchanged, warnings=warnings, notes=wanted.notes,
+        questions=wanted.questions,
+        next_commands=[f"{COMMAND} watch {name}"],
+    )  # fmt: skip
+
+
+def _with(app: JSON, change: Change) -> JSON:
+    return patches.applied(app, (change,))

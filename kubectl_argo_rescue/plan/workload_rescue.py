@@ -1,0 +1,173 @@
+"""Plans a rescue without sources: Argo CD paused, then each workload back to what its cluster remembers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ..argocd import application, workloads
+from ..argocd.application import application_of
+from ..argocd.operation import operation
+from ..argocd.workloads import ACTION, Decision, History, Way, failing_periods, maker
+from ..journal.entry import Entry
+from ..journal.owed import taken_back
+from ..model.errors import RefusedError
+from ..model.text import COMMAND, display_name
+from ..model.values import (
+    ABSENT,
+    JSON,
+    Edit,
+    FieldChange,
+    Key,
+    Ref,
+    Reliance,
+    Snapshot,
+    StepResult,
+    StepStatus,
+    WorkloadRollback,
+    ref_of,
+)
+from .owners import AUTOMATED
+from .pause import plan_pause
+from .rescue import Rescue, owners_to_stop
+
+
+@dataclass(frozen=True, slots=True)
+class Workloads:
+    """The workloads of an Application as read from their own cluster."""
+
+    histories: Mapping[Key, History | None]
+    """None for one that is listed but not there."""
+    destination: str = ""
+    """Their cluster in words, empty where it is the one of Argo CD itself."""
+    question: str = ""
+    """What makes it doubtful that this is the right cluster."""
+
+
+def plan_workloads(
+    snapshot: Snapshot, key: Key, found: Workloads, entries: Iterable[Entry], *, only: bool = False
+) -> Rescue:
+    """Plan the pause of an Application and its owners, and the way back of each of its workloads.
+
+    Raises RefusedError where there is nothing to go back to, or a workload would not follow.
+    """
+    app = application_of(snapshot, key)
+    name = display_name(key, snapshot.argocd)
+    pause = plan_pause(snapshot, [key], only=only)
+    own = tuple(s for s in pause.steps if isinstance(s, Edit))
+    rollouts, unchanged, warnings = _decided(app, name, found, tuple(entries))
+    if not rollouts and not any(_is_already(u) for u in unchanged):
+        why = "; ".join(f"{u.ref}: {u.detail}" for u in unchanged) or (
+            "it lists no Deployment, StatefulSet or DaemonSet that is there"
+        )
+        raise RefusedError(
+            f"nothing of {name} can be taken back to a previous revision: {why}",
+            f"stop Argo CD and work with kubectl: {COMMAND} rescue {name} --pause-only",
+        )
+    relies = pause.relies
+    watched = owners_to_stop(key, own, [r for r in relies if r.key != key])
+    if not own or all(e.ref.key != key for e in own):
+        block = application.automated(app)
+        relies = (*relies, Reliance(key, FieldChange(AUTOMATED, ABSENT, block)))
+    questions = (*pause.questions, *((found.question,) if found.question and rollouts else ()))
+    running = operation(app)
+    notes = [*pause.notes]
+    if running.in_progress:
+        notes.append(f"an operation of {name} would apply it again and is ended first: {running.describe()}")
+    plan = replace(
+        pause,
+        verb="rescue",
+        steps=(*pause.steps, *rollouts),
+        unchanged=(*pause.unchanged, *unchanged),
+        warnings=(*(w for w in pause.warnings if not _is_about_operation(w)), *warnings),
+        notes=tuple(notes),
+        questions=questions,
+        relies=relies,
+        independent_from=None,
+        next_commands=(),
+    )
+    return Rescue(plan, own, (), (), None, watched, running.in_progress, _words(rollouts))
+
+
+def _decided(
+    app: JSON, name: str, found: Workloads, entries: Iterable[Entry]
+) -> tuple[list[WorkloadRollback], list[StepResult], list[str]]:
+    """Return what to take back, what is left as it is, and what is worth a warning."""
+    is_failing = failing_periods(app)
+    rollouts: list[WorkloadRollback] = []
+    unchanged: list[StepResult] = []
+    warnings: list[str] = []
+    refused: list[str] = []
+    for key, past in sorted(found.histories.items()):
+        if past is None:
+            warnings.append(f"{key} is listed by {name} but is not there")
+            continue
+        ref = ref_of(past.workload)
+        back_already = taken_back(entries, ref)
+        decision = workloads.decide(past, is_failing=is_failing, taken_back=back_already)
+        if decision.way is Way.BACK:
+            rollouts.append(_rollout(decision, ref, app, found.destination))
+            warnings += workloads.hindrances(past.workload)
+        elif decision.way is Way.REFUSED:
+            refused.append(decision.why)
+        else:
+            detail = _detail(decision, ref, back_already)
+            unchanged.append(StepResult(ref, StepStatus.UNCHANGED, ACTION, detail=detail))
+    if refused:
+        raise RefusedError("; ".join(refused), "nothing was changed")
+    return rollouts, unchanged, warnings
+
+
+def _is_about_operation(warning: str) -> bool:
+    """Whether a pause's own warning is moot here: the operation is ended as part of this."""
+    return "which a pause does not stop" in warning
+
+
+def _rollout(decision: Decision, ref: Ref, app: JSON, destination: str) -> WorkloadRollback:
+    current, target = decision.current, decision.target
+    assert current is not None and target is not None
+    reason = f"back from {workloads.describe(current, target)}"
+    made_by = maker(app)(target)
+    return WorkloadRollback(
+        ref,
+        application.key_of(app),
+        current.number,
+        target.number,
+        target.name,
+        reason,
+        destination=destination,
+        deployment=made_by.id if made_by else None,
+    )
+
+
+ALREADY = "taken back already"
+
+
+def _detail(decision: Decision, ref: Ref, back_already: Mapping[str, str]) -> str:
+    if decision.way is Way.LEFT:
+        return f"left alone: {decision.why}"
+    assert decision.target is not None
+    entry = back_already.get(decision.target.name)
+    if entry is None:
+        return f"{ALREADY}: {decision.why}"
+    return (
+        f"{ALREADY} by entry {entry}; to go further back: kubectl -n {ref.namespace} rollout history "
+        f"{ref.kind.lower()}/{ref.name}"
+    )
+
+
+def _is_already(result: StepResult) -> bool:
+    return result.detail.startswith(ALREADY)
+
+
+def expected_workloads(rescue: Rescue) -> list[Ref]:
+    """Return the workloads that must be well in the end: those taken back now or before."""
+    moved = [s.ref for s in rescue.plan.steps if isinstance(s, WorkloadRollback)]
+    before = [u.ref for u in rescue.plan.unchanged if _is_already(u)]
+    return [*moved, *before]
+
+
+def _words(rollouts: list[WorkloadRollback]) -> str:
+    if not rollouts:
+        return "its workloads are back already"
+    return ", ".join(f"{r.ref.kind} {r.ref.name} to revision {r.to_revision}" for r in rollouts)

@@ -1,0 +1,169 @@
+"""Everything that is printed: results as text, names, JSON or YAML; plans as readable diffs; talk.
+
+stdout is data, stderr is talk. Text that comes from the cluster loses its control characters here,
+so that no annotation can move somebody's cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TextIO
+
+from ..model.text import escaped, plain, plain_but_colours, resource_name
+from ..model.values import PlanStep, Ref, Result, StepResult, StepStatus
+from .steps import edit_line, envelope, step_lines
+
+_COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2", "cyan": "36"}
+
+
+def wants_colour(stream: TextIO, environ: os._Environ[str] | dict[str, str]) -> bool:
+    """kubectl's rule (cli-runtime printers/terminal.go): a terminal, not dumb, NO_COLOR not present."""
+    if "NO_COLOR" in environ or environ.get("TERM") == "dumb" or not stream.isatty():
+        return False
+    return sys.platform != "win32" or "WT_SESSION" in environ
+
+
+@dataclass(slots=True)
+class Streams:
+    """Where to read and write; tests put their own in."""
+
+    out: TextIO
+    err: TextIO
+    in_: TextIO
+    environ: os._Environ[str] | dict[str, str]
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether a person can be asked: both the question and the answer go through a terminal."""
+        return self.in_.isatty() and self.err.isatty()
+
+
+def standard_streams() -> Streams:
+    """The process's own."""
+    return Streams(sys.stdout, sys.stderr, sys.stdin, os.environ)
+
+
+class Printer:
+    """Prints one command's result and its talk."""
+
+    def __init__(self, streams: Streams, form: str = "human") -> None:
+        """`form` is human, name, json or yaml."""
+        self.streams = streams
+        self.form = form
+        self._colour = wants_colour(streams.err, streams.environ)
+        self._colour_of_data = wants_colour(streams.out, streams.environ)
+        self._said: set[str] = set()
+        self._named: set[Ref] = set()
+        """-o name lists each object once, whatever was done to it."""
+
+    # -- talk
+
+    def paint(self, text: str, colour: str) -> str:
+        """Colour text for stderr, where a terminal takes it."""
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._colour else text
+
+    def say(self, text: str = "") -> None:
+        """Say one line of talk."""
+        # In one piece: several requests at once may speak under -v.
+        self.streams.err.write((plain_but_colours(text) if self._colour else plain(text)) + "\n")
+        self.streams.err.flush()
+
+    def warn(self, text: str) -> None:
+        """Say a warning, each only once."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(f"{self.paint('warning:', 'yellow')} {plain(text)}")
+
+    def server_warning(self, text: str) -> None:
+        """Say what the API server warns of, as kubectl says it; each only once."""
+        if text not in self._said:
+            self._said.add(text)
+            label = "\x1b[33;1mWarning:\x1b[0m" if self._colour else "Warning:"
+            self.say(f"{label} {plain(text)}")
+
+    def request_log(self, verbosity: int) -> Callable[[str], None] | None:
+        """Return what -v does with an exchange: its first line from 6 on, all of it from 8 on."""
+        if verbosity < 6:
+            return None
+        return lambda text: self.say(text if verbosity >= 8 else text.partition("\n")[0])
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing, only once."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(f"{self.paint('note:', 'cyan')} {plain(text)}")
+
+    def plan_talk(self, warnings: Iterable[str], notes: Iterable[str]) -> None:
+        """Say what a plan has to say."""
+        for text in notes:
+            self.note(text)
+        for text in warnings:
+            self.warn(text)
+
+    def ask(self, question: str) -> bool:
+        """Ask for a yes on the terminal; anything else is a no."""
+        print(f"{plain(question)} [y/N] ", end="", file=self.streams.err, flush=True)
+        return self.streams.in_.readline().strip().lower() in ("y", "yes")
+
+    # -- data
+
+    def line(self, text: str = "") -> None:
+        """Print one line of data."""
+        print(plain(text), file=self.streams.out, flush=True)
+
+    def spans(self, spans: Sequence[tuple[str, str]]) -> None:
+        """Print one line of data made of (text, colour) pieces, coloured where stdout is a terminal."""
+        last = len(spans) - 1
+        parts = [plain(text).rstrip() if i == last else plain(text) for i, (text, _) in enumerate(spans)]
+        if self._colour_of_data:
+            parts = [
+                f"\x1b[{_COLOURS[colour]}m{part}\x1b[0m" if colour and part else part
+                for part, (_, colour) in zip(parts, spans, strict=True)
+            ]
+        print("".join(parts), file=self.streams.out, flush=True)
+
+    def progress(self, result: StepResult, *, suffix: str = "") -> None:
+        """Print an edit's outcome as kubectl does: `kind.group/name verbed`; failures go to stderr."""
+        if result.status in (StepStatus.APPLIED, StepStatus.UNCHANGED, StepStatus.PLANNED):
+            if self.form == "human":
+                self.line(edit_line(result) + suffix)
+            elif self.form == "name" and result.ref not in self._named:
+                self._named.add(result.ref)
+                self.line(resource_name(result.ref))
+            return
+        if result.status is StepStatus.SKIPPED:
+            self.say(f"{self.paint('skipped:', 'yellow')} {plain(str(result.ref))}: not {result.action}")
+            return
+        what = {"conflict": "conflict:", "denied": "forbidden:"}.get(result.status.value, "error:")
+        self.say(f"{self.paint(what, 'red')} {plain(str(result.ref))}: {plain(result.detail)}")
+
+    def result(self, result: Result) -> None:
+        """Print the envelope, where JSON or YAML was asked for."""
+        if self.form == "json":
+            # Piece by piece: the status of thousands of applications is long.
+            encoder = json.JSONEncoder(indent=2, ensure_ascii=False)
+            pieces = encoder.iterencode(envelope(result))
+            while part := "".join(islice(pieces, 5000)):
+                self.streams.out.write(escaped(part))
+            print(file=self.streams.out, flush=True)
+        elif self.form == "yaml":
+            import yaml  # lazy: only -o yaml needs it
+
+            # Beyond ASCII it is escaped: PyYAML would let characters through that turn text around.
+            text = yaml.safe_dump(envelope(result), sort_keys=False)
+            self.streams.out.write(text)
+            self.streams.out.flush()
+
+    def plan(self, steps: Sequence[PlanStep]) -> None:
+        """Show a plan on stderr: each object, why, and each field from what to what."""
+        for step in steps:
+            mark = self.paint("+" if step.named else "*", "cyan")
+            self.say(f"  {mark} {self.paint(plain(str(step.ref)), 'bold')}  {plain(step.reason)}")
+            for text in step_lines(step):
+                colour = {"-": "red", "+": "green"}.get(text[:1], "dim")
+                self.say(f"      {self.paint(plain(text), colour)}")
