@@ -71,21 +71,25 @@ def reference() -> str:
 
 
 def layout() -> str:
-    """Return the table of modules, a row of layers each, with what their docstrings say."""
+    """Return the rooms from top to bottom, each with its modules and what their docstrings say."""
     config = configparser.ConfigParser()
     config.read(CHECKOUT / "setup.cfg")
-    rows = ["| modules, the upper import the lower | for |", "|---|---|"]
-    for layer in config["importlinter:contract:layers"]["layers"].split("\n"):
-        modules = sorted(layer.replace("|", " ").split())
-        rows += [f"| `{module}` | {_purpose(module)} |" for module in modules]
-    return "\n".join(rows) + "\n"
+    lines: list[str] = []
+    for room in config["importlinter:contract:layers"]["layers"].replace("|", " ").split():
+        folder = CHECKOUT / "kubectl_argo_rescue" / room
+        lines += [f"### {room}", "", _said(folder / "__init__.py"), "", "| module | for |", "|---|---|"]
+        modules = (f for f in sorted(folder.glob("*.py")) if f.stem != "__init__")
+        lines += [f"| `{f.stem}` | {_purpose(f)} |" for f in modules]
+        lines.append("")
+    return "\n".join(lines)
 
 
-def _purpose(module: str) -> str:
-    place = CHECKOUT / "kubectl_argo_rescue" / module
-    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    said = ast.get_docstring(ast.parse(file.read_text())) or ""
-    first = said.partition("\n\n")[0].replace("\n", " ")
+def _said(file: Path) -> str:
+    return " ".join((ast.get_docstring(ast.parse(file.read_text())) or "").split())
+
+
+def _purpose(file: Path) -> str:
+    first = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n\n")[0].replace("\n", " ")
     return first.removesuffix(" Pure.").removesuffix(".").replace("|", "\\|")
 
 

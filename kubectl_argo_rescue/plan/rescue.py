@@ -125,7 +125,9 @@ def plan_rescue(
 def _pause_only(snapshot: Snapshot, key: Key, *, only: bool) -> Rescue:
     plan = plan_pause(snapshot, [key], only=only)
     own = tuple(s for s in plan.steps if isinstance(s, Edit))
-    return Rescue(replace(plan, verb="rescue"), own, (), (), None, (), False, "paused only")
+    return Rescue(
+        replace(plan, verb="rescue"), own, (), (), None, (), False, "paused only", is_pause_only=True
+    )
 
 
 def _source_questions(snapshot: Snapshot, app: JSON, words: str) -> list[str]:

@@ -3,7 +3,7 @@
 - each scenario's solution, typed into the real plugin, passes the same checks;
 - wrong plays fail there for the same reason as on the simulation: a pin without its owner paused, a
   version put back before git is fixed, a window opened before the stuck operation was ended.
-Left out: the prompt and the clock (tests/unit/test_drill.py).
+Left out: the prompt and the clock (tests/unit/drill/test_game.py).
 """
 
 from __future__ import annotations

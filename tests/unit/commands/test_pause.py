@@ -1,0 +1,104 @@
+"""Many Applications at once, on the in-memory API.
+
+Aspects: `pause --all` is one entry and one undo; what is already paused stays out of it; one object
+that is refused is told and does not stop the others (exit 4); a selection that selects nothing; the
+order where an owner is among them; requests stay few.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from kubectl_argo_rescue.model.values import APPLICATION, JSON
+from kubectl_argo_rescue.simulation.api import InMemoryApi
+from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+
+from ..harness import Run
+
+EXTRA = 60
+
+
+def _many() -> Incident:
+    incident = traefik_incident()
+    for i in range(EXTRA):
+        incident.api.create(_app(f"app-{i:03}", {"team": "a" if i % 2 else "b"}))
+    return incident
+
+
+def _app(name: str, labels: dict[str, str]) -> JSON:
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": {"name": name, "namespace": "argocd", "labels": labels},
+        "spec": {
+            "project": "default",
+            "source": {"repoURL": "https://git.example/x", "path": name, "targetRevision": "main"},
+            "destination": {"server": "https://kubernetes.default.svc", "namespace": name},
+            "syncPolicy": {"automated": {"selfHeal": True}},
+        },
+    }
+
+
+def _on(api: InMemoryApi) -> list[str]:
+    found = []
+    for app in api.objects(APPLICATION, "argocd"):
+        block = (app["spec"].get("syncPolicy") or {}).get("automated")
+        if block is not None and block.get("enabled") is not False:
+            found.append(app["metadata"]["name"])
+    return found
+
+
+def test_all_is_one_entry_and_one_undo(run: Run) -> None:
+    incident = _many()
+    before = {a["metadata"]["name"]: a["spec"] for a in incident.api.objects(APPLICATION, "argocd")}
+    ran = run(incident.api, "pause", "--all", "--reason", "freeze", "-o", "json")
+    assert ran.code == 0, ran.err
+    assert _on(incident.api) == []
+    assert len(ran.json["edits"]) == EXTRA + 3
+    assert len([r for r in incident.api.requests if r.method == "GET"]) < 20
+
+    undone = run(incident.api, "undo", "--yes")
+    assert undone.code == 0, undone.err
+    assert {a["metadata"]["name"]: a["spec"] for a in incident.api.objects(APPLICATION, "argocd")} == before
+
+
+def test_what_is_paused_already_stays_out(run: Run) -> None:
+    incident = _many()
+    assert run(incident.api, "pause", "app-001").code == 0
+    incident.clock.advance(1)
+    assert run(incident.api, "pause", "--all").code == 0
+    assert run(incident.api, "undo", run_id(run, incident.api)).code == 0
+    assert "app-001" not in _on(incident.api)
+
+
+def run_id(run: Run, api: InMemoryApi) -> str:
+    """Return the newest entry's id."""
+    return run(api, "log", "-o", "name").out.split()[0].removeprefix("entry/")
+
+
+def test_one_that_is_refused_does_not_stop_the_others(run: Run) -> None:
+    incident = _many()
+    incident.api.deny(verb="patch", resource="applications", name="app-007")
+    ran = run(incident.api, "pause", "--all")
+    assert ran.code == 4
+    assert "Application argocd/app-007" in ran.err
+    assert _on(incident.api) == ["app-007"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["-l", "team=a"], EXTRA // 2), (["--project", "cluster"], 2), (["--project", "default"], EXTRA + 1)],
+)
+def test_a_selection(run: Run, words: list[str], expected: int) -> None:
+    incident = _many()
+    ran = run(incident.api, "pause", *words, "--dry-run=client", "-o", "json")
+    assert ran.code == 0, ran.err
+    named = [e for e in ran.json["edits"] if "auto-sync off" in e["reason"]]
+    assert len(named) == expected
+
+
+def test_nothing_selected_and_nothing_said(run: Run) -> None:
+    incident = _many()
+    assert run(incident.api, "pause", "-l", "team=c").code == 1
+    assert run(incident.api, "pause").code == 2
+    assert run(incident.api, "pause", "root", "--all").code == 2
