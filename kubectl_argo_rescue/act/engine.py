@@ -7,9 +7,10 @@ is also told in Kubernetes Events: who, why and how to undo, for whoever looks w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
+
+from msgspec.structs import replace
 
 from ..argocd import workloads
 from ..cluster.client import Cluster

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..cluster.connect import Runtime
 from ..cluster.transport import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
+class Common(NamedTuple):
     """What every verb takes."""
 
-    connection: Connection = field(default_factory=Connection)
+    connection: Connection = Connection()
     namespace: str = ""
     argocd_namespace: str = ""
     output: str = "human"
     verbosity: int = 0
-    world: Runtime = field(default_factory=Runtime)
+    world: Runtime = Runtime()
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
+class Writing(NamedTuple):
     """What every writing verb takes."""
 
     dry_run: str = "none"

@@ -10,9 +10,11 @@ import base64
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..argocd import application, installation, ownership
 from ..argocd.installation import (
@@ -50,8 +52,7 @@ MAX_LEVELS = 12
 """Levels of owners that are followed; a deeper chain is reported."""
 
 
-@dataclass(slots=True)
-class Reading:
+class Reading(Struct):
     """All that was read, and what could not be."""
 
     snapshot: Snapshot

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..argocd import workloads
 from ..argocd.operation import STARTING, has_landed, operation, order_ops
@@ -66,8 +68,7 @@ ACTIONS: Mapping[Role, str] = {
 }
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """What came of carrying out a plan."""
 
     entry: str = ""
@@ -109,8 +110,7 @@ class Run:
             self.outcomes[number] = "not-applied"
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """What the steps of one plan need while they are sent."""
 
     snapshot: Snapshot

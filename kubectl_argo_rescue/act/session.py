@@ -6,10 +6,11 @@ import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, partial
 from types import TracebackType
+
+from msgspec.structs import replace
 
 from ..cluster.client import Cluster
 from ..cluster.objects import look
@@ -280,7 +281,7 @@ class Session:
         self._remember(self.journal)
         return Begin(
             verb=verb,
-            argv=tuple(_argv(self.common.world.argv)),
+            argv=tuple(_argv(self.common.world.words())),
             actor=self.reading.actor,
             host=_host(),
             started=self.now(),

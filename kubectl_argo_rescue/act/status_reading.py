@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ..argocd import application, installation
 from ..argocd.components import Surroundings
@@ -124,8 +125,7 @@ def application_pages(
 # -- from a workload to its application
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """A workload that was named instead of an Application."""
 
     resource: Resource

@@ -7,8 +7,9 @@ What goes back and in which order is `undo_work`'s to say. Versions have their o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from ..argocd import handback, ownership
 from ..argocd.handback import Evidence

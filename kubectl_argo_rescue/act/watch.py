@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..argocd import application, reconciliation
 from ..argocd.progress import Assessment, Expectation, State, assess, workload_keys
@@ -123,8 +125,7 @@ class Feed:
         self._closed.set()
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a watch ended."""
 
     assessment: Assessment

@@ -7,7 +7,8 @@ of what it cannot compare, say anything that counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..argocd import workloads
 from ..argocd.progress import Assessment, Expected, assess_workloads, given_up_at, part_of

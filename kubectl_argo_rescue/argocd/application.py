@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
+
+from msgspec import Struct
 
 from ..model.errors import Forbidden, NotFound, RefusedError
 from ..model.text import display_name
@@ -22,8 +23,7 @@ class SourceKind(Enum):
     HYDRATOR = "hydrated git"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One effective source and where its revision is written."""
 
     index: int

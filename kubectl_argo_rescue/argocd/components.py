@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct, field
 
 from ..model.text import display_name, one_line
 from ..model.times import DurationError, human, parse_span
@@ -50,8 +51,7 @@ HIDDEN: Final = "may not be looked at"
 """What is said of a part whose workloads may not be listed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One part of Argo CD: alive or dead, and what follows from it."""
 
     name: str
@@ -99,8 +99,7 @@ def _part(name: str, workloads: Sequence[JSON], *, are_hidden: bool) -> Part:
     return Part(name, Life.ALIVE, ready, wanted, "", label)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What stands around Argo CD: its settings, the Service of its API, who may not be asked."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -116,16 +115,14 @@ class Surroundings:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Detour:
+class Detour(Struct, frozen=True):
     """How to reach Argo CD's API although its address does not answer."""
 
     why: str
     commands: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """Whether Argo CD reconciles at all, part by part."""
 
     reconciling: bool | None
@@ -138,8 +135,7 @@ class Health:
     evidence: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Struct, frozen=True):
     """What one Application tells about the controller that serves it."""
 
     name: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Final
+
+from msgspec import Struct
 
 from ..model.errors import RescueError
 
@@ -58,8 +59,7 @@ def _is_outside(name: str) -> bool:
     return ".." in name or name.startswith(("/", "\\"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Bounds:
+class _Bounds(Struct, frozen=True):
     low: int
     high: int
     names: Mapping[str, int]
@@ -77,16 +77,14 @@ _DOW = _Bounds(0, 6, _names("sun mon tue wed thu fri sat", 0))
 _ALL: Final = (_MINUTE, _HOUR, _DOM, _MONTH, _DOW)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """The values that one field of a schedule allows; `is_star` where it was written `*`, `?` or `*/1`."""
 
     values: frozenset[int]
     is_star: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """A parsed schedule. `location` is the zone of its `TZ=` prefix, None without one."""
 
     minute: Field

@@ -11,10 +11,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from ..model.values import JSON
 from . import cron, windows
@@ -42,8 +43,7 @@ _LEAP: Final = 3_300
 """More days than between any two 29 February."""
 
 
-@dataclass(frozen=True, slots=True)
-class NextChange:
+class NextChange(Struct, frozen=True):
     """When a decision changes next."""
 
     at: datetime | None = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ..model.values import JSON
 
@@ -53,8 +54,7 @@ _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0
 _ARITY: Final = {"In": True, "NotIn": True, "Exists": False, "DoesNotExist": False}
 
 
-@dataclass(frozen=True, slots=True)
-class _GlobalProject:
+class _GlobalProject(Struct, frozen=True):
     """One entry of `globalProjects`; `requirements` are (key, operator, values)."""
 
     name: str

@@ -12,9 +12,10 @@ what its documentation says (see globs.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 
 class GlobError(ValueError):
@@ -42,8 +43,7 @@ class Kind(Enum):
     ANY_OF = "any of"
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct, eq=False):
     """A piece of a pattern."""
 
     kind: Kind
@@ -51,7 +51,15 @@ class Node:
     """TEXT: the text; LIST: its characters; RANGE: the lower and the upper one."""
     is_not: bool = False
     children: list[Node] = field(default_factory=list)
-    parent: Node | None = field(default=None, repr=False, compare=False)
+    parent: Node | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same; what they stand in is another matter."""
+        return isinstance(other, Node) and all(
+            getattr(self, name) == getattr(other, name) for name in ("kind", "text", "is_not", "children")
+        )
+
+    __ne__ = object.__ne__  # a Struct's own does not ask `==`
 
     def add(self, child: Node) -> Node:
         """Append a child and return it."""
@@ -213,8 +221,7 @@ class Matcher(Protocol):
         """Find the first place that fits in a text and the lengths it may have there, ascending."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Super:
+class _Super(Struct, frozen=True):
     length = -1
 
     def match(self, text: bytes) -> bool:
@@ -224,8 +231,7 @@ class _Super:
         return 0, [*(at for at, _ in _runes(text)), len(text)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Nothing:
+class _Nothing(Struct, frozen=True):
     length = 0
 
     def match(self, text: bytes) -> bool:
@@ -235,8 +241,7 @@ class _Nothing:
         return 0, [0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(Struct, frozen=True):
     value: bytes
 
     @property
@@ -251,8 +256,7 @@ class _Text:
         return (at, [len(self.value)]) if at >= 0 else _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class _OneRune:
+class _OneRune(Struct, frozen=True):
     """Single, List and Range. The empty text counts as one odd rune, so `?` and `[!a]` match it."""
 
     allows: Callable[[int], bool]
@@ -271,8 +275,7 @@ class _OneRune:
         return _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class _Min:
+class _Min(Struct, frozen=True):
     limit: int
     length = -1
 
@@ -284,8 +287,7 @@ class _Min:
         return (0, ends) if ends else _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class _Max:
+class _Max(Struct, frozen=True):
     limit: int
     length = -1
 
@@ -296,8 +298,7 @@ class _Max:
         return 0, [0, *(at + _rune_length(rune) for at, rune in _runes(text)[: self.limit])]
 
 
-@dataclass(frozen=True, slots=True)
-class _Contains:
+class _Contains(Struct, frozen=True):
     needle: bytes
     is_not: bool
     length = -1
@@ -319,8 +320,7 @@ class _Contains:
         return 0, [*(offset + at for at, _ in _runes(text)), offset + len(text)]
 
 
-@dataclass(frozen=True, slots=True)
-class _EveryOf:
+class _EveryOf(Struct, frozen=True):
     matchers: tuple[Matcher, ...]
     length = -1
 
@@ -348,8 +348,7 @@ class _EveryOf:
         return index, lengths
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     matchers: tuple[Matcher, ...]
     length: int
 
@@ -381,8 +380,7 @@ class _Row:
         return _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class _Tree:
+class _Tree(Struct, frozen=True):
     """gobwas's BTree: a matcher in the middle, what must match to its left and to its right."""
 
     value: Matcher
@@ -420,8 +418,7 @@ def _side(matcher: Matcher | None, text: bytes) -> bool:
     return matcher.match(text) if matcher else not text
 
 
-@dataclass(frozen=True, slots=True)
-class _Prefix:
+class _Prefix(Struct, frozen=True):
     prefix: bytes
     length = -1
 
@@ -437,8 +434,7 @@ class _Prefix:
         return at, [size, *(size + end for end in ends)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Suffix:
+class _Suffix(Struct, frozen=True):
     suffix: bytes
     length = -1
 
@@ -450,8 +446,7 @@ class _Suffix:
         return (0, [at + len(self.suffix)]) if at >= 0 else _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class _PrefixSuffix:
+class _PrefixSuffix(Struct, frozen=True):
     prefix: bytes
     suffix: bytes
     length = -1
@@ -470,8 +465,7 @@ class _PrefixSuffix:
         return (start, lengths[::-1]) if lengths else _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class _AnyOf:
+class _AnyOf(Struct, frozen=True):
     matchers: tuple[Matcher, ...]
 
     @property

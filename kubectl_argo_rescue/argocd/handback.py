@@ -8,8 +8,9 @@ equals what is live, so nothing needs to be written and nothing can move.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from ..model import patches
 from ..model.values import ABSENT, JSON, Change, FieldChange, Key, Match, Snapshot, Witness
@@ -31,8 +32,7 @@ class Evidence(Enum):
     """Nothing tells; `why` says what is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handback:
+class Handback(Struct, frozen=True):
     """The judgement of one object's version fields."""
 
     key: Key

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from ..model.errors import NotFound, RefusedError
 from ..model.text import COMMAND
@@ -26,8 +27,7 @@ from .application import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(Struct, frozen=True):
     """One of `status.history[]`: a full sync that succeeded (Argo CD: state.go persistRevisionHistory)."""
 
     id: int
@@ -137,8 +137,7 @@ def _last_resolved(past: Sequence[Deployment], index: int, source: JSON, revisio
     return newest.revisions[index] if same else revision
 
 
-@dataclass(frozen=True, slots=True)
-class KnownVersions:
+class KnownVersions(Struct, frozen=True):
     """What the journal knows of an app's versions."""
 
     is_pinned: bool = False
@@ -231,8 +230,7 @@ def resolved_commit(app: JSON, source: Source, name: str) -> str:
 # -- the one to go back to
 
 
-@dataclass(frozen=True, slots=True)
-class LastGood:
+class LastGood(Struct, frozen=True):
     """The deployment that this tool calls last good, and why."""
 
     deployment: Deployment | None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from ..model.patches import Op
 from ..model.values import JSON, Order, OrderKind
@@ -18,8 +19,7 @@ TERMINAL = frozenset({"Succeeded", "Failed", "Error"})
 STARTING = (OrderKind.START, OrderKind.ROLLBACK)
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """What `.operation` and `status.operationState` say together."""
 
     present: bool

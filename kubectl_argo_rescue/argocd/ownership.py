@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from ..model.patches import show_path
 from ..model.text import one_line
@@ -33,8 +34,7 @@ OWN_LABEL = "argocd.argoproj.io/instance"
 """The usual other label: only an Argo CD sets it, this one or another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """An owner as the object itself names it; whether the owner agrees is another question."""
 
     owner: Key
@@ -194,8 +194,7 @@ def _is_marked(obj: JSON, owner: JSON) -> bool:
     return tracked in names or not {n[:63] for n in names}.isdisjoint((me.get("labels") or {}).values())
 
 
-@dataclass(frozen=True, slots=True)
-class Reversion:
+class Reversion(Struct, frozen=True):
     """That an owner would put an edit back, and how soon."""
 
     owner: Key
@@ -412,8 +411,7 @@ def where_not(snapshot: Snapshot) -> str:
 # -- the application that owns a workload
 
 
-@dataclass(frozen=True, slots=True)
-class Tracked:
+class Tracked(Struct, frozen=True):
     """The Application that an object says it belongs to, or what it says instead."""
 
     owner: Key | None

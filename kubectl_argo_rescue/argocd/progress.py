@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct
+
+from kubectl_argo_rescue.model.values import Discreet
 
 from ..model import merge
 from ..model.patches import show_path, shown
@@ -33,8 +36,7 @@ class State(Enum):
     REVERTED = "reverted"
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(Struct, frozen=True):
     """What a watch waits for: an operation of ours by its id, and changes that must still stand."""
 
     key: Key
@@ -44,8 +46,7 @@ class Expectation:
     """The operation deploys from history: the spec says something else, so being synced is not asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(Struct, frozen=True):
     """One look: the state, a line for each part, and the reason in one sentence."""
 
     state: State
@@ -54,8 +55,7 @@ class Assessment:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutStatus:
+class RolloutStatus(Struct, frozen=True):
     """How far one workload is."""
 
     done: bool
@@ -296,11 +296,10 @@ def _names(resources: Sequence[JSON]) -> str:
 # -- workloads that were taken back
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Discreet, frozen=True):
     """What a workload must run in the end."""
 
-    template: JSON = field(repr=False)
+    template: JSON
     given_up_at: str = ""
     """When the Deployment gave up on the version before: it says so until the first new pod is there."""
 

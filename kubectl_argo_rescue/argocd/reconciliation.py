@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from ..model.text import COMMAND, display_name
 from ..model.times import human
@@ -55,8 +56,7 @@ def windows_allow(snapshot: Snapshot, app: JSON, *, manual: bool) -> windows.Jud
     return windows.judge_sync(found, app, snapshot.now, manual=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(Struct, frozen=True):
     """Whether Argo CD will carry out what the spec asks for, and what to do where it will not."""
 
     needs_order: bool
@@ -194,8 +194,7 @@ def source_trouble(snapshot: Snapshot, app: JSON) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class WindowVerdict:
+class WindowVerdict(Struct, frozen=True):
     """What the windows say of one Application, both for automatic and for manual syncs."""
 
     key: Key

@@ -8,10 +8,12 @@ and durations.py. All of it is proven against Argo CD's own code in tests/oracle
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..model import times
 from ..model.values import APPPROJECT, JSON, ArgoCD, Key, Version
@@ -26,8 +28,7 @@ class WindowError(ValueError):
     """The window's schedule or duration cannot be parsed; the text is Argo CD's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True, eq=False):
     """One window of one project, with Go's zero value for what is absent or null."""
 
     namespace: str = ""
@@ -45,10 +46,23 @@ class Window:
     and_operator: bool = False
     description: str = ""
     sync_overrun: bool = False
-    raw: JSON = field(default=None, compare=False, repr=False)
+    raw: JSON = None
     """The whole item as the API server gave it."""
-    version: Version | None = field(default=None, compare=False, repr=False)
+    version: Version | None = None
     """The Argo CD whose rules hold; None for the newest."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, however it was written and whoever judges it."""
+        return isinstance(other, Window) and self._said() == other._said()
+
+    __ne__ = object.__ne__  # a Struct's own does not ask `==`
+
+    def __hash__(self) -> int:
+        """Hash what `==` compares."""
+        return hash(self._said())
+
+    def _said(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__struct_fields__ if name not in ("raw", "version"))
 
     @property
     def key(self) -> Key:
@@ -111,8 +125,7 @@ def effective_windows(project: JSON, all_projects: Iterable[JSON], argocd: ArgoC
 # -- which windows match an app
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """One entry of a window that matches an app."""
 
     list: str
@@ -232,8 +245,7 @@ def is_active(window: Window, now: datetime, *, clock: datetime | None = None) -
 # -- the decision
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """Argo CD's decision about one kind of sync of one app at one instant, and what decided it."""
 
     can_sync: bool

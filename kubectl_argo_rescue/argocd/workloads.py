@@ -9,10 +9,13 @@ not is taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
+
+from kubectl_argo_rescue.model.values import Discreet
 
 from ..model import patches
 from ..model.patches import Op
@@ -35,24 +38,22 @@ EARLIER_NUMBERS = "deployment.kubernetes.io/revision-history"
 HASH_LABEL = "pod-template-hash"
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(Discreet, frozen=True):
     """One revision: a ReplicaSet or a ControllerRevision."""
 
     number: int
     name: str
-    template: JSON = field(repr=False)
+    template: JSON
     """As it goes into the workload. Never shown or kept: it holds secrets."""
     created: datetime | None = None
     was_reused: bool = False
     """It was current before, so when it was created does not tell since when it is current."""
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Discreet, frozen=True):
     """A workload as read and its revisions, oldest first."""
 
-    workload: JSON = field(repr=False)
+    workload: JSON
     revisions: tuple[Revision, ...]
 
     @property
@@ -183,8 +184,7 @@ class Way(Enum):
     """It cannot be done as it stands; `why` says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What is to be done with one workload, and why."""
 
     way: Way

@@ -10,9 +10,8 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..argocd import application, history
 from ..cluster.answers import api_error
@@ -32,8 +31,7 @@ _METADATA: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8
 _USUAL: Final = "argocd"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where to look, as the words so far say it; empty where they do not."""
 
     transport: Transport

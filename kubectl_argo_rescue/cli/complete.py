@@ -14,8 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -56,11 +55,10 @@ CONFIGURED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """The choices for one word, and what the shell does with them."""
 
-    choices: list[str] = field(default_factory=list)
+    choices: Sequence[str] = ()
     directive: int = NO_FILES
 
     def starting_with(self, prefix: str) -> Offer:
@@ -68,8 +66,7 @@ class Offer:
         return Offer([c for c in self.choices if c.startswith(prefix)], self.directive)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """The whole words so far, told apart."""
 
     verb: str

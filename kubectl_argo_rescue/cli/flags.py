@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -96,8 +95,7 @@ def combine(base: Common, given: dict[str, Any]) -> Common:
     connection = {n: given.pop(n, None) for n in Connection._fields}
     said = {n: v for n, v in connection.items() if v not in (None, ())}
     place = {n: given.pop(n, None) for n in ("namespace", "argocd_namespace", "output", "verbosity")}
-    return replace(
-        base,
+    return base._replace(
         connection=base.connection._replace(**said),
         **{n: v for n, v in place.items() if v is not None},
     )
@@ -209,7 +207,7 @@ def all_namespaces(common: Common, named: Sequence[str]) -> Common:
         raise UsageError(
             "applications are named, and all namespaces are asked for", "leave out the names, or -A"
         )
-    return replace(common, namespace="")
+    return common._replace(namespace="")
 
 
 only_option = click.option("--only", is_flag=True, help="Edit this alone, though an owner would revert it.")

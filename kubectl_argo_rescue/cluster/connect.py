@@ -9,9 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from ..model.errors import RescueError, TransportError, UsageError
 
@@ -110,15 +109,18 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(NamedTuple):
     """Everything outside that a command may touch, but for its streams."""
 
     open_cluster: OpenCluster = open_real_cluster
     now: Callable[[], datetime] = utc_now
-    environ: os._Environ[str] | dict[str, str] = field(default_factory=lambda: os.environ)
-    argv: Sequence[str] = field(default_factory=lambda: tuple(sys.argv[1:]))
-    """What was typed, for the journal."""
+    environ: os._Environ[str] | dict[str, str] = os.environ
+    argv: Sequence[str] | None = None
+    """What was typed, for the journal; None for this process's own words."""
+
+    def words(self) -> Sequence[str]:
+        """Return what was typed."""
+        return sys.argv[1:] if self.argv is None else self.argv
 
     def start(self, connection: Connection) -> None:
         """Begin to open a connection, while the program still loads what it will need it for."""

@@ -18,10 +18,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
+
+from kubectl_argo_rescue.model.values import Discreet
 
 from ..model.errors import TransportError
 from ..model.text import brief
@@ -34,11 +35,10 @@ CONNECT_TIMEOUT: Final = 10.0
 _CHUNK: Final = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class _Credentials:
-    token: str = field(default="", repr=False)
+class _Credentials(Discreet, frozen=True):
+    token: str = ""
     certificate: str = ""
-    key: str = field(default="", repr=False)
+    key: str = ""
     expires: float | None = None
 
 

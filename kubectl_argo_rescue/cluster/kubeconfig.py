@@ -11,9 +11,12 @@ import binascii
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
+
+from kubectl_argo_rescue.model.values import Discreet
 
 from ..model.errors import TransportError
 from ..model.text import brief
@@ -32,8 +35,7 @@ class Refused(TransportError):
         super().__init__(message, hint, sent=False, lasting=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Exec:
+class Exec(Struct, frozen=True):
     """An exec plugin as the kubeconfig describes it."""
 
     command: str
@@ -46,8 +48,7 @@ class Exec:
     """`spec.cluster` of what the plugin is told, where it asks for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Discreet, frozen=True):
     """All that is needed to speak as exactly one user to exactly one server."""
 
     target: Target
@@ -57,10 +58,10 @@ class Settings:
     tls_server_name: str = ""
     proxy: str = ""
     compress: bool = True
-    token: str = field(default="", repr=False)
+    token: str = ""
     token_file: str = ""
     certificate: str = ""
-    key: str = field(default="", repr=False)
+    key: str = ""
     exec: Exec | None = None
 
 
@@ -289,12 +290,11 @@ def _check_proxy(proxy: str, server: str, where: str, environ: Mapping[str, str]
 _IMPERSONATION: Final = ("as", "as-uid", "as-groups", "as-user-extra")
 
 
-@dataclass(frozen=True, slots=True)
-class _Login:
-    token: str = field(default="", repr=False)
+class _Login(Discreet, frozen=True):
+    token: str = ""
     token_file: str = ""
     certificate: str = ""
-    key: str = field(default="", repr=False)
+    key: str = ""
     exec: Exec | None = None
 
 

@@ -8,9 +8,10 @@ stand for the objects' names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct
 
 from ..argocd import windows
 from ..model.values import JSON, ArgoCD
@@ -22,8 +23,7 @@ NEVER = "2.6.0"
 """A version that nobody has tested: a colleague's stuck operation asks for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """How the objects of a scenario are called."""
 
     app: str = "traefik"
@@ -74,8 +74,7 @@ class Stage(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One line of the verdict."""
 
     text: str
@@ -83,8 +82,7 @@ class Check:
     """Empty where it holds, else what is there instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(Struct, frozen=True):
     """A colleague's edit by hand."""
 
     kind: str
@@ -96,8 +94,7 @@ class Foreign:
 Solution: TypeAlias = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
+class Scenario(Struct, frozen=True):
     """One practice incident."""
 
     name: str

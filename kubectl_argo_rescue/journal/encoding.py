@@ -6,9 +6,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Final
+
+from msgspec import Struct
 
 from ..model.values import (
     ABSENT,
@@ -33,8 +34,7 @@ from .records import Begin, Content, Context, End, Intent, Outcome, Record, Reop
 EXPIRES_MARK: Final = '"expires":"'
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """A record that cannot be understood."""
 
     entry: str

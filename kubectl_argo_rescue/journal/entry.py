@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+
+from msgspec import Struct
 
 from ..model import merge, patches
 from ..model.errors import NotFound, UsageError
@@ -145,8 +146,7 @@ def where_kept(entry: Entry) -> str:
 # -- what happened later
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """How one change came to need no undo, by which entry and when."""
 
     how: str
@@ -271,8 +271,7 @@ LEFT = "left"
 # -- folding
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What one command did: the fold of its records."""
 
     id: str
@@ -287,7 +286,7 @@ class Entry:
     homes: frozenset[str] = frozenset()
     details: tuple[str, ...] = ()
     settled_at: datetime | None = None
-    records: tuple[Record, ...] = field(default=(), compare=False)
+    records: tuple[Record, ...] = ()
     left: frozenset[tuple[int, int]] = frozenset()
     """Changes that were wanted back, but that another entry still needed."""
     is_cut_off: bool = False

@@ -9,8 +9,10 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..model.errors import AlreadyExists, RefusedError, RescueError
 from ..model.values import JSON
@@ -22,8 +24,7 @@ from .local import LocalHome
 from .records import Content, Record
 
 
-@dataclass(frozen=True, slots=True)
-class JournalReading:
+class JournalReading(Struct, frozen=True):
     """Both homes read and merged."""
 
     entries: tuple[Entry, ...]

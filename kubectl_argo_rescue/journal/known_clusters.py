@@ -11,9 +11,11 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from .journal import Journal, JournalReading
 from .local import LocalHome
@@ -21,8 +23,7 @@ from .local import LocalHome
 INDEX = "clusters.json"
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCluster:
+class KnownCluster(Struct, frozen=True):
     """A cluster by the names that one session reached it by."""
 
     server: str

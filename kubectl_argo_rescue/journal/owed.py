@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..model import patches
 from ..model.merge import Tag
@@ -11,8 +12,7 @@ from ..model.values import Change, Key, Ref, Role
 from .entry import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """One change that is to be taken back."""
 
     tag: Tag

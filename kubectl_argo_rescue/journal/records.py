@@ -7,15 +7,15 @@ here before it is trusted: a forged record cannot name a field that this tool ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from ..model.values import PlanStep, Reliance, Witness
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """The first record: who did what, when, from where and why."""
 
     verb: str
@@ -32,16 +32,14 @@ class Begin:
     """How many intents belong to the entry: fewer read means that some are lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """What is about to be sent: an edit, an order for Argo CD, a rollout. Durable before its PATCH leaves."""
 
     number: int
     what: PlanStep
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of intents, by their number: applied, not-applied, or conflict."""
 
     of: Mapping[int, str]
@@ -49,8 +47,7 @@ class Outcome:
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """Changes that need no undo any more, with how: restored, already, git, kept.
 
     A rollout counts as one change, number 0: handed-back, or gone.
@@ -62,24 +59,21 @@ class Settled:
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reopened:
+class Reopened(Struct, frozen=True):
     """Changes that an undo of an undo made ours again."""
 
     changes: tuple[tuple[int, int], ...]
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What the entry relies on, and what the owners' git said."""
 
     relies: tuple[Reliance, ...] = ()
     witnesses: tuple[Witness, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """The command ended by itself, with this status."""
 
     status: str
@@ -89,8 +83,7 @@ class End:
 Content: TypeAlias = Begin | Intent | Outcome | Settled | Reopened | Context | End
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One immutable line; `id` orders the records of an entry and makes merging two homes a union."""
 
     entry: str

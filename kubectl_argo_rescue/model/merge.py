@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from . import patches
 from .values import ABSENT, JSON, Change, FieldChange, Match, MemberChange, Path
@@ -27,8 +29,7 @@ class Standing(Enum):
     """Neither: somebody else wrote here since."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """A field that both sides moved, with all three values."""
 
     path: Path
@@ -138,8 +139,7 @@ def conflict(change: Change, live: JSON) -> Conflict:
     return Conflict(change.path, base=change.after, ours=now, theirs=change.before, what=what)
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(Struct, frozen=True):
     """Names one change in the journal: entry id, number of the edit, number of the change in it."""
 
     entry: str
@@ -147,8 +147,7 @@ class Tag:
     change: int
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(Struct, frozen=True):
     """What another entry did to the same object: an item that it took may hold what ours was in."""
 
     change: Change
@@ -156,8 +155,7 @@ class Neighbour:
     """False where it was undone already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Struct, frozen=True):
     """What undoing several changes of one object comes to, from live to the oldest original."""
 
     changes: tuple[Change, ...]

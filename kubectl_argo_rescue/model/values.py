@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct, field
 
 from .errors import ExitStatus
 
@@ -29,8 +30,7 @@ ABSENT: Final = _Absent.ABSENT
 GROUP = "argoproj.io"
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """A kind as the API server serves it."""
 
     group: str
@@ -76,8 +76,15 @@ BY_KIND: Final[Mapping[str, Resource]] = {
 """The kinds that an edit may address, by the name the journal keeps."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
+class Discreet(Struct, frozen=True):
+    """A record of which no log and no traceback may show more than its name: it holds secrets."""
+
+    def __repr__(self) -> str:
+        """Name the kind of record alone."""
+        return f"{type(self).__name__}(…)"
+
+
+class Key(Struct, frozen=True, order=True):
     """An object by name. Two objects of one name one after the other share a Key, not a Ref."""
 
     kind: str
@@ -89,8 +96,7 @@ class Key:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ref:
+class Ref(Struct, frozen=True, order=True):
     """One object with its uid: a re-created object is another object."""
 
     kind: str
@@ -114,8 +120,7 @@ def ref_of(obj: JSON) -> Ref:
     return Ref(obj["kind"], meta.get("namespace", ""), meta["name"], meta.get("uid", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """Selects the item of a list by content; `index` is where it was seen, a hint where several fit."""
 
     content: tuple[tuple[str, JSON], ...]
@@ -132,8 +137,7 @@ Path: TypeAlias = tuple[PathStep, ...]
 """Where a value lives: field names, and Match for the item of a list."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldChange:
+class FieldChange(Struct, frozen=True):
     """One field from `before` to `after`; ABSENT on either side means that the key is not there."""
 
     path: Path
@@ -141,8 +145,7 @@ class FieldChange:
     after: JSON
 
 
-@dataclass(frozen=True, slots=True)
-class MemberChange:
+class MemberChange(Struct, frozen=True):
     """One item put into a list or taken out, whatever else the list holds.
 
     `item` compares by value; `index` is where it was, or goes. `present` says whether the item is
@@ -171,8 +174,7 @@ class Role(Enum):
     WORKLOAD = "workload"
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(Struct, frozen=True):
     """The change wanted of one object, and why in one phrase."""
 
     ref: Ref
@@ -197,8 +199,7 @@ class OrderKind(Enum):
     """Write the end into the status by hand, where no controller will."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """An Argo CD operation to be started or ended: `.operation` and `status.operationState`.
 
     For START and ROLLBACK `operation` is the field's whole value; its `info` holds `id` under the
@@ -213,8 +214,7 @@ class Order:
     kind: OrderKind = OrderKind.START
 
 
-@dataclass(frozen=True, slots=True)
-class WorkloadRollback:
+class WorkloadRollback(Struct, frozen=True):
     """A workload taken back to a revision of its own history in the cluster.
 
     Only numbers and a name: templates hold secrets and never reach the journal.
@@ -253,8 +253,7 @@ class StepStatus(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(Struct, frozen=True):
     """The outcome of one edit or order as a value; `patch` is the RFC 6902 document that was sent."""
 
     ref: Ref
@@ -268,8 +267,7 @@ class StepResult:
     """What the edit was for; None of what is no edit of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What every command returns: rendered once, as text, names, JSON or YAML."""
 
     verb: str
@@ -289,8 +287,7 @@ class Tracking(Enum):
     ANNOTATION_AND_LABEL = "annotation+label"
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True):
     """A version of Argo CD's controller, from its image tag."""
 
     major: int
@@ -315,8 +312,7 @@ FIELD_MANAGER: Final = "kubectl-argo-rescue"
 """The name that the API server keeps with every field that this tool writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArgoCD:
+class ArgoCD(Struct, frozen=True):
     """One Argo CD installation as its own ConfigMaps and workloads describe it."""
 
     namespace: str
@@ -336,8 +332,7 @@ class ArgoCD:
     """False where argocd-cmd-params-cm may not be read: which namespaces are served is not known then."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, dict=True):
     """All that a planner may know: objects as read, the installation, the time of reading.
 
     No slots, since two questions that are asked of every one of thousands of objects keep their
@@ -387,8 +382,7 @@ class Snapshot:
         return {}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Ordered steps, nothing sent yet: what `--dry-run` prints and the engine carries out."""
 
     verb: str
@@ -407,8 +401,7 @@ class Plan:
     next_commands: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Struct, frozen=True):
     """What an owner's git said when we acted: the measure of whether git has moved since."""
 
     owner: Key
@@ -418,8 +411,7 @@ class Witness:
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reliance:
+class Reliance(Struct, frozen=True):
     """A pause or window exemption that an entry found in place and needs: `path` of `key` as it is."""
 
     key: Key

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..argocd import application, applicationset, ownership
 from ..argocd.components import controller_of_sets
@@ -28,8 +29,7 @@ from ..model.values import (
 AUTOMATED = ("spec", "syncPolicy", "automated")
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Struct, frozen=True):
     """One edit of an owner, and the question that it raises; without an edit, the question alone."""
 
     edit: Edit | None

@@ -6,7 +6,7 @@ plan. Times and ids come in as arguments.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ..argocd import application, history
 from ..argocd.application import Source, SourceKind, living_application
@@ -87,8 +87,7 @@ def choose_source(app: JSON, version: str, selector: str | None) -> Source:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Version:
+class _Version(Struct, frozen=True):
     """The revision to write, what is worth knowing of it, and what must be asked first."""
 
     revision: str

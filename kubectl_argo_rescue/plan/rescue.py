@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..argocd import application, ownership
 from ..argocd.application import Source, SourceKind, living_application, require_project
@@ -37,8 +39,7 @@ from .plan import joined
 from .unblock import others_freed, window_edits
 
 
-@dataclass(frozen=True, slots=True)
-class Rescue:
+class Rescue(Struct, frozen=True):
     """All of a rescue, before its first write, in the order of doing."""
 
     plan: Plan

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..argocd import application, globs, windows
 from ..argocd.application import living_application, project_key, project_name, projects, require_project
@@ -134,8 +136,7 @@ def window_edits(snapshot: Snapshot, app: JSON) -> tuple[Edit, ...]:
 # -- letting one app through
 
 
-@dataclass(frozen=True, slots=True)
-class Relaxation:
+class Relaxation(Struct, frozen=True):
     """The changes that let one app sync, and what the windows then say about it."""
 
     changes: Mapping[str, tuple[Change, ...]]
@@ -283,8 +284,7 @@ def _steps(before: Window, after: Window) -> Iterator[Change]:
         yield FieldChange((*path, "manualSync"), before.raw.get("manualSync", ABSENT), True)
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictChange:
+class VerdictChange(Struct, frozen=True):
     """What one app may do before and after a change of projects; each pair is (before, after)."""
 
     app: Key

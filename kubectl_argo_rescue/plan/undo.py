@@ -7,8 +7,9 @@ owners, grandparents last.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from ..argocd import application, handback, ownership
 from ..argocd.handback import Evidence, Handback
@@ -78,8 +79,7 @@ class Fate(Enum):
     """It stays while another entry needs it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How an undo is to go."""
 
     on_conflict: OnConflict = OnConflict.STOP

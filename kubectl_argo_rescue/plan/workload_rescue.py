@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..argocd import application, workloads
 from ..argocd.application import application_of
@@ -32,8 +34,7 @@ from .pause import plan_pause
 from .rescue import Rescue, owners_to_stop
 
 
-@dataclass(frozen=True, slots=True)
-class Workloads:
+class Workloads(Struct, frozen=True):
     """The workloads of an Application as read from their own cluster."""
 
     histories: Mapping[Key, History | None]

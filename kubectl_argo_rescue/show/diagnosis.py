@@ -6,9 +6,10 @@ From what was read and the journal's open entries to a picture as values; `scree
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+
+from msgspec import Struct
 
 from ..argocd import application, applicationset, components, ownership, reconciliation
 from ..argocd.applicationset import set_errors
@@ -26,8 +27,7 @@ from ..model.values import ABSENT, JSON, Change, FieldChange, Key, Role, Snapsho
 # -- pauses
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """That auto-sync is off, and whose doing it is."""
 
     how: str
@@ -41,8 +41,7 @@ class Pause:
         return f"paused by entry {self.entry}" if self.entry else self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Ours:
+class Ours(Struct, frozen=True):
     """A pause that one of our open entries made."""
 
     entry: Entry
@@ -98,8 +97,7 @@ def pause_of(
 # -- owners
 
 
-@dataclass(frozen=True, slots=True)
-class Threat:
+class Threat(Struct, frozen=True):
     """What an owner would do to one kind of edit."""
 
     edit: str
@@ -107,8 +105,7 @@ class Threat:
     soon: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """One owner of an object, what it would put back, and its own owners."""
 
     key: Key
@@ -125,8 +122,7 @@ class Owner:
     owners: tuple[Owner, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(Struct, frozen=True):
     """What every look at an owner needs."""
 
     snapshot: Snapshot
@@ -248,16 +244,14 @@ class Weight(Enum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is wrong, and what to do about it."""
 
     weight: Weight
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class AppDiagnosis:
+class AppDiagnosis(Struct, frozen=True):
     """The whole picture of one Application."""
 
     key: Key

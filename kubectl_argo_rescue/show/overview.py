@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from ..argocd import application, applicationset
 from ..argocd.applicationset import set_errors
@@ -26,8 +27,7 @@ STUCK, BROKEN, MISSING, ROLLING, BLOCKED, DRIFTED, PAUSED, FINE = range(8)
 stopped by windows, out of sync, paused, nothing wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """All that the overview keeps of one Application."""
 
     key: Key
@@ -44,8 +44,7 @@ class Fact:
     """The same Application for tools, where JSON was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """The whole Argo CD."""
 
     facts: tuple[Fact, ...]
@@ -63,8 +62,7 @@ class Overview:
     traces: tuple[Trace, ...]
 
 
-@dataclass(slots=True)
-class Collector:
+class Collector(Struct):
     """Takes Applications page by page and gives the overview."""
 
     argocd: ArgoCD

@@ -10,9 +10,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TextIO
+
+from msgspec import Struct
 
 from ..model.text import escaped, plain, plain_but_colours, resource_name
 from ..model.values import PlanStep, Ref, Result, StepResult, StepStatus
@@ -28,8 +29,7 @@ def wants_colour(stream: TextIO, environ: os._Environ[str] | dict[str, str]) -> 
     return sys.platform != "win32" or "WT_SESSION" in environ
 
 
-@dataclass(slots=True)
-class Streams:
+class Streams(Struct):
     """Where to read and write; tests put their own in."""
 
     out: TextIO

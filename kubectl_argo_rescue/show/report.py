@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from ..argocd import application, handback, history, ownership
 from ..argocd.handback import Evidence
@@ -45,8 +46,7 @@ RECENT = timedelta(hours=24)
 """Entries in which something happened within this time are reported without being named."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One line of the timeline."""
 
     at: datetime
@@ -56,8 +56,7 @@ class Event:
     entry: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Mitigation:
+class Mitigation(Struct, frozen=True):
     """When a pinned application was well again, as far as the cluster tells."""
 
     key: Key
@@ -67,8 +66,7 @@ class Mitigation:
     healthy: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(Struct, frozen=True):
     """A change that git has to make, since live and git differ in a version that we wrote."""
 
     key: Key
@@ -82,8 +80,7 @@ class Owed:
     """Lines as of a pull request's diff; the file's name is git's own affair."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """All that is known, before it is laid out."""
 
     entries: tuple[Entry, ...]

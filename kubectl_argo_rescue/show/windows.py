@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from ..argocd import windows
 from ..argocd.reconciliation import WindowVerdict
@@ -60,8 +61,7 @@ def verdict_json(verdict: WindowVerdict) -> dict[str, JSON]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class WindowLine:
+class WindowLine(Struct, frozen=True):
     """One window as one Application sees it."""
 
     window: Window

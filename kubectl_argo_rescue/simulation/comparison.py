@@ -6,7 +6,8 @@ Mirrors Argo CD: controller/state.go CompareAppState.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ..model.values import JSON, ArgoCD, Resource, Tracking
 from .api import InMemoryApi
@@ -28,8 +29,7 @@ TRACKING_ID = "argocd.argoproj.io/tracking-id"
 _WORST = ("Healthy", "Suspended", "Progressing", "Missing", "Degraded", "Unknown")
 
 
-@dataclass(slots=True)
-class Child:
+class Child(Struct):
     """One object of an app: as git wants it (None: in excess), as it is (None: missing)."""
 
     resource: Resource
@@ -47,8 +47,7 @@ class Child:
         return (self.resource.group, self.resource.kind, self.namespace, self.name)
 
 
-@dataclass(slots=True)
-class Comparison:
+class Comparison(Struct):
     """What a comparison found."""
 
     status: str

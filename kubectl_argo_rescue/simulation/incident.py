@@ -8,8 +8,9 @@ that name it are in force.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
+
+from msgspec import Struct
 
 from ..model.values import JSON
 from .api import InMemoryApi
@@ -28,8 +29,7 @@ NOW = datetime(2026, 11, 27, 17, 0, tzinfo=timezone.utc)
 """Both windows are in force since an hour."""
 
 
-@dataclass
-class Incident:
+class Incident(Struct):
     """The played incident with all that a test may want to move."""
 
     api: InMemoryApi

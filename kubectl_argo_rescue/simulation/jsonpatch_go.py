@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeAlias, Union
+
+from msgspec import Struct
 
 ACCUMULATED_COPY_LIMIT = 3 * 1024 * 1024
 """apiserver: server/config.go sets jsonpatch.AccumulatedCopySizeLimit to the request body limit."""
@@ -33,15 +34,13 @@ class ServerPanic(Exception):
     """evanphx dereferences nil here; the API server answers 500."""
 
 
-@dataclass(slots=True)
-class Scalar:
+class Scalar(Struct):
     """A string, number or boolean as the bytes that stand in the document."""
 
     text: str
 
 
-@dataclass(slots=True)
-class Null:
+class Null(Struct):
     """evanphx's lazyNode whose raw is nil: a null that came in as the value of an operation."""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..model import values
 from ..model.values import JSON, Resource
@@ -25,8 +26,7 @@ BUILT_IN_GROUPS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """How one resource is served."""
 
     resource: Resource

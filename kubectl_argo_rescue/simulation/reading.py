@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from ..cluster.transport import Response
 from ..model.errors import TransportError
@@ -27,8 +28,7 @@ from .wire import (
 )
 
 
-@dataclass(slots=True)
-class Watch:
+class Watch(Struct):
     """One open watch and how far it has come."""
 
     call: Call

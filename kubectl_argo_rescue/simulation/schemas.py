@@ -11,10 +11,11 @@ import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Final
+
+from msgspec import Struct
 
 from ..model.values import JSON, Resource
 
@@ -129,8 +130,7 @@ def without(schema: JSONSchema, *path: str) -> JSONSchema:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(Struct, frozen=True):
     """One entry of `details.causes` (apimachinery: util/validation/field/errors.go)."""
 
     reason: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from ..model.values import JSON
 from .wire import copied
@@ -19,8 +20,7 @@ class SourceError(Exception):
     """What the repo-server cannot deliver; the text ends in a ComparisonError."""
 
 
-@dataclass
-class GitRepository:
+class GitRepository(Struct):
     """Commits by SHA, each a whole tree of path → manifests; branches and tags point to them."""
 
     commits: dict[str, dict[str, Manifests]] = field(default_factory=dict)
@@ -58,8 +58,7 @@ class GitRepository:
         return tree[path]
 
 
-@dataclass
-class ChartRepository:
+class ChartRepository(Struct):
     """Charts by name, each version with what it renders to; an OCI artifact is the chart "", its versions tags."""
 
     charts: dict[str, dict[str, Manifests]] = field(default_factory=dict)
@@ -92,8 +91,7 @@ def digest_of(tag: str) -> str:
     return f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}"
 
 
-@dataclass
-class Sources:
+class Sources(Struct):
     """All repositories by repoURL, as the repo-server reaches them."""
 
     git: dict[str, GitRepository] = field(default_factory=dict)

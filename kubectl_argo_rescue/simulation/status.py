@@ -6,8 +6,9 @@ Mirrors apimachinery: pkg/api/errors/errors.go and apiserver: handlers/responsew
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..model.values import Resource
 from .jsonpatch_go import go_json

@@ -6,9 +6,10 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct, field
 
 from ..cluster.transport import Response
 from ..model.values import JSON, Resource
@@ -65,8 +66,7 @@ Mutating: TypeAlias = Callable[[JSON], "JSON | None"]
 """An admission webhook: may alter the object that a request would store, or give another one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(Struct, frozen=True):
     """What the user may not do; `*` stands for anything."""
 
     verb: str = "*"
@@ -82,8 +82,7 @@ class Denied:
         return all(mine in ("*", theirs) for mine, theirs in zip(rule, asked, strict=True))
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """A request as the server understands it (apiserver: endpoints/request/requestinfo.go)."""
 
     request: Request

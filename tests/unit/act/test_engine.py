@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kubectl_argo_rescue.act.engine import Engine
 from kubectl_argo_rescue.act.send import MAX_ORDER_TRIES, MAX_REPLANS, Run, action_of, not_done

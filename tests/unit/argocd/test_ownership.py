@@ -10,11 +10,11 @@ another.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kubectl_argo_rescue.argocd import ownership
 from kubectl_argo_rescue.model.values import (

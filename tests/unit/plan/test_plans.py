@@ -11,11 +11,11 @@ whom else it frees; sync, rollback, terminate and rescue as plans; the same inpu
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kubectl_argo_rescue.argocd import application, reconciliation
 from kubectl_argo_rescue.argocd.operation import order_ops
@@ -796,7 +796,7 @@ def test_frozen_until() -> None:
 
 
 def test_a_snapshot_that_moved_is_judged_anew() -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     it = app()
     first = snapshot(it)

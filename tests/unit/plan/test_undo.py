@@ -9,10 +9,10 @@ interrupted undo still owes. Merging is test_merge.py's, what git says test_hand
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
+from msgspec.structs import replace
 
 from kubectl_argo_rescue.argocd.handback import Evidence, Handback
 from kubectl_argo_rescue.journal.entry import LEFT, Entry
