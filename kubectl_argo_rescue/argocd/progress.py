@@ -13,7 +13,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from kubectl_argo_rescue.model.values import Discreet
+from kubectl_argo_rescue.model.values import Confidential
 
 from ..model import merge
 from ..model.patches import show_path, shown
@@ -296,7 +296,7 @@ def _names(resources: Sequence[JSON]) -> str:
 # -- workloads that were taken back
 
 
-class Expected(Discreet, frozen=True):
+class Expected(Confidential, frozen=True):
     """What a workload must run in the end."""
 
     template: JSON

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from kubectl_argo_rescue.model.values import Discreet
+from kubectl_argo_rescue.model.values import Confidential
 
 from ..model import patches
 from ..model.patches import Op
@@ -38,7 +38,7 @@ EARLIER_NUMBERS = "deployment.kubernetes.io/revision-history"
 HASH_LABEL = "pod-template-hash"
 
 
-class Revision(Discreet, frozen=True):
+class Revision(Confidential, frozen=True):
     """One revision: a ReplicaSet or a ControllerRevision."""
 
     number: int
@@ -50,7 +50,7 @@ class Revision(Discreet, frozen=True):
     """It was current before, so when it was created does not tell since when it is current."""
 
 
-class History(Discreet, frozen=True):
+class History(Confidential, frozen=True):
     """A workload as read and its revisions, oldest first."""
 
     workload: JSON

@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from kubectl_argo_rescue.model.values import Discreet
+from kubectl_argo_rescue.model.values import Confidential
 
 from ..model.errors import TransportError
 from ..model.text import brief
@@ -35,7 +35,7 @@ CONNECT_TIMEOUT: Final = 10.0
 _CHUNK: Final = 1 << 16
 
 
-class _Credentials(Discreet, frozen=True):
+class _Credentials(Confidential, frozen=True):
     token: str = ""
     certificate: str = ""
     key: str = ""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from kubectl_argo_rescue.model.values import Discreet
+from kubectl_argo_rescue.model.values import Confidential
 
 from ..model.errors import TransportError
 from ..model.text import brief
@@ -48,7 +48,7 @@ class Exec(Struct, frozen=True):
     """`spec.cluster` of what the plugin is told, where it asks for it."""
 
 
-class Settings(Discreet, frozen=True):
+class Settings(Confidential, frozen=True):
     """All that is needed to speak as exactly one user to exactly one server."""
 
     target: Target
@@ -290,7 +290,7 @@ def _check_proxy(proxy: str, server: str, where: str, environ: Mapping[str, str]
 _IMPERSONATION: Final = ("as", "as-uid", "as-groups", "as-user-extra")
 
 
-class _Login(Discreet, frozen=True):
+class _Login(Confidential, frozen=True):
     token: str = ""
     token_file: str = ""
     certificate: str = ""

@@ -76,7 +76,7 @@ BY_KIND: Final[Mapping[str, Resource]] = {
 """The kinds that an edit may address, by the name the journal keeps."""
 
 
-class Discreet(Struct, frozen=True):
+class Confidential(Struct, frozen=True):
     """A record of which no log and no traceback may show more than its name: it holds secrets."""
 
     def __repr__(self) -> str:
