@@ -43,6 +43,18 @@ _LEFT_OUT = (
     " setuptools smtplib sqlite3 test tkinter turtle unittest webbrowser xmlrpc"
 ).split()
 
+# PyInstaller reads Python: tzdata is found by zoneinfo's own search, the others by msgspec's C.
+_SEEN_BY_NO_IMPORT = (
+    "tzdata",
+    "msgspec._utils",
+    "datetime",
+    "decimal",
+    "inspect",
+    "typing",
+    "uuid",
+    "weakref",
+)
+
 
 class BuildFailed(Exception):
     """The archive cannot be made; the text says why."""
@@ -119,7 +131,8 @@ def freeze(os_name: str, work: Path, epoch: int) -> Path:
     options = ["--onedir", "--noconfirm", "--clean", "--log-level=WARN", f"--name={NAME}"]
     options += [f"--paths={CHECKOUT}", f"--distpath={work / 'out'}", f"--workpath={work / 'work'}"]
     options += [f"--specpath={work}", "--collect-submodules=kubectl_argo_rescue", "--collect-data=tzdata"]
-    options += ["--collect-data=kubectl_argo_rescue.simulation", "--hidden-import=tzdata"]
+    options += ["--collect-data=kubectl_argo_rescue.simulation"]
+    options += [f"--hidden-import={name}" for name in _SEEN_BY_NO_IMPORT]
     if os_name != "windows":
         options += [f"--exclude-module={name}" for name in _LEFT_OUT]
     else:

@@ -205,7 +205,7 @@ def test_the_archive_is_one_that_krew_can_unpack(dist: Path) -> None:
     names = {member.name for member in members}
     assert all(member.isfile() or member.isdir() for member in members)
     assert {"LICENSE", "kubectl-argo_rescue"} <= names
-    for library in ("click", "pyyaml", "rich", "jsonpatch"):
+    for library in ("click", "pyyaml", "rich", "jsonpatch", "msgspec"):
         assert [name for name in names if name.lower().startswith(f"licenses/{library}-")], library
     assert not [name for name in names if "kubernetes/" in name or "libcrypto" in name]
     assert _archive(dist).stat().st_size < 10e6
