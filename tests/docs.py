@@ -78,8 +78,9 @@ def layout() -> str:
     for room in config["importlinter:contract:layers"]["layers"].replace("|", " ").split():
         folder = CHECKOUT / "kubectl_argo_rescue" / room
         lines += [f"### {room}", "", _said(folder / "__init__.py"), "", "| module | for |", "|---|---|"]
-        modules = (f for f in sorted(folder.glob("*.py")) if f.stem != "__init__")
-        lines += [f"| `{f.stem}` | {_purpose(f)} |" for f in modules]
+        modules = {f.stem: f for f in folder.glob("*.py") if f.stem != "__init__"}
+        modules |= {f.parent.name: f for f in folder.glob("*/__init__.py")}
+        lines += [f"| `{name}` | {_purpose(f)} |" for name, f in sorted(modules.items())]
         lines.append("")
     return "\n".join(lines)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from ..argocd import workloads
 from ..cluster.client import Cluster
 from ..cluster.parallel import Failed
 from ..model import patches
 from ..model.errors import ExitStatus, Forbidden, RefusedError, RescueError
+from ..model.text import ROLLED_BACK
 from ..model.values import (
     BY_KIND,
     JSON,
@@ -26,7 +26,6 @@ from ..model.values import (
 )
 from ..show.printer import Printer
 from ..show.steps import STATUS_WORDS
-from . import workload_writes
 from .options import Writing
 from .send import Step, action_of, not_done, ops_of
 
@@ -155,8 +154,10 @@ class Checks:
 
     def _try_rollout(self, step: WorkloadRollback, *, on_server: bool) -> tuple[StepResult, ExitStatus]:
         if not on_server:
-            planned = StepResult(step.ref, StepStatus.PLANNED, workloads.ACTION, reason=step.reason)
+            planned = StepResult(step.ref, StepStatus.PLANNED, ROLLED_BACK, reason=step.reason)
             return planned, ExitStatus.OK
+        from . import workload_writes  # lazy: workloads are the last resort
+
         result = workload_writes.roll_back(self.destination, step, dry_run=True)
         is_good = result.status in (StepStatus.PLANNED, StepStatus.UNCHANGED)
         return result, ExitStatus.OK if is_good else ExitStatus.ERROR

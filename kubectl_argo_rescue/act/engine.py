@@ -12,7 +12,6 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ..argocd import workloads
 from ..cluster.client import Cluster
 from ..cluster.parallel import Done, Failed
 from ..journal.journal import Journal, Writer
@@ -20,6 +19,7 @@ from ..journal.records import Begin, Content, Context, End, Intent, Outcome
 from ..model.errors import RescueError
 from ..model.values import (
     BY_KIND,
+    DEPLOYMENT,
     EVENT,
     JSON,
     Plan,
@@ -30,7 +30,6 @@ from ..model.values import (
     StepStatus,
     WorkloadRollback,
 )
-from . import workload_writes
 from .send import ACTIONS, Batch, ObjectSender, Run, action_of, result_of
 
 MAX_EVENTS = 20
@@ -142,7 +141,7 @@ class Engine:
             run.warnings.append(f"the outcome could not be recorded: {message}")
 
     def _home_of(self, kind: str) -> Cluster:
-        return self.destination if kind in workloads.HISTORY_OF else self.cluster
+        return self.destination if BY_KIND[kind].group == DEPLOYMENT.group else self.cluster
 
     def _all(self, plan: Plan, numbered: Sequence[tuple[int, PlanStep]], batch: Batch) -> None:
         run = batch.run
@@ -172,6 +171,8 @@ class Engine:
 
     def _send(self, number: int, step: PlanStep, batch: Batch) -> StepResult:
         if isinstance(step, WorkloadRollback):
+            from . import workload_writes  # lazy: workloads are the last resort
+
             return workload_writes.roll_back(
                 self.destination, step, in_doubt=lambda: batch.run.doubtful.add(number)
             )

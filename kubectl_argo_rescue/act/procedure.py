@@ -26,7 +26,6 @@ from ..model.values import (
     StepResult,
     StepStatus,
 )
-from ..plan import operations
 from ..show.printer import Printer
 from ..show.steps import STATUS_WORDS
 from .engine import Engine
@@ -191,6 +190,8 @@ class Procedure:
         return False
 
     def _terminate(self, key: Key, *, force: bool = False) -> bool:
+        from ..plan import operations  # lazy: operations mostly end by themselves
+
         order_id = new_order_id()
 
         def replan(snapshot: Snapshot) -> Plan:

@@ -6,7 +6,7 @@ level of owners.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -622,7 +622,7 @@ def _has_other_destination(snapshot: Snapshot, reached: Sequence[JSON]) -> bool:
 
 def _decoded(secret: JSON, name: str) -> str:
     text = str((secret.get("data") or {}).get(name) or "")
-    return base64.b64decode(text).decode(errors="replace")
+    return binascii.a2b_base64(text).decode(errors="replace")
 
 
 def _project_key(argocd: ArgoCD, app: JSON) -> Key:

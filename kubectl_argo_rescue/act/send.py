@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..argocd import workloads
 from ..argocd.operation import STARTING, has_landed, operation, order_ops
 from ..cluster.client import Cluster
 from ..journal.journal import Writer
@@ -34,6 +33,7 @@ from ..model.errors import (
     TransportError,
     may_have_landed,
 )
+from ..model.text import ROLLED_BACK
 from ..model.values import (
     ABSENT,
     BY_KIND,
@@ -124,7 +124,7 @@ class Batch(Struct, frozen=True):
 def action_of(step: PlanStep, actions: Mapping[Role, str] = ACTIONS) -> str:
     """Return the past participle that is printed for a step."""
     if isinstance(step, WorkloadRollback):
-        return workloads.ACTION
+        return ROLLED_BACK
     return step.kind.value if isinstance(step, Order) else actions[step.role]
 
 

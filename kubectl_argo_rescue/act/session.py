@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -17,7 +17,6 @@ from ..cluster.objects import look
 from ..cluster.parallel import Done
 from ..cluster.server_clock import WORTH_SAYING, ServerClock
 from ..cluster.transport import Connection
-from ..journal import known_clusters
 from ..journal.configmaps import ClusterHome
 from ..journal.entry import is_of
 from ..journal.journal import Journal, JournalReading
@@ -27,7 +26,6 @@ from ..model.errors import ExitStatus, Overloaded, TransportError
 from ..model.text import COMMAND, one_line
 from ..model.times import human
 from ..model.values import APPPROJECT, JSON, FieldChange, Key, Result, Snapshot
-from ..plan import unblock
 from ..show.printer import Printer, standard_streams
 from .checks import Checks
 from .options import Common, Writing
@@ -81,6 +79,8 @@ class Invocation(AbstractContextManager["Invocation"]):
 
     def _recalled_namespaces(self, uid: str) -> list[str]:
         """Return where Argo CD was in this cluster, by this machine's journal."""
+        from ..journal import known_clusters  # lazy: the namespace is usual, or named
+
         base, target = state_home(self.streams.environ), self.cluster.target()
         if _is_uid(uid):
             found = Journal(LocalHome([base / uid]), None).read()
@@ -124,6 +124,8 @@ class Invocation(AbstractContextManager["Invocation"]):
         try:
             session = self.read([])
         except (TransportError, Overloaded) as e:
+            from ..journal import known_clusters  # lazy: the cluster mostly answers
+
             target = self.cluster.target()
             home = state_home(self.streams.environ)
             found = known_clusters.recall(home, target.server, target.context)
@@ -223,6 +225,8 @@ class Session:
 
     def read_what_windows_touch(self, key: Key) -> None:
         """Read what a window edit for this app may concern: its twins, and all apps of shared windows."""
+        from ..plan import unblock  # lazy: few verbs edit windows
+
         self.read_twins(key)
         snapshot = self.reading.snapshot
         edits = unblock.window_edits(snapshot, snapshot.objects[key])
@@ -271,6 +275,8 @@ class Session:
 
     def _remember(self, journal: Journal) -> None:
         """Let this machine know later whose its record is, when the cluster cannot be asked."""
+        from ..journal import known_clusters  # lazy: not before the cluster has answered
+
         target, home = self.cluster.target(), state_home(self.streams.environ)
         folders = tuple(folder.name for folder in journal.local.folders)
         known_clusters.remember(home, known_clusters.KnownCluster(target.server, target.context, folders))
@@ -328,4 +334,4 @@ def _host() -> str:
 
 def new_order_id() -> str:
     """Return an id for an operation of ours."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()  # what the module secrets does, without loading OpenSSL

@@ -21,7 +21,8 @@ from ..model.merge import Tag
 from ..model.text import COMMAND, one_line
 from ..model.times import ago
 from ..model.values import APPLICATION, BY_KIND, JSON, Edit, Key, Plan, Result, Role, Snapshot, StepResult
-from ..plan.undo import RESTORED, Fate, OnConflict, Options, UndoWork, three_values
+from ..plan.on_conflict import OnConflict
+from ..plan.undo import RESTORED, Fate, Options, UndoWork, three_values
 from ..show.steps import STATUS_WORDS
 from .git_check import GitCheck
 from .options import Writing

@@ -17,6 +17,7 @@ from ..argocd import application, reconciliation
 from ..argocd.progress import Assessment, Expectation, State, assess, workload_keys
 from ..cluster.client import Cluster
 from ..cluster.parallel import Done, Failed
+from ..journal.entry import Entry
 from ..model.errors import ExitStatus, Expired, Forbidden, NotFound, Overloaded, RescueError, TransportError
 from ..model.text import COMMAND, display_name, plain
 from ..model.values import (
@@ -415,3 +416,20 @@ def ending_data(ending: Ending) -> dict[str, JSON]:
         "message": ending.message,
         "parts": [{"part": p, "text": t, "done": d} for p, t, d in ending.assessment.lines],
     }
+
+
+def expected(key: Key, entries: tuple[Entry, ...]) -> Expectation:
+    """Return what the newest open entries say must be seen: versions that stand, the last order."""
+    changes = []
+    order_id = ""
+    rollback = False
+    for entry in entries:
+        for number, edit in entry.edits():
+            if edit.ref.key == key and edit.role is Role.VERSION and entry.is_open:
+                if entry.outcomes.get(number) == "applied":
+                    changes = [c for i, c in enumerate(edit.changes) if (number, i) not in entry.settled]
+                    order_id, rollback = "", False
+        for number, order in entry.orders():
+            if order.ref.key == key and entry.outcomes.get(number) == "applied":
+                order_id, rollback = order.id, order.kind is OrderKind.ROLLBACK
+    return Expectation(key, order_id, tuple(changes), rollback)

@@ -14,7 +14,7 @@ from ..argocd import workloads
 from ..argocd.progress import Assessment, Expected, assess_workloads, given_up_at, part_of
 from ..argocd.workloads import destination_doubt, destination_of
 from ..model.errors import ExitStatus, RefusedError, RescueError
-from ..model.text import COMMAND, display_name, resource_name
+from ..model.text import COMMAND, ROLLED_BACK, display_name, resource_name
 from ..model.values import BY_KIND, JSON, Key, Plan, Ref, Result, Snapshot, StepStatus, WorkloadRollback
 from ..plan.rescue import Rescue
 from ..plan.workload_rescue import Workloads, expected_workloads, plan_workloads
@@ -87,7 +87,7 @@ class WorkloadRescue(RescueRun):
 
     def _result(self, rescue: Rescue) -> Result:
         result = super()._result(rescue)
-        done = {r.ref: r.status for r in self.results if r.action == workloads.ACTION}
+        done = {r.ref: r.status for r in self.results if r.action == ROLLED_BACK}
         listed = [
             {
                 "kind": s.ref.kind,

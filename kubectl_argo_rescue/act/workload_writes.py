@@ -8,6 +8,7 @@ from ..argocd import workloads
 from ..argocd.workloads import History
 from ..cluster.client import Cluster
 from ..model.errors import ApiError, GuardFailed, NotFound, RescueError
+from ..model.text import ROLLED_BACK
 from ..model.values import BY_KIND, JSON, Key, StepResult, StepStatus, WorkloadRollback
 from .send import NOT_DONE, Sender
 
@@ -43,7 +44,7 @@ def read_histories(cluster: Cluster, keys: Sequence[Key]) -> dict[Key, History |
 def _result(
     step: WorkloadRollback, status: StepStatus, ops: Sequence[JSON] = (), detail: str = ""
 ) -> StepResult:
-    return StepResult(step.ref, status, workloads.ACTION, workloads.shown_ops(ops), step.reason, detail)
+    return StepResult(step.ref, status, ROLLED_BACK, workloads.shown_ops(ops), step.reason, detail)
 
 
 def _judge(step: WorkloadRollback, past: History) -> tuple[JSON, StepResult | None]:

@@ -195,46 +195,46 @@ def parse_time(value: JSON) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
 
 
-# -- revisions
+# -- revisions: patterns as text, compiled (and kept, by re) when one is asked for
 
-_SHA = re.compile(r"[0-9a-f]{7,40}")
-_FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHA = r"[0-9a-f]{7,40}"
+_FULL_SHA = r"[0-9a-f]{40}|[0-9a-f]{64}"
 _PRE = r"(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
-_SEMVER = re.compile(rf"v?\d+(?:\.\d+){{0,2}}{_PRE}")
+_SEMVER = rf"v?\d+(?:\.\d+){{0,2}}{_PRE}"
 _COMPARATOR = rf"(?:=|==|!=|<|>|<=|>=|=<|=>|~|~>|\^)?\s*v?(?:\d+|[xX*])(?:\.(?:\d+|[xX*])){{0,2}}{_PRE}"
-_CONSTRAINT = re.compile(
+_CONSTRAINT = (
     rf"\s*{_COMPARATOR}(?:\s+-\s+{_COMPARATOR})?"
     rf"(?:(?:\s*,\s*|\s+|\s*\|\|\s*){_COMPARATOR}(?:\s+-\s+{_COMPARATOR})?)*\s*"
 )
-_OCI_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_DIGEST_PREFIX = re.compile(r"sha256:[0-9a-f]{7,64}")
-_BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.lock(/|$)|(^|/)\.|\.$|^@$|^-")
+_OCI_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+_DIGEST = r"sha256:[0-9a-f]{64}"
+_DIGEST_PREFIX = r"sha256:[0-9a-f]{7,64}"
+_BAD_IN_REF = r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.lock(/|$)|(^|/)\.|\.$|^@$|^-"
 
 
 def is_sha(revision: str) -> bool:
     """Whether git would take it for a commit (Argo CD: util/git IsTruncatedCommitSHA)."""
-    return bool(_SHA.fullmatch(revision))
+    return bool(re.fullmatch(_SHA, revision))
 
 
 def is_full_sha(revision: str) -> bool:
     """Whether it is a whole commit id."""
-    return bool(_FULL_SHA.fullmatch(revision))
+    return bool(re.fullmatch(_FULL_SHA, revision))
 
 
 def is_digest(revision: str) -> bool:
     """Whether it is a whole digest of an OCI artifact."""
-    return bool(_DIGEST.fullmatch(revision))
+    return bool(re.fullmatch(_DIGEST, revision))
 
 
 def is_oci_tag(revision: str) -> bool:
     """Whether it has the form of a tag of an OCI artifact."""
-    return bool(_OCI_TAG.fullmatch(revision))
+    return bool(re.fullmatch(_OCI_TAG, revision))
 
 
 def is_digest_prefix(revision: str) -> bool:
     """Whether it is the digest of an OCI artifact, or so much of it that it means one."""
-    return bool(_DIGEST_PREFIX.fullmatch(revision))
+    return bool(re.fullmatch(_DIGEST_PREFIX, revision))
 
 
 def name_of(revision: str, asked: str) -> str:
@@ -242,7 +242,7 @@ def name_of(revision: str, asked: str) -> str:
     text = revision or asked
     if is_full_sha(text):
         short = text[:8]
-    elif _DIGEST.fullmatch(text):
+    elif re.fullmatch(_DIGEST, text):
         short = text[: len("sha256:") + 8]
     else:
         return text
@@ -254,21 +254,25 @@ def is_valid_revision(kind: SourceKind, version: str) -> bool:
     if not version or version != version.strip():
         return False
     if kind is SourceKind.HELM:
-        return bool(_SEMVER.fullmatch(version) or _CONSTRAINT.fullmatch(version))
+        return bool(re.fullmatch(_SEMVER, version) or re.fullmatch(_CONSTRAINT, version))
     if kind is SourceKind.OCI:
         return bool(
-            _OCI_TAG.fullmatch(version) or _DIGEST.fullmatch(version) or _CONSTRAINT.fullmatch(version)
+            re.fullmatch(_OCI_TAG, version)
+            or re.fullmatch(_DIGEST, version)
+            or re.fullmatch(_CONSTRAINT, version)
         )
-    return bool(not _BAD_IN_REF.search(version) or _CONSTRAINT.fullmatch(version))
+    return bool(not re.search(_BAD_IN_REF, version) or re.fullmatch(_CONSTRAINT, version))
 
 
 def is_moving(kind: SourceKind, version: str) -> bool:
     """Whether the name may mean something else tomorrow: a range, or a git name that is no tag or commit."""
     if kind in (SourceKind.HELM, SourceKind.OCI):
-        return not (_SEMVER.fullmatch(version) and version.count(".") >= 2) and not _DIGEST.fullmatch(version)
+        return not (re.fullmatch(_SEMVER, version) and version.count(".") >= 2) and not re.fullmatch(
+            _DIGEST, version
+        )
     if version.startswith("refs/tags/") or is_full_sha(version):
         return False
-    return not (_SEMVER.fullmatch(version) and "." in version)
+    return not (re.fullmatch(_SEMVER, version) and "." in version)
 
 
 # -- comparison

@@ -49,8 +49,8 @@ def global_projects_of(
     return tuple(found)
 
 
-_QUALIFIED: Final = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_QUALIFIED: Final = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _ARITY: Final = {"In": True, "NotIn": True, "Exists": False, "DoesNotExist": False}
 
 
@@ -84,7 +84,7 @@ class _GlobalProject(Struct, frozen=True):
         return all(
             _is_label_key(key)
             and _ARITY.get(operator) is bool(values)
-            and all(len(value) <= 63 and (not value or _QUALIFIED.fullmatch(value)) for value in values)
+            and all(len(value) <= 63 and (not value or re.fullmatch(_QUALIFIED, value)) for value in values)
             for key, operator, values in self.requirements
         )
 
@@ -129,6 +129,6 @@ def _scalar(value: JSON) -> str:
 
 def _is_label_key(key: str) -> bool:
     prefix, slash, name = key.rpartition("/")
-    if slash and not (len(prefix) <= 253 and _SUBDOMAIN.fullmatch(prefix)):
+    if slash and not (len(prefix) <= 253 and re.fullmatch(_SUBDOMAIN, prefix)):
         return False
-    return len(name) <= 63 and _QUALIFIED.fullmatch(name) is not None
+    return len(name) <= 63 and re.fullmatch(_QUALIFIED, name) is not None

@@ -158,7 +158,7 @@ class Reach(Enum):
     UNKNOWN = "unknown"
 
 
-_LOCAL = re.compile(r"https://kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?(:443)?", re.IGNORECASE)
+_LOCAL = r"(?i:https://kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?(:443)?)"
 """Every address by which a pod reaches the API server of its own cluster."""
 
 
@@ -176,7 +176,7 @@ def reach(snapshot: Snapshot, owner: JSON, obj: JSON) -> Reach:
     """
     to = destination(owner)
     server = snapshot.clusters.get(to, to).rstrip("/")
-    if owner["kind"] != "Application" or server in ("", "in-cluster") or _LOCAL.fullmatch(server):
+    if owner["kind"] != "Application" or server in ("", "in-cluster") or re.fullmatch(_LOCAL, server):
         return Reach.HERE
     if server.casefold() == snapshot.server.rstrip("/").casefold():
         return Reach.HERE
@@ -304,13 +304,13 @@ def _rules(rules: Iterable[JSON], obj: JSON) -> Iterator[JSON]:
         yield rule
 
 
-_JQ = re.compile(r'(?:\.(?:[A-Za-z_][A-Za-z0-9_]*|"[^"]*"))+')
+_JQ = r'(?:\.(?:[A-Za-z_][A-Za-z0-9_]*|"[^"]*"))+'
 
 
 def plain_jq(expression: str) -> str:
     """Turn a jq path that is a plain path into a JSON pointer; empty where it is more than that."""
     expression = expression.strip()
-    return expression.replace('"', "").replace(".", "/") if _JQ.fullmatch(expression) else ""
+    return expression.replace('"', "").replace(".", "/") if re.fullmatch(_JQ, expression) else ""
 
 
 def owners_of(snapshot: Snapshot, obj: JSON) -> list[tuple[Key, str]]:

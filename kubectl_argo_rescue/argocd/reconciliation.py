@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -13,10 +14,12 @@ from ..model.values import JSON, ArgoCD, Key, Snapshot
 from . import application, installation, ownership, windows
 from .application import project_key, projects
 from .components import is_part_down, longest_silence
-from .foresight import Foresight, NextChange
 from .installation import is_permitted, served
 from .operation import operation
 from .windows import Judgement, Window
+
+if TYPE_CHECKING:
+    from .foresight import NextChange
 
 
 def frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
@@ -34,6 +37,8 @@ def _frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
     verdict = windows_allow(snapshot, app, manual=False)
     if verdict.can_sync:
         return None
+    from .foresight import Foresight  # lazy: most applications have no window
+
     change = Foresight(snapshot.now).next_change(app_windows(snapshot, app), app, manual=False)
     if change.not_before:
         return f"no change before {change.not_before:%Y-%m-%d %H:%M} UTC"
@@ -97,6 +102,8 @@ def will_act(snapshot: Snapshot, app: JSON, *, auto_sync: bool) -> Act:
 
 def blocked_text(snapshot: Snapshot, app: JSON, verdict: windows.Judgement) -> str:
     """Say that windows stop an app, which, until when, and what to do."""
+    from .foresight import Foresight  # lazy: most applications have no window
+
     key = application.key_of(app)
     name = display_name(key, snapshot.argocd)
     what = verdict.error or ", ".join(
@@ -252,6 +259,8 @@ def judge_apps(
         unreadable: names of projects that may not be read: nothing can be said of their apps.
         look_ahead: also find out until when, which takes a little per set of windows.
     """
+    from .foresight import Foresight, NextChange  # lazy: most verbs ask for no windows
+
     by_name = {project["metadata"]["name"]: project for project in projects}
     effective = {
         name: windows.effective_windows(project, by_name.values(), argocd)

@@ -8,19 +8,22 @@ and durations.py. All of it is proven against Argo CD's own code in tests/oracle
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..model import times
 from ..model.values import APPPROJECT, JSON, ArgoCD, Key, Version
-from . import cron, globs
+from . import globs
 from .global_projects import global_projects_of
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=cron.UTC)
+if TYPE_CHECKING:
+    from . import cron
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -190,6 +193,8 @@ def _is_at_least(version: Version | None, major: int, minor: int) -> bool:
 
 @lru_cache(maxsize=8192)
 def _parsed(schedule: str, duration: str, is_lenient: bool) -> tuple[cron.Schedule, int]:
+    from . import cron  # lazy: most applications have no window
+
     try:
         parsed = cron.parse(schedule)
     except cron.CronError as error:
@@ -210,6 +215,8 @@ def parsed(window: Window) -> tuple[cron.Schedule, int]:
 
 def _offset(window: Window, at: datetime) -> timedelta:
     """Argo CD: types.go scheduleOffsetByTimeZone; an unknown time zone is UTC."""
+    from . import cron  # lazy: most applications have no window
+
     zone = cron.zone(window.time_zone) or cron.UTC
     return at.astimezone(zone).utcoffset() or timedelta(0)
 

@@ -30,9 +30,6 @@ HISTORY_OF: Final[Mapping[str, Resource]] = {
 }
 """Where each kind of workload keeps its revisions."""
 
-ACTION = "rolled back"
-"""What is printed for a workload that was taken back."""
-
 NUMBER = "deployment.kubernetes.io/revision"
 EARLIER_NUMBERS = "deployment.kubernetes.io/revision-history"
 HASH_LABEL = "pod-template-hash"

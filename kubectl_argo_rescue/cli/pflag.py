@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -118,5 +117,7 @@ def _said(ctx: click.Context, given: Given, options: Sequence[click.Option]) -> 
 
 
 def _near(name: str, options: Sequence[click.Option]) -> str:
+    import difflib  # lazy: only a mistyped flag needs it
+
     long = [opt for o in options if not o.hidden for opt in o.opts if opt.startswith("--")]
     return next(iter(difflib.get_close_matches(name, long, 1)), "") if name.startswith("--") else ""

@@ -11,8 +11,6 @@ import click
 from ..act.options import Common
 from ..cli.flags import Verb, common_options
 from ..model.errors import ExitStatus, RefusedError, UsageError
-from ..model.values import Result
-from ..show.printer import Printer, standard_streams
 
 NAME = "kubectl_complete-argo_rescue"
 
@@ -39,12 +37,15 @@ def command(common: Common, install: bool, folder: str) -> int:
       kubectl argo-rescue completion --install
       kubectl argo-rescue completion --install --dir ~/.local/bin
     """
-    printer = Printer(standard_streams(), common.output)
     if not install:
         if folder:
             raise UsageError("--dir goes with --install", "add --install")
-        printer.streams.out.write(SHIM)
+        sys.stdout.write(SHIM)
         return ExitStatus.OK
+    from ..model.values import Result  # lazy: not for --help
+    from ..show.printer import Printer, standard_streams
+
+    printer = Printer(standard_streams(), common.output)
     path = (Path(folder).expanduser() if folder else place(os.environ.get("PATH", ""))) / NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
 from ..act.options import Common
-from ..act.session import Invocation
 from ..cli.flags import Verb, common_options
-from ..journal.entry import Entry, find_entry
-from ..model.values import ArgoCD, Result, parse_version
-from ..show import report, report_markdown
 
 
 @click.command("report", cls=Verb)
@@ -30,6 +24,12 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
       kubectl argo-rescue report 7f3a1c 81d0aa
       kubectl argo-rescue report -o json
     """
+    # lazy: not for --help
+    from ..act.session import Invocation
+    from ..journal.entry import find_entry
+    from ..model.values import Result
+    from ..show import report, report_markdown
+
     with Invocation(common) as call:
         printer, reader = call.printer, call.reader
         session, journal = call.read_journal()
@@ -38,7 +38,7 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
             chosen = report.with_undos([find_entry(entries, text) for text in entry_ids], entries)
         else:
             chosen = report.choose(entries, now)
-        argocd = session.reading.snapshot.argocd if session else _recorded(entries)
+        argocd = session.reading.snapshot.argocd if session else report.recorded_argocd(entries)
         live, unread = call.look(report.wanted_objects(chosen, entries))
         reader.objects.update({key: obj for key, obj in live.items() if obj is not None})
         reader.missing.update(key for key, obj in live.items() if obj is None)
@@ -59,11 +59,3 @@ def command(common: Common, entry_ids: tuple[str, ...]) -> int:
         if not chosen:
             printer.say("nothing to report: nothing is open, and nothing was done in the last 24 hours")
         return call.finish(Result("report", warnings=warnings, data=report.report_json(facts)))
-
-
-def _recorded(entries: Sequence[Entry]) -> ArgoCD:
-    """Return the Argo CD that the newest entry was made with, where the cluster cannot be asked."""
-    if not entries:
-        return ArgoCD("")
-    begin = entries[-1].begin
-    return ArgoCD(begin.argocd_namespace, parse_version(begin.argocd_version))

@@ -46,7 +46,6 @@ def command(
     # lazy: kubectl, started by now, takes as long to get ready
     from ..act.procedure import carry_out
     from ..act.session import Invocation, new_order_id
-    from ..act.watch import watch_after
     from ..plan import operations
     from ..plan.known_versions import known_of
 
@@ -64,5 +63,7 @@ def command(
             writing,
         )  # fmt: skip
         if wait and not writing.is_dry_run and not result.exit_status:
+            from ..act.watch import watch_after
+
             result = watch_after(session, session.target, plan, result, timeout)
         return call.finish(result)

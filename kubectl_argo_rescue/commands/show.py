@@ -5,13 +5,7 @@ from __future__ import annotations
 import click
 
 from ..act.options import Common
-from ..act.session import Invocation
 from ..cli.flags import Verb, common_options
-from ..journal.entry import find_entry, objects_of
-from ..model.text import COMMAND
-from ..model.values import Result
-from ..show.entries import entry_json
-from ..show.entry import entry_lines
 
 
 @click.command("show", cls=Verb)
@@ -28,6 +22,14 @@ def command(common: Common, entry_id: str) -> int:
       kubectl argo-rescue show 7f3a1c
       kubectl argo-rescue show 7f -o yaml
     """
+    # lazy: not for --help
+    from ..act.session import Invocation
+    from ..journal.entry import find_entry, objects_of
+    from ..model.text import COMMAND
+    from ..model.values import Result
+    from ..show.entries import entry_json
+    from ..show.entry import entry_lines
+
     with Invocation(common) as call:
         _, journal = call.read_journal()
         for text in journal.warnings:

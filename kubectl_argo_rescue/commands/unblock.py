@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
-from msgspec.structs import replace
 
 from ..act.options import Common, Writing
-from ..argocd.operation import operation
 from ..cli.flags import Verb, common_options, only_option, writing_options
-
-if TYPE_CHECKING:
-    from ..model.values import Plan, Snapshot
 
 
 @click.command("unblock", cls=Verb)
@@ -32,10 +25,14 @@ def command(common: Common, writing: Writing, app: str, only: bool) -> int:
       kubectl argo-rescue unblock traefik
     """
     # lazy: kubectl, started by now, takes as long to get ready
+    from msgspec.structs import replace
+
     from ..act.procedure import carry_out
     from ..act.session import Invocation
+    from ..argocd.operation import operation
     from ..cluster import refresh
     from ..model.text import COMMAND
+    from ..model.values import Plan, Snapshot
     from ..plan import unblock
     from ..plan.known_versions import is_pinned
 

@@ -8,8 +8,6 @@ from .. import __version__
 from ..act.options import Common
 from ..cli.flags import Verb, common_options
 from ..model.errors import ExitStatus
-from ..model.values import Result
-from ..show.printer import Printer, standard_streams
 
 
 @click.command("version", cls=Verb)
@@ -21,8 +19,11 @@ def command(common: Common) -> int:
     Examples:
       kubectl argo-rescue version
     """
-    printer = Printer(standard_streams(), common.output)
     if common.output in ("human", "name"):
-        printer.line(f"kubectl-argo-rescue {__version__}")
-    printer.result(Result("version", data={"version": __version__}))
+        click.echo(f"kubectl-argo-rescue {__version__}")
+        return ExitStatus.OK
+    from ..model.values import Result  # lazy: not for --help
+    from ..show.printer import Printer, standard_streams
+
+    Printer(standard_streams(), common.output).result(Result("version", data={"version": __version__}))
     return ExitStatus.OK

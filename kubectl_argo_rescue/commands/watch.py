@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import click
-from msgspec.structs import replace
 
 from ..act.options import Common
-from ..act.session import Invocation
-from ..act.watch import ending_data, run
-from ..argocd.operation import operation
-from ..argocd.progress import Expectation
 from ..cli.flags import Verb, common_options, timeout_option
-from ..journal.entry import Entry
-from ..model.values import Key, OrderKind, Result, Role
-from ..show.steps import STATUS_WORDS
 
 
 @click.command("watch", cls=Verb)
@@ -31,6 +23,15 @@ def command(common: Common, app: str, timeout: float | None) -> int:
       kubectl argo-rescue watch traefik
       kubectl argo-rescue watch traefik --timeout 2m -o json
     """
+    # lazy: not for --help
+    from msgspec.structs import replace
+
+    from ..act.session import Invocation
+    from ..act.watch import ending_data, expected, run
+    from ..argocd.operation import operation
+    from ..model.values import Result
+    from ..show.steps import STATUS_WORDS
+
     with Invocation(common) as call:
         session = call.read([app])
         key = session.target
@@ -46,20 +47,3 @@ def command(common: Common, app: str, timeout: float | None) -> int:
             warnings=() if not ending.status else (ending.message,),
         )  # fmt: skip
         return call.finish(result)
-
-
-def expected(key: Key, entries: tuple[Entry, ...]) -> Expectation:
-    """Return what the newest open entries say must be seen: versions that stand, the last order."""
-    changes = []
-    order_id = ""
-    rollback = False
-    for entry in entries:
-        for number, edit in entry.edits():
-            if edit.ref.key == key and edit.role is Role.VERSION and entry.is_open:
-                if entry.outcomes.get(number) == "applied":
-                    changes = [c for i, c in enumerate(edit.changes) if (number, i) not in entry.settled]
-                    order_id, rollback = "", False
-        for number, order in entry.orders():
-            if order.ref.key == key and entry.outcomes.get(number) == "applied":
-                order_id, rollback = order.id, order.kind is OrderKind.ROLLBACK
-    return Expectation(key, order_id, tuple(changes), rollback)

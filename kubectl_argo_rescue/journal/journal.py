@@ -6,7 +6,8 @@ are 0600 in 0700 folders, fsynced with their folder; a torn last line is dropped
 
 from __future__ import annotations
 
-import secrets
+import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -48,6 +49,10 @@ def _left_out(dropped: Sequence[Dropped]) -> list[str]:
     ]
 
 
+def _random_id() -> str:
+    return os.urandom(3).hex()  # what the module secrets does, without loading OpenSSL
+
+
 class Journal:
     """Both homes of one cluster as one journal."""
 
@@ -56,14 +61,14 @@ class Journal:
         local: LocalHome,
         in_cluster: ClusterHome | None,
         *,
-        new_id: Callable[[], str] = lambda: secrets.token_hex(3),
+        new_id: Callable[[], str] = _random_id,
         writer: str | None = None,
     ) -> None:
         """Take both homes; `in_cluster` is None where Argo CD's namespace is not known."""
         self.local = local
         self.in_cluster = in_cluster
         self.new_id = new_id
-        self.writer = writer or secrets.token_hex(3)
+        self.writer = writer or _random_id()
         self.warn: Callable[[str], None] = lambda text: None
         self.warned: set[str] = set()
         """Homes whose failure was told already."""
@@ -96,7 +101,7 @@ class Journal:
             for id, format in newer.items()
         ]
         entries: list[Entry] = []
-        headless = {d.entry: {d.where} for d in dropped if d.place and ENTRY_ID.fullmatch(d.entry)}
+        headless = {d.entry: {d.where} for d in dropped if d.place and re.fullmatch(ENTRY_ID, d.entry)}
         # Of one that the other home has, or may have, more can have been written than is here.
         cut_off = self.local.cut_off - {d.entry for d in dropped} if were_read else set()
         for id, lines in merged.items():
@@ -114,7 +119,7 @@ class Journal:
             f"{' and '.join(sorted(where))}, restore that by hand, then delete it"
             for id, where in headless.items()
         ]
-        closed = {d.entry for d in dropped if not d.place and ENTRY_ID.fullmatch(d.entry)}
+        closed = {d.entry for d in dropped if not d.place and re.fullmatch(ENTRY_ID, d.entry)}
         unusable = {*newer, *headless, *(closed - merged.keys())}
         entries.sort(key=lambda e: (e.begin.started, e.id))
         damaged = frozenset(d.entry for d in dropped)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ def remember(home: Path, cluster: KnownCluster) -> None:
     if cluster in there:
         return
     kept = [k for k in there if (k.server, k.context) != (cluster.server, cluster.context)]
-    fresh = home / f".{INDEX}.{secrets.token_hex(4)}"
+    fresh = home / f".{INDEX}.{os.urandom(4).hex()}"
     with contextlib.suppress(OSError):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:

@@ -22,7 +22,7 @@ _GO_ESCAPES = {**str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 # A string, or a number that Python may write otherwise than Go: one with a point or an exponent.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)')
+_TOKEN = r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)'
 
 
 class Unresolved(Exception):
@@ -40,7 +40,7 @@ def encode(value: JSON) -> bytes:
 
 def _written(value: JSON) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _TOKEN.sub(lambda token: _go_float(token[0]), text)
+    return re.sub(_TOKEN, lambda token: _go_float(token[0]), text)
 
 
 def _go_float(token: str) -> str:

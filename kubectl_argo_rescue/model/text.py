@@ -50,6 +50,9 @@ def time_json(at: datetime | None) -> JSON:
     return at.astimezone(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
 
 
+ROLLED_BACK = "rolled back"
+"""What is printed for a workload that was taken back."""
+
 COMMAND = "kubectl argo-rescue"
 
 

@@ -24,7 +24,7 @@ _UNITS: Final = {
     "m": 60 * SECOND,
     "h": 3600 * SECOND,
 }
-_PART = re.compile(r"([0-9]*)(?:(\.)([0-9]*))?([^.0-9]*)")
+_PART = r"([0-9]*)(?:(\.)([0-9]*))?([^.0-9]*)"
 
 
 class DurationError(ValueError):
@@ -53,7 +53,7 @@ def parse(text: str) -> int:
         raise DurationError(f"time: invalid duration {_quote(text)}")
     total = 0
     while rest:
-        part = _PART.match(rest)
+        part = re.match(_PART, rest)
         assert part  # every piece of the pattern may be empty
         whole, point, fraction, unit = part[1], part[2], part[3] or "", part[4]
         if not whole and not (point and fraction):

@@ -299,12 +299,12 @@ class Version(Struct, frozen=True):
         return (self.major, self.minor) >= (major, minor)
 
 
-_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.\d+)?\b")
+_VERSION = r"v?(\d+)\.(\d+)(?:\.\d+)?\b"
 
 
 def parse_version(tag: str) -> Version | None:
     """Read an image tag such as `v3.2.11`; None where it is no version (`latest`, a digest)."""
-    found = _VERSION.match(tag)
+    found = re.match(_VERSION, tag)
     return Version(int(found[1]), int(found[2]), tag) if found else None
 
 

@@ -35,6 +35,7 @@ from ..model.values import (
     WorkloadRollback,
     ref_of,
 )
+from .on_conflict import OnConflict
 
 RESTORED: dict[Role, str] = {
     Role.PAUSE: "auto-sync restored",
@@ -54,14 +55,6 @@ NOT_BACK: dict[Role, str] = {
 
 MOST_NAMED = 8
 """Resources that a question names before it says how many more there are."""
-
-
-class OnConflict(Enum):
-    """What becomes of a field that somebody else wrote since."""
-
-    STOP = "stop"
-    SKIP = "skip"
-    OVERWRITE = "overwrite"
 
 
 class Fate(Enum):

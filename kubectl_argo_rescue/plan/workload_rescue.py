@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from ..argocd import application, workloads
 from ..argocd.application import application_of
 from ..argocd.operation import operation
-from ..argocd.workloads import ACTION, Decision, History, Way, failing_periods, maker
+from ..argocd.workloads import Decision, History, Way, failing_periods, maker
 from ..journal.entry import Entry
 from ..journal.owed import taken_back
 from ..model.errors import RefusedError
-from ..model.text import COMMAND, display_name
+from ..model.text import COMMAND, ROLLED_BACK, display_name
 from ..model.values import (
     ABSENT,
     JSON,
@@ -113,7 +113,7 @@ def _decided(
             refused.append(decision.why)
         else:
             detail = _detail(decision, ref, back_already)
-            unchanged.append(StepResult(ref, StepStatus.UNCHANGED, ACTION, detail=detail))
+            unchanged.append(StepResult(ref, StepStatus.UNCHANGED, ROLLED_BACK, detail=detail))
     if refused:
         raise RefusedError("; ".join(refused), "nothing was changed")
     return rollouts, unchanged, warnings

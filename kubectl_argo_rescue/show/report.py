@@ -28,6 +28,7 @@ from ..model.text import one_line, time_json, time_text
 from ..model.values import (
     ABSENT,
     JSON,
+    ArgoCD,
     Edit,
     FieldChange,
     Key,
@@ -39,6 +40,7 @@ from ..model.values import (
     Role,
     Snapshot,
     Witness,
+    parse_version,
 )
 from .entries import entry_json, state_text
 
@@ -495,3 +497,11 @@ def report_json(report: Report) -> dict[str, JSON]:
 
 def _key_json(key: Key) -> dict[str, JSON]:
     return {"kind": key.kind, "namespace": key.namespace, "name": key.name}
+
+
+def recorded_argocd(entries: Sequence[Entry]) -> ArgoCD:
+    """Return the Argo CD that the newest entry was made with, where the cluster cannot be asked."""
+    if not entries:
+        return ArgoCD("")
+    begin = entries[-1].begin
+    return ArgoCD(begin.argocd_namespace, parse_version(begin.argocd_version))

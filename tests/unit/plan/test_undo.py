@@ -35,7 +35,8 @@ from kubectl_argo_rescue.model.values import (
     StepStatus,
     ref_of,
 )
-from kubectl_argo_rescue.plan.undo import Fate, OnConflict, Options, UndoWork
+from kubectl_argo_rescue.plan.on_conflict import OnConflict
+from kubectl_argo_rescue.plan.undo import Fate, Options, UndoWork
 
 NOW = datetime(2026, 11, 27, 17, tzinfo=timezone.utc)
 PAUSED = FieldChange(("spec", "syncPolicy", "automated", "enabled"), ABSENT, False)

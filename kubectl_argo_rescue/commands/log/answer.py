@@ -1,71 +1,34 @@
-"""`log`: what was done, by whom, and what of it still stands; `log prune` for what is long closed."""
+"""The entries as they are told, and those that go."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import click
-
-from ..act.options import Common
-from ..act.reading import parse_target
-from ..act.session import Invocation, Session
-from ..cli.flags import Duration, Verb, common_options
-from ..journal.entry import Entry, Live, elsewhere, is_of, last_time, lost, newest_first, objects_of, what
-from ..journal.journal import JournalReading
-from ..journal.owed import is_about
-from ..model.errors import ExitStatus, RefusedError, RescueError, UsageError
-from ..model.text import columns, one_line, time_text
-from ..model.times import human
-from ..model.values import Result
-from ..show.entries import entry_json, is_worth_a_look, state_text
-from ..show.steps import STATUS_WORDS
-
-PRUNE = "prune"
+from ...act.options import Common
+from ...act.reading import parse_target
+from ...act.session import Invocation, Session
+from ...journal.entry import Entry, Live, elsewhere, is_of, last_time, lost, newest_first, objects_of, what
+from ...journal.journal import JournalReading
+from ...journal.owed import is_about
+from ...model.errors import ExitStatus, RefusedError, RescueError
+from ...model.text import columns, one_line, time_text
+from ...model.times import human
+from ...model.values import Result
+from ...show.entries import entry_json, is_worth_a_look, state_text
+from ...show.steps import STATUS_WORDS
 
 
-@click.command("log", cls=Verb)
-@click.argument("word", required=False, default="", metavar="[APP|prune]", shell_complete=lambda *_: [PRUNE])
-@click.option("--open", "only_open", is_flag=True, help="Only what still stands or may stand.")
-@click.option(
-    "--older-than", type=Duration(), default=None, metavar="DURATION",
-    help="With prune: delete closed entries in which nothing happened for so long, such as 90d.",
-)  # fmt: skip
-@click.option("-y", "--yes", is_flag=True, help="With prune: do not ask.")
-@click.option(
-    "--dry-run", type=click.Choice(["none", "client"]), default="none", is_flag=False, flag_value="client",
-    help="With prune: only say what would be deleted.",
-)  # fmt: skip
-@common_options
-def command(
-    common: Common, word: str, only_open: bool, older_than: float | None, yes: bool, dry_run: str
-) -> int:
-    r"""List what was done, by whom and what still stands, newest first.
-
-    With APP only what was done about that application. Both homes of the journal are read, the files on this machine and the ConfigMaps beside Argo CD,
-    so entries of colleagues are here as well. What a command left in doubt is settled by looking at
-    the cluster. `log prune` deletes closed entries from both homes, never open or doubtful ones.
-
-    \b
-    Examples:
-      kubectl argo-rescue log
-      kubectl argo-rescue log traefik
-      kubectl argo-rescue log --open -o name
-      kubectl argo-rescue log prune --older-than 90d
-    """
-    prune = word == PRUNE
-    if prune and not (older_than and older_than > 0):
-        raise UsageError("log prune needs an age", "say it: kubectl argo-rescue log prune --older-than 90d")
-    if not prune and (older_than is not None or yes or dry_run != "none"):
-        raise UsageError(
-            "--older-than, --yes and --dry-run go with prune", "see kubectl argo-rescue log --help"
-        )
+def answer(common: Common, name: str, *, only_open: bool) -> int:
+    """List the entries."""
     with Invocation(common) as call:
-        if prune:
-            assert older_than is not None
-            age = timedelta(seconds=older_than)
-            return call.finish(_prune(call.read([]), age, yes=yes, dry_run=dry_run != "none"))
-        return call.finish(_list(call, word, only_open=only_open))
+        return call.finish(_list(call, name, only_open=only_open))
+
+
+def prune(common: Common, seconds: float, *, yes: bool, dry_run: bool) -> int:
+    """Delete closed entries of this age."""
+    with Invocation(common) as call:
+        return call.finish(_prune(call.read([]), timedelta(seconds=seconds), yes=yes, dry_run=dry_run))
 
 
 def _list(call: Invocation, name: str, *, only_open: bool) -> Result:

@@ -1,67 +1,30 @@
-"""`undo`: every saved original back, without a second outage."""
+"""Which entries are meant, and what is said beside their undo."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
 from msgspec.structs import replace
 
-from ..act.options import Common, Writing
-from ..act.reading import parse_target
-from ..act.session import Invocation, Session
-from ..act.undo import Undo
-from ..cli.flags import Verb, common_options, timeout_option, writing_options
-from ..journal.entry import Entry, elsewhere, find_entry, is_of, lost
-from ..journal.journal import JournalReading
-from ..journal.owed import is_about, owes, touches
-from ..model.errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
-from ..model.text import COMMAND
-from ..model.values import Key, Result
-from ..plan.undo import OnConflict, Options
-from ..show.steps import STATUS_WORDS
+from ...act.options import Common, Writing
+from ...act.reading import parse_target
+from ...act.session import Invocation, Session
+from ...act.undo import Undo
+from ...journal.entry import Entry, elsewhere, find_entry, is_of, lost
+from ...journal.journal import JournalReading
+from ...journal.owed import is_about, owes, touches
+from ...model.errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
+from ...model.text import COMMAND
+from ...model.values import Key, Result
+from ...plan.undo import Options
+from ...show.steps import STATUS_WORDS
 
 SHORTEST = 4
 """Characters of an entry's id that undo wants to see."""
 
 
-@click.command("undo", cls=Verb)
-@click.argument("what", nargs=-1, metavar="[ENTRY|APP]...")
-@click.option(
-    "--on-conflict",
-    type=click.Choice([c.value for c in OnConflict]),
-    default="stop",
-    show_default=True,
-    help="What to do with fields that somebody else changed since.",
-)
-@click.option("--redeploy", is_flag=True, help="Put versions back though git does not agree: they roll out.")
-@click.option("--when-safe", is_flag=True, help="Wait until git agrees with what is deployed.")
-@timeout_option(None, "How long --when-safe waits; for ever by default.")
-@common_options
-@writing_options
-def command(
-    common: Common,
-    writing: Writing,
-    what: tuple[str, ...],
-    on_conflict: str,
-    redeploy: bool,
-    when_safe: bool,
-    timeout: float | None,
-) -> int:
-    r"""Put the saved originals back: all open entries, or those named by entry id or application.
-
-    A version that git owns is not written back: git must agree with what is deployed first, and
-    then nothing moves at all. While git still asks for what broke, undo refuses.
-
-    \b
-    Examples:
-      kubectl argo-rescue undo
-      kubectl argo-rescue undo 7f3a1c --dry-run=client
-      kubectl argo-rescue undo traefik
-      kubectl argo-rescue undo --when-safe --timeout 30m
-    """
-    if redeploy and when_safe:
-        raise UsageError("--redeploy and --when-safe contradict each other", "say one of them")
+def answer(common: Common, writing: Writing, what: tuple[str, ...], options: Options) -> int:
+    """Choose the entries, and put back what they saved."""
     with Invocation(common) as call:
         session = call.read([])
         reading = session.journal.read()
@@ -84,13 +47,7 @@ def command(
             )
         ids = {e.id for e in chosen}
         others = [e for e in reading.entries if e.is_open and e.id not in ids]
-        undo = Undo(
-            session,
-            chosen,
-            Options(OnConflict(on_conflict), redeploy, when_safe, timeout),
-            writing,
-            reading.entries,
-        )
+        undo = Undo(session, chosen, options, writing, reading.entries)
         try:
             result = undo.run(others, keys)
         except RescueError as e:

@@ -1,56 +1,31 @@
-"""`status`: what is wrong and who would fight an edit, before any write."""
+"""What is read around Argo CD and its applications, and how it is told."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import click
 from msgspec.structs import replace
 
-from ..act import status_reading
-from ..act.options import Common
-from ..act.reading import parse_target
-from ..act.session import Invocation, Session
-from ..argocd import components
-from ..argocd.application import application_of
-from ..argocd.reconciliation import WindowVerdict
-from ..cli.flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
-from ..cluster.parallel import Attempt, Done
-from ..journal.entry import Entry
-from ..model.errors import Expired, Forbidden, NotFound, NotServed, UsageError
-from ..model.text import COMMAND, resource_name
-from ..model.values import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
-from ..plan.known_versions import known_of
-from ..show import diagnosis, status
-from ..show.overview import Collector, Overview
+from ...act import status_reading
+from ...act.options import Common
+from ...act.reading import parse_target
+from ...act.session import Invocation, Session
+from ...argocd import components
+from ...argocd.application import application_of
+from ...argocd.reconciliation import WindowVerdict
+from ...cluster.parallel import Attempt, Done
+from ...journal.entry import Entry
+from ...model.errors import Expired, Forbidden, NotFound, NotServed
+from ...model.text import COMMAND, resource_name
+from ...model.values import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
+from ...plan.known_versions import known_of
+from ...show import diagnosis, status
+from ...show.overview import Collector, Overview
 
 
-@click.command("status", cls=Verb)
-@click.argument("apps", nargs=-1, metavar="[APP|KIND/NAME]...")
-@selector_option
-@everywhere_option
-@common_options
-def command(common: Common, apps: tuple[str, ...], selector: str, everywhere: bool) -> int:
-    r"""Show what is wrong and who would fight an edit, before any write.
-
-    For an application: whether Argo CD reconciles at all, what is wrong, the owners and what they
-    would put back how soon, sync windows, operation, history with the last good version, and what
-    of this tool's own edits is open. KIND/NAME is a workload (deploy, sts, ds, rs, pod, svc) whose
-    application is looked up. Without a name, the whole Argo CD, worst first.
-
-    \b
-    Examples:
-      kubectl argo-rescue status
-      kubectl argo-rescue status traefik
-      kubectl argo-rescue status deploy/traefik -n kube-system
-      kubectl argo-rescue status traefik root -o json
-      kubectl argo-rescue status -l tier=edge
-    """
-    if everywhere:
-        common = all_namespaces(common, apps)
-    if selector and apps:
-        raise UsageError("applications are named and selected as well", "do one of the two")
+def answer(common: Common, apps: tuple[str, ...], selector: str) -> int:
+    """Read what was asked for, and tell what is wrong."""
     with Invocation(common) as call:
         are_workloads_named = any(map(status_reading.workload_of, apps))
         session = call.read([] if are_workloads_named else apps)

@@ -1,4 +1,4 @@
-"""`windows`: every sync window, what it matches, whether it is active, and what may sync now."""
+"""The verdicts: what is read for them, and how they are told."""
 
 from __future__ import annotations
 
@@ -6,43 +6,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-import click
-
-from ..act.options import Common
-from ..act.session import Invocation, Session
-from ..argocd.application import projects as projects_of
-from ..argocd.foresight import NextChange
-from ..argocd.installation import served
-from ..argocd.reconciliation import WindowVerdict, judge_apps
-from ..cli.flags import Verb, common_options
-from ..cluster.client import Cluster
-from ..model.errors import ExitStatus, Expired, Forbidden, UsageError
-from ..model.text import columns, display_name, one_line, resource_name
-from ..model.times import human
-from ..model.values import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
-from ..show.steps import STATUS_WORDS
-from ..show.windows import WindowLine, line_json, lines_of, short, verdict_json
+from ...act.options import Common
+from ...act.session import Invocation, Session
+from ...argocd.application import projects as projects_of
+from ...argocd.foresight import NextChange
+from ...argocd.installation import served
+from ...argocd.reconciliation import WindowVerdict, judge_apps
+from ...cluster.client import Cluster
+from ...model.errors import ExitStatus, Expired, Forbidden
+from ...model.text import columns, display_name, one_line, resource_name
+from ...model.times import human
+from ...model.values import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
+from ...show.steps import STATUS_WORDS
+from ...show.windows import WindowLine, line_json, lines_of, short, verdict_json
 
 
-@click.command("windows", cls=Verb)
-@click.argument("apps", nargs=-1, metavar="[APP]...")
-@click.option("-A", "--all-namespaces", is_flag=True, help="The verdict for every application served.")
-@common_options
-def command(common: Common, apps: tuple[str, ...], all_namespaces: bool) -> int:
-    r"""Show which sync windows let an application sync, and which stop it until when.
-
-    For applications that are named, each window of their project and of the global projects that
-    apply is shown with what it matches. Without a name, the verdict for every application. Windows
-    alone are judged: whether auto-sync is on, or the application healthy, is not.
-
-    \b
-    Examples:
-      kubectl argo-rescue windows traefik
-      kubectl argo-rescue windows
-      kubectl argo-rescue windows -A -o json
-    """
-    if apps and all_namespaces:
-        raise UsageError("applications are named, and all are asked for", "leave out the names, or -A")
+def answer(common: Common, apps: tuple[str, ...], *, all_namespaces: bool) -> int:
+    """Read, judge and tell."""
     with Invocation(common) as call:
         session = call.read(apps)
         found, verdicts = _named(session) if apps else _all(session, all_namespaces)

@@ -1,0 +1,54 @@
+"""`log`: what was done, by whom, and what of it still stands; `log prune` for what is long closed."""
+
+from __future__ import annotations
+
+import click
+
+from ...act.options import Common
+from ...cli.flags import Duration, Verb, common_options
+from ...model.errors import UsageError
+
+PRUNE = "prune"
+
+
+@click.command("log", cls=Verb)
+@click.argument("word", required=False, default="", metavar="[APP|prune]", shell_complete=lambda *_: [PRUNE])
+@click.option("--open", "only_open", is_flag=True, help="Only what still stands or may stand.")
+@click.option(
+    "--older-than", type=Duration(), default=None, metavar="DURATION",
+    help="With prune: delete closed entries in which nothing happened for so long, such as 90d.",
+)  # fmt: skip
+@click.option("-y", "--yes", is_flag=True, help="With prune: do not ask.")
+@click.option(
+    "--dry-run", type=click.Choice(["none", "client"]), default="none", is_flag=False, flag_value="client",
+    help="With prune: only say what would be deleted.",
+)  # fmt: skip
+@common_options
+def command(
+    common: Common, word: str, only_open: bool, older_than: float | None, yes: bool, dry_run: str
+) -> int:
+    r"""List what was done, by whom and what still stands, newest first.
+
+    With APP only what was done about that application. Both homes of the journal are read, the files on this machine and the ConfigMaps beside Argo CD,
+    so entries of colleagues are here as well. What a command left in doubt is settled by looking at
+    the cluster. `log prune` deletes closed entries from both homes, never open or doubtful ones.
+
+    \b
+    Examples:
+      kubectl argo-rescue log
+      kubectl argo-rescue log traefik
+      kubectl argo-rescue log --open -o name
+      kubectl argo-rescue log prune --older-than 90d
+    """
+    prune = word == PRUNE
+    if prune and not (older_than and older_than > 0):
+        raise UsageError("log prune needs an age", "say it: kubectl argo-rescue log prune --older-than 90d")
+    if not prune and (older_than is not None or yes or dry_run != "none"):
+        raise UsageError(
+            "--older-than, --yes and --dry-run go with prune", "see kubectl argo-rescue log --help"
+        )
+    from . import answer  # lazy: not for --help
+
+    if older_than is not None:
+        return answer.prune(common, older_than, yes=yes, dry_run=dry_run != "none")
+    return answer.answer(common, word, only_open=only_open)

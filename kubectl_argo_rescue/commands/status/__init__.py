@@ -1,0 +1,39 @@
+"""`status`: what is wrong and who would fight an edit, before any write."""
+
+from __future__ import annotations
+
+import click
+
+from ...act.options import Common
+from ...cli.flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
+from ...model.errors import UsageError
+
+
+@click.command("status", cls=Verb)
+@click.argument("apps", nargs=-1, metavar="[APP|KIND/NAME]...")
+@selector_option
+@everywhere_option
+@common_options
+def command(common: Common, apps: tuple[str, ...], selector: str, everywhere: bool) -> int:
+    r"""Show what is wrong and who would fight an edit, before any write.
+
+    For an application: whether Argo CD reconciles at all, what is wrong, the owners and what they
+    would put back how soon, sync windows, operation, history with the last good version, and what
+    of this tool's own edits is open. KIND/NAME is a workload (deploy, sts, ds, rs, pod, svc) whose
+    application is looked up. Without a name, the whole Argo CD, worst first.
+
+    \b
+    Examples:
+      kubectl argo-rescue status
+      kubectl argo-rescue status traefik
+      kubectl argo-rescue status deploy/traefik -n kube-system
+      kubectl argo-rescue status traefik root -o json
+      kubectl argo-rescue status -l tier=edge
+    """
+    if everywhere:
+        common = all_namespaces(common, apps)
+    if selector and apps:
+        raise UsageError("applications are named and selected as well", "do one of the two")
+    from .answer import answer  # lazy: not for --help
+
+    return answer(common, apps, selector)
