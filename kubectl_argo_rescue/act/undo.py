@@ -218,6 +218,7 @@ class Undo(Procedure):
                     "nothing was changed; try again, ask for the right to read it, or name the entries "
                     f"of other objects: {COMMAND} log --open",
                 )
+        self._warn(self.work.leave_what_may_be_elsewhere())
         self._warn(self.work.drop_missing_rollouts())
         self.work.find_owners(keys)
         self._warn(reader.warnings)

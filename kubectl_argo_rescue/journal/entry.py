@@ -291,6 +291,8 @@ class Entry(Struct, frozen=True):
     """Changes that were wanted back, but that another entry still needed."""
     is_cut_off: bool = False
     """Its command died while it wrote down what it was going to do: what is not there was never done."""
+    is_unproven: bool = False
+    """It may be of another cluster, which this machine cannot tell from this one."""
 
     def edits(self) -> list[tuple[int, Edit]]:
         """The edits with their numbers, in the order of applying."""

@@ -104,7 +104,13 @@ class Journal:
             headless.pop(id, None)
             if folded is not None:
                 is_here_alone = homes[id] == {self.local.name}
-                entries.append(replace(folded, is_cut_off=is_here_alone and id in cut_off))
+                entries.append(
+                    replace(
+                        folded,
+                        is_cut_off=is_here_alone and id in cut_off,
+                        is_unproven=is_here_alone and id in self.local.unproven,
+                    )
+                )
             else:
                 headless[id] = self._where(id, homes[id])
         headless = {id: where for id, where in headless.items() if id not in newer}
