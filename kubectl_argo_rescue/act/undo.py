@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ..argocd import handback, ownership
 from ..argocd.handback import Evidence
-from ..journal.entry import Entry, lost, same_place, settlements
+from ..journal.entry import Entry, lost, same_place, settlements, what_others_wrote
 from ..journal.records import Content, Record, Reopened, Settled
 from ..model import patches
 from ..model.errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
@@ -305,6 +305,7 @@ class Undo(Procedure):
         work = self.work
         self._warn(three_values(piece, c, " and is overwritten") for piece, c in work.taken_over())
         questions = [text for entry in work.entries if (text := self._whose(entry))]
+        questions += [text for entry in work.entries if (text := what_others_wrote(entry))]
         questions += work.what_follows(self.versions.will_hold())
         steps = work.edits([r for r in Role if r is not Role.VERSION])
         steps += work.versions_going_back()
@@ -324,7 +325,9 @@ class Undo(Procedure):
             f"entry {entry.id}: {b.verb} by {who}, {ago(self.session.now() - b.started)}"
             + (f", because: {b.reason}" if b.reason else "")
         )
-        if (b.actor or me) and b.actor != me:
+        if not me:
+            return f"{text}; the API server does not say who you are, so it is not known whether it is yours"
+        if b.actor != me:
             return f"{text}; it is not yours"
         if "local" in entry.homes:
             return ""

@@ -73,6 +73,7 @@ class Journal:
         warnings: list[str] = []
         merged: dict[str, list[Record]] = {}
         homes: dict[str, set[str]] = {}
+        own: dict[str, set[str]] = {}
         dropped: list[Dropped] = []
         were_read = self.in_cluster is not None
         for home in (self.local, self.in_cluster):
@@ -90,6 +91,8 @@ class Journal:
             for entry, lines in found.items():
                 merged.setdefault(entry, []).extend(lines)
                 homes.setdefault(entry, set()).add(home.name)
+                if home is self.local:
+                    own[entry] = {r.id for r in lines}
         newer = {d.entry: d.format for d in dropped if d.format}
         warnings += [
             f"journal: entry {id} was written by a newer version (format {format}): update this tool"
@@ -108,6 +111,7 @@ class Journal:
                     replace(
                         folded,
                         is_cut_off=is_here_alone and id in cut_off,
+                        foreign=tuple(r for r in folded.records if r.id not in own.get(id, {r.id})),
                         is_unproven=is_here_alone and id in self.local.unproven,
                     )
                 )
