@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ..argocd import handback, ownership
 from ..argocd.handback import Evidence
 from ..journal.entry import Entry, lost, same_place, settlements, what_others_wrote
+from ..journal.owed import rest_of
 from ..journal.records import Content, Record, Reopened, Settled
 from ..model import patches
 from ..model.errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
@@ -203,6 +204,13 @@ class Undo(Procedure):
         for entry in self.work.take(others, only):
             self.printer.note(f"entry {entry.id} was undone but for what this one needed: that goes back now")
         self.undoes = tuple(e.id for e in self.work.entries)
+        for piece in rest_of(self.work.entries, only) if only else ():
+            what = f"{piece.ref} {patches.show_path(piece.change.path)}"
+            why = f"entry {piece.tag.entry} did more than was named: {COMMAND} undo {piece.tag.entry}"
+            if piece.role is Role.WINDOW:
+                self._leave([f"{what} stays open to all that the window matches; {why}"])
+            else:
+                self.printer.note(f"{what} stays as it is; {why}")
         self._leave(self.work.leave_what_others_need(others))
 
     def _read_objects(self) -> None:
