@@ -445,9 +445,20 @@ def neighbours(entries: Iterable[Entry], ref: Ref, undone: Iterable[str]) -> lis
     ids = set(undone)
     return [
         merge.Neighbour(change, stands=(n, i) not in entry.settled)
-        for entry in entries
+        for entry in sorted(entries, key=lambda e: (e.begin.started, e.id))
         if entry.id not in ids and not entry.begin.undoes
         for n, edit in entry.edits()
         if edit.ref == ref and entry.outcomes.get(n) not in ("not-applied", "conflict")
         for i, change in enumerate(edit.changes)
     ]
+
+
+def older_neighbours(entries: Iterable[Entry], ref: Ref, undone: Iterable[str]) -> dict[str, int]:
+    """Return how many of the `neighbours` came before each entry that is undone."""
+    ids = set(undone)
+    known = sorted(entries, key=lambda e: (e.begin.started, e.id))
+    return {
+        entry.id: len(neighbours(known[:place], ref, ids))
+        for place, entry in enumerate(known)
+        if entry.id in ids
+    }

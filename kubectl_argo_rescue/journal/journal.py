@@ -230,10 +230,12 @@ class Writer:
         except OSError as e:
             owed["local"] += lines
             failures.append(f"on this machine ({e.strerror or e})")
-            text = (
-                f"the journal on this machine cannot be written: {e.strerror or e}; it is kept in the "
-                "cluster alone, so undo needs the cluster's ConfigMaps"
+            left = (
+                "it is kept in the cluster alone, so undo needs the cluster's ConfigMaps"
+                if fresh
+                else f"the outcome is kept in the cluster alone{self._originals('local')}"
             )
+            text = f"the journal on this machine cannot be written: {e.strerror or e}; {left}"
             warnings.append(("local", text))
         if in_cluster is None:
             failures.append("in the cluster (Argo CD's namespace is not known)")
@@ -252,7 +254,7 @@ class Writer:
                 left = (
                     f"it is kept on this machine alone, so only here can entry {self.entry} be undone"
                     if fresh
-                    else "the outcome is kept on this machine alone; the originals are in both places"
+                    else f"the outcome is kept on this machine alone{self._originals('cluster')}"
                 )
                 text = f"the journal in the cluster cannot be written: {e.message}; {left}"
                 warnings.append(("cluster", text))
@@ -267,6 +269,12 @@ class Writer:
             )
         for home, text in warnings:
             self._warn(home, text)
+
+    def _originals(self, home: str) -> str:
+        """Say where the originals are, unless `home` is not known to have the beginning of the entry."""
+        first = {r.id for r in self.records[:1]}
+        is_owed = any(id in first for id, _ in self._owed[home])
+        return "" if is_owed else "; the originals are in both places"
 
     def _warn(self, home: str, text: str) -> None:
         if home not in self.journal.warned:

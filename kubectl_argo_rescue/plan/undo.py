@@ -14,7 +14,7 @@ from msgspec import Struct
 from ..argocd import application, handback, ownership
 from ..argocd.handback import Evidence, Handback
 from ..journal.encoding import side
-from ..journal.entry import LEFT, Entry, neighbours
+from ..journal.entry import LEFT, Entry, neighbours, older_neighbours
 from ..journal.owed import Piece, left_over, pieces_of, relied_on
 from ..model import merge, patches
 from ..model.errors import ConflictError
@@ -326,8 +326,14 @@ class UndoWork:
         """Fold pieces of one role over their object as it was read last."""
         live = self.live(pieces[0].ref.key)
         assert live is not None
-        around = neighbours(self.known, ref_of(live), [e.id for e in self.entries])
-        return merge.fold(live, [(p.tag, p.change) for p in pieces], neighbours=around, overwrite=overwrite)
+        undone, ref = [e.id for e in self.entries], ref_of(live)
+        return merge.fold(
+            live,
+            [(p.tag, p.change) for p in pieces],
+            neighbours=neighbours(self.known, ref, undone),
+            older=older_neighbours(self.known, ref, undone),
+            overwrite=overwrite,
+        )
 
     # -- conflicts
 
