@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ..argocd import handback, ownership
 from ..argocd.handback import Evidence
+from ..journal.claims import RENEW_SECONDS
 from ..journal.entry import Entry, lost, same_place, settlements, what_others_wrote
 from ..journal.owed import rest_of
 from ..journal.records import Content, Record, Reopened, Settled
@@ -48,16 +49,17 @@ class Claims:
         self.entries = [e for e in entries if "cluster" in e.homes]
         self.home = session.journal.in_cluster
         self._taken: list[str] = []
+        self._taken_at = session.now()
 
     def take(self) -> None:
         """Take the entries. Raises ConflictError where somebody else has one or has changed it."""
         if self.home is None:
             return
-        who = self.session.reading.actor or "somebody"
+        self._taken_at = self.session.now()
         try:
             for entry in self.entries:
                 try:
-                    self.home.claim(entry.id, who, self.session.now())
+                    self.home.claim(entry.id, self._who, self.session.now())
                     self._taken.append(entry.id)
                 except NotFound:
                     continue
@@ -72,6 +74,25 @@ class Claims:
         except RescueError:
             self.release()
             raise
+
+    @property
+    def _who(self) -> str:
+        return self.session.reading.actor or "somebody"
+
+    def renew(self) -> None:
+        """Hold on to what was taken, where that may lapse. Raises ConflictError where somebody else has it."""
+        now = self.session.now()
+        if self.home is None or (now - self._taken_at).total_seconds() < RENEW_SECONDS:
+            return
+        self._taken_at = now
+        for id in list(self._taken):
+            try:
+                self.home.renew(id, self._who, now)
+            except ConflictError:
+                self._taken.remove(id)
+                raise
+            except RescueError as e:
+                self.session.printer.warn(f"the claim on entry {id} cannot be renewed: {e.message}")
 
     def release(self) -> None:
         """Give back what was taken."""
@@ -166,6 +187,7 @@ class Undo(Procedure):
         if self._is_dry:
             return self._dry_run()
         claims.take()
+        self.check.meanwhile = claims.renew
         try:
             self._write()
         except KeyboardInterrupt:
@@ -451,6 +473,7 @@ class Undo(Procedure):
 
     def _restore(self, edits: Sequence[Edit]) -> bool:
         """Write some edits as a part of this undo's entry; False where it went wrong and must stop."""
+        self.check.meanwhile()
         if met := self.work.meet(edits):
             self.printer.say(f"{self.printer.paint('conflict:', 'red')} {three_values(*met[0])}")
             self.status = ExitStatus.CONFLICT
