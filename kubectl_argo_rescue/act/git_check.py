@@ -40,6 +40,8 @@ class GitCheck:
         self._waiting: dict[str, tuple[float, float]] = {}
         """What was waited for: since when, and when to say so again."""
         self._is_asked_again = False
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What must not wait as long as git does."""
 
     def deadline(self) -> float | None:
         """Return until when `--when-safe` waits from now on; None is for ever."""
@@ -71,6 +73,7 @@ class GitCheck:
     def pause_between_looks(self, deadline: float | None) -> None:
         """Wait before Argo CD is asked again, no longer than until `deadline`."""
         self._is_asked_again = True
+        self.meanwhile()
         left = POLL_SECONDS if deadline is None else max(0.0, deadline - self.cluster.clock())
         self.cluster.sleep(min(POLL_SECONDS, left))
 

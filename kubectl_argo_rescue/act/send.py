@@ -439,7 +439,10 @@ class ObjectSender(Sender):
             return self._conflict(fresh)
         batch.run.objects[step.ref.key] = fresh
         if batch.replan is None:
-            return self._conflict(fresh)
+            # Only what is around our fields has moved, as where Argo CD drops a `syncPolicy` that is
+            # empty (controller/appcontroller.go normalizeApplication): parents are made anew.
+            is_foreign = any(merge.standing_of(c, fresh) is merge.Standing.FOREIGN for c in step.changes)
+            return self._conflict(fresh) if is_foreign else None
         try:
             plan = batch.replan(self._snapshot())
         except ConflictError as e:

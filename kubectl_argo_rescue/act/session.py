@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import cached_property, partial
+from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -30,6 +32,11 @@ from ..show.printer import Printer, standard_streams
 from .checks import Checks
 from .options import Common, Writing
 from .reading import Reader, Reading
+
+UNKNOWN: Final = "unknown-cluster"
+"""Where up to 0.1 entries of all clusters without a name were kept together."""
+
+CONNECTION: Final = "connection-"
 
 
 class Invocation(AbstractContextManager["Invocation"]):
@@ -266,12 +273,25 @@ class Session:
         r = self.reading
         base = state_home(self.streams.environ)
         folders = [base / uid for uid in (r.cluster_uid, r.argocd_uid) if _is_uid(uid)]
-        local = LocalHome(folders or [base / "unknown-cluster"])
+        unsure = self._unsure_folders(base, is_named=bool(folders))
+        folders += unsure
+        local = LocalHome(folders, unsure)
         journal = Journal(local, ClusterHome(self.cluster, r.snapshot.argocd.namespace))
         journal.warn = self.printer.warn
         if any(folder.is_dir() for folder in folders):
             self._remember(journal)
         return journal
+
+    def _unsure_folders(self, base: Path, *, is_named: bool) -> list[Path]:
+        """Return where entries are kept of a cluster that neither uid names, but by how it is reached.
+
+        An address may lead to another cluster the next time, so what is there proves nothing.
+        """
+        old = base / UNKNOWN
+        if is_named and not any(base.glob(f"{CONNECTION}*")):
+            return [old] if old.is_dir() else []
+        mine = base / f"{CONNECTION}{self.cluster.identity()}"
+        return [folder for folder in (mine, old) if folder.is_dir() or (folder == mine and not is_named)]
 
     def _remember(self, journal: Journal) -> None:
         """Let this machine know later whose its record is, when the cluster cannot be asked."""

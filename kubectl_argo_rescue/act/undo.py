@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from ..argocd import handback, ownership
 from ..argocd.handback import Evidence
-from ..journal.entry import Entry, lost, same_place, settlements
+from ..journal.claims import RENEW_SECONDS
+from ..journal.entry import Entry, lost, same_place, settlements, what_others_wrote
+from ..journal.owed import rest_of
 from ..journal.records import Content, Record, Reopened, Settled
 from ..model import patches
 from ..model.errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
@@ -48,16 +50,17 @@ class Claims:
         self.entries = [e for e in entries if "cluster" in e.homes]
         self.home = session.journal.in_cluster
         self._taken: list[str] = []
+        self._taken_at = session.now()
 
     def take(self) -> None:
         """Take the entries. Raises ConflictError where somebody else has one or has changed it."""
         if self.home is None:
             return
-        who = self.session.reading.actor or "somebody"
+        self._taken_at = self.session.now()
         try:
             for entry in self.entries:
                 try:
-                    self.home.claim(entry.id, who, self.session.now())
+                    self.home.claim(entry.id, self._who, self.session.now())
                     self._taken.append(entry.id)
                 except NotFound:
                     continue
@@ -72,6 +75,25 @@ class Claims:
         except RescueError:
             self.release()
             raise
+
+    @property
+    def _who(self) -> str:
+        return self.session.reading.actor or "somebody"
+
+    def renew(self) -> None:
+        """Hold on to what was taken, where that may lapse. Raises ConflictError where somebody else has it."""
+        now = self.session.now()
+        if self.home is None or (now - self._taken_at).total_seconds() < RENEW_SECONDS:
+            return
+        self._taken_at = now
+        for id in list(self._taken):
+            try:
+                self.home.renew(id, self._who, now)
+            except ConflictError:
+                self._taken.remove(id)
+                raise
+            except RescueError as e:
+                self.session.printer.warn(f"the claim on entry {id} cannot be renewed: {e.message}")
 
     def release(self) -> None:
         """Give back what was taken."""
@@ -166,6 +188,7 @@ class Undo(Procedure):
         if self._is_dry:
             return self._dry_run()
         claims.take()
+        self.check.meanwhile = claims.renew
         try:
             self._write()
         except KeyboardInterrupt:
@@ -204,6 +227,13 @@ class Undo(Procedure):
         for entry in self.work.take(others, only):
             self.printer.note(f"entry {entry.id} was undone but for what this one needed: that goes back now")
         self.undoes = tuple(e.id for e in self.work.entries)
+        for piece in rest_of(self.work.entries, only) if only else ():
+            what = f"{piece.ref} {patches.show_path(piece.change.path)}"
+            why = f"entry {piece.tag.entry} did more than was named: {COMMAND} undo {piece.tag.entry}"
+            if piece.role is Role.WINDOW:
+                self._leave([f"{what} stays open to all that the window matches; {why}"])
+            else:
+                self.printer.note(f"{what} stays as it is; {why}")
         self._leave(self.work.leave_what_others_need(others))
 
     def _read_objects(self) -> None:
@@ -219,6 +249,7 @@ class Undo(Procedure):
                     "nothing was changed; try again, ask for the right to read it, or name the entries "
                     f"of other objects: {COMMAND} log --open",
                 )
+        self._warn(self.work.leave_what_may_be_elsewhere())
         self._warn(self.work.drop_missing_rollouts())
         self.work.find_owners(keys)
         self._warn(reader.warnings)
@@ -305,6 +336,7 @@ class Undo(Procedure):
         work = self.work
         self._warn(three_values(piece, c, " and is overwritten") for piece, c in work.taken_over())
         questions = [text for entry in work.entries if (text := self._whose(entry))]
+        questions += [text for entry in work.entries if (text := what_others_wrote(entry))]
         questions += work.what_follows(self.versions.will_hold())
         steps = work.edits([r for r in Role if r is not Role.VERSION])
         steps += work.versions_going_back()
@@ -324,7 +356,9 @@ class Undo(Procedure):
             f"entry {entry.id}: {b.verb} by {who}, {ago(self.session.now() - b.started)}"
             + (f", because: {b.reason}" if b.reason else "")
         )
-        if (b.actor or me) and b.actor != me:
+        if not me:
+            return f"{text}; the API server does not say who you are, so it is not known whether it is yours"
+        if b.actor != me:
             return f"{text}; it is not yours"
         if "local" in entry.homes:
             return ""
@@ -440,6 +474,7 @@ class Undo(Procedure):
 
     def _restore(self, edits: Sequence[Edit]) -> bool:
         """Write some edits as a part of this undo's entry; False where it went wrong and must stop."""
+        self.check.meanwhile()
         if met := self.work.meet(edits):
             self.printer.say(f"{self.printer.paint('conflict:', 'red')} {three_values(*met[0])}")
             self.status = ExitStatus.CONFLICT

@@ -5,6 +5,7 @@ No discovery and no OpenAPI download: the kinds that are addressed are known (mo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,7 +18,7 @@ from ..model.values import ACCESSREVIEW, FIELD_MANAGER, JSON, SUBJECTREVIEW, Res
 from .answers import api_error, status_error
 from .exchange import Exchange
 from .parallel import Attempts, gather, gather_outcomes
-from .transport import Target, Transport
+from .transport import Proves, Target, Transport
 
 T = TypeVar("T")
 
@@ -112,6 +113,11 @@ class Cluster:
     def target(self) -> Target:
         """Name context, server and namespace; costs a subprocess the first time, so gather it."""
         return self._transport.target()
+
+    def identity(self) -> str:
+        """Return what the connection tells of the cluster: digest of its server and certificate authority."""
+        authority = self._transport.authority() if isinstance(self._transport, Proves) else ""
+        return hashlib.sha256(f"{self.target().server}\n{authority.strip()}".encode()).hexdigest()[:32]
 
     def close(self) -> None:
         """End the transport."""

@@ -97,6 +97,10 @@ class PackageTransport:
         """Name context, server and namespace."""
         return self._settings.target
 
+    def authority(self) -> str:
+        """Give the CA that the server must be of."""
+        return self._settings.ca
+
     def is_logging_in(self) -> bool:
         """Whether an exec plugin runs, which may ask a human."""
         return self._settings.exec is not None and self._credentials is None

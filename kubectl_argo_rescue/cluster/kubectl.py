@@ -7,12 +7,14 @@ elsewhere the proxy would need a TCP port, which is an open door.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model.errors import TransportError
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
 
 _RESTARTS: Final = 3
+
+_AUTHORITY: Final = "jsonpath={.clusters[*].cluster.certificate-authority-data}{'\\n'}{.clusters[*].cluster.certificate-authority}"
 
 
 class KubectlTransport:
@@ -147,6 +151,25 @@ class KubectlTransport:
     def target(self) -> Target:
         """Name context, server and namespace as kubectl's merged configuration has them."""
         return self._read_view()[0]
+
+    def authority(self) -> str:
+        """Give the CA that kubectl asks of the server, as its configuration has it; empty where not known."""
+        c = self._connection
+        if c.insecure_skip_tls_verify or (c.cluster and not c.certificate_authority):
+            return ""
+        data, file = "", c.certificate_authority
+        if not file:
+            flags = [f"--{n}={v}" for n, v in (("kubeconfig", c.kubeconfig), ("context", c.context)) if v]
+            # Of the raw configuration the CA alone, which is no secret.
+            asked = subprocess.run(
+                [self._command[0], *flags, "config", "view", "--raw", "--minify", "-o", _AUTHORITY],
+                stdin=subprocess.DEVNULL, capture_output=True, check=False,
+            )  # fmt: skip
+            data, _, file = asked.stdout.decode("utf-8", "replace").partition("\n")
+        with suppress(OSError, ValueError):
+            folder = Path(c.kubeconfig).parent if c.kubeconfig else Path()
+            return base64.b64decode(data).decode() if data else (folder / file).read_text("utf-8")
+        return data or file
 
     def is_logging_in(self) -> bool:
         """Whether an exec plugin may be waiting for a human: before the first answer."""

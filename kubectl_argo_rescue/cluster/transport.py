@@ -104,6 +104,15 @@ class Transport(Protocol):
 
 
 @runtime_checkable
+class Proves(Protocol):
+    """A transport that knows by which certificate authority the server is recognised."""
+
+    def authority(self) -> str:
+        """Return that authority as PEM, empty where none is named; may cost a subprocess."""
+        ...
+
+
+@runtime_checkable
 class LogsIn(Protocol):
     """A transport that may have to ask a human before it can send anything."""
 

@@ -12,6 +12,8 @@ from typing import Final
 CLAIM: Final = "claim"
 CLAIM_SECONDS: Final = 15 * 60
 """After this a claim counts as left behind by a command that died."""
+RENEW_SECONDS: Final = 5 * 60
+"""How old a claim gets before the undo that holds it, and waits for git, writes it anew."""
 
 
 def claimed_by(claim: str) -> str:

@@ -58,6 +58,8 @@ class ClusterHome:
         self.dropped: list[Dropped] = []
         self._claims: dict[str, str] = {}
         """Per entry the claim that we hold."""
+        self._tried: dict[str, str] = {}
+        """Per entry the claim that we wrote last: it may be there though no answer said so."""
         self._parts: dict[str, list[tuple[str, int]]] = {}
         """Per entry: (ConfigMap name, bytes of records in it), as far as known."""
 
@@ -175,36 +177,52 @@ class ClusterHome:
 
     def left_claim(self, entry: str, now: datetime) -> str | None:
         """Return a claim that was left behind. Raises ConflictError where somebody is undoing the entry."""
-        there = self.cluster.get(CONFIGMAP, self.namespace, f"{PREFIX}{entry}")
-        old: str | None = (there.get("data") or {}).get(CLAIM)
+        old = self._claim_there(entry)
         if old is not None and not is_stale(old, now):
-            raise ConflictError(
-                f"entry {entry} is being undone by {claimed_by(old)}",
-                f"wait for it, then look: kubectl argo-rescue show {entry}",
-            )
+            raise self._is_undone_by(entry, old)
         return old
 
     def claim(self, entry: str, who: str, now: datetime) -> None:
         """Take the entry for an undo. Raises ConflictError where somebody else is undoing it."""
-        name = f"{PREFIX}{entry}"
+        self._write_claim(entry, self.left_claim(entry, now), who, now)
+
+    def renew(self, entry: str, who: str, now: datetime) -> None:
+        """Hold on to our claim, so that it does not lapse. Raises ConflictError where somebody else has it."""
+        there = self._claim_there(entry)
+        if there is None or there not in (self._claims.get(entry), self._tried.get(entry)):
+            raise self._is_undone_by(entry, there)
+        self._write_claim(entry, there, who, now)
+
+    def _claim_there(self, entry: str) -> str | None:
+        there: str | None = (
+            self.cluster.get(CONFIGMAP, self.namespace, f"{PREFIX}{entry}").get("data") or {}
+        ).get(CLAIM)
+        return there
+
+    def _write_claim(self, entry: str, old: str | None, who: str, now: datetime) -> None:
         mine = json.dumps({"who": who, "at": now.isoformat(timespec="seconds"), "by": own_process()})
-        old = self.left_claim(entry, now)
+        self._tried[entry] = mine
         ops = [
             {"op": "test", "path": f"/data/{CLAIM}", "value": old},
             {"op": "add", "path": f"/data/{CLAIM}", "value": mine},
         ]
         try:
-            check_kept({"data": {CLAIM: mine}}, self.cluster.patch(CONFIGMAP, self.namespace, name, ops))
+            answer = self.cluster.patch(CONFIGMAP, self.namespace, f"{PREFIX}{entry}", ops)
+            check_kept({"data": {CLAIM: mine}}, answer)
         except (GuardFailed, TransportError, Overloaded) as e:
-            now_there = (self.cluster.get(CONFIGMAP, self.namespace, name).get("data") or {}).get(CLAIM)
+            now_there = self._claim_there(entry)
             if now_there == old and not isinstance(e, GuardFailed):
                 raise
             if now_there != mine:
-                raise ConflictError(
-                    f"entry {entry} is being undone by {claimed_by(now_there or '')}",
-                    f"wait for it, then look: kubectl argo-rescue show {entry}",
-                ) from e
+                raise self._is_undone_by(entry, now_there) from e
         self._claims[entry] = mine
+
+    @staticmethod
+    def _is_undone_by(entry: str, claim: str | None) -> ConflictError:
+        return ConflictError(
+            f"entry {entry} is being undone by {claimed_by(claim or '')}",
+            f"wait for it, then look: kubectl argo-rescue show {entry}",
+        )
 
     def release(self, entry: str) -> None:
         """Give our claim back; best effort, since a claim left behind only costs a wait.

@@ -97,6 +97,28 @@ def who(entry: Entry) -> str:
     return f"{actor} on {one_line(entry.begin.host)}" if entry.begin.host else actor
 
 
+def what_others_wrote(entry: Entry) -> str:
+    """Say which records of an entry this machine's own file of it lacks; empty where it has all."""
+    if not entry.foreign:
+        return ""
+    written = [r.content.what for r in entry.foreign if isinstance(r.content, Intent)]
+    fields = [
+        f"{step.ref} {patches.show_path(change.path)}"
+        for step in written
+        for change in (step.changes if isinstance(step, Edit) else ())
+    ]
+    fields += [str(step.ref) for step in written if not isinstance(step, Edit)]
+    fields = list(dict.fromkeys(fields))
+    more = f" and {len(fields) - 4} more" if len(fields) > 4 else ""
+    about = f", about {', '.join(fields[:4])}{more}" if fields else ""
+    count = len(entry.foreign)
+    return one_line(
+        f"{count} record{'s' * (count > 1)} of entry {entry.id}{about} "
+        f"{'are' if count > 1 else 'is'} not in this machine's own file of it: somebody else wrote "
+        f"{'them' if count > 1 else 'it'}"
+    )
+
+
 def lost(entry: Entry) -> int:
     """Count the intents that the entry began with and that were read from neither home.
 
@@ -291,6 +313,10 @@ class Entry(Struct, frozen=True):
     """Changes that were wanted back, but that another entry still needed."""
     is_cut_off: bool = False
     """Its command died while it wrote down what it was going to do: what is not there was never done."""
+    foreign: tuple[Record, ...] = ()
+    """Records in the cluster that this machine's file of the entry lacks: others wrote them."""
+    is_unproven: bool = False
+    """It may be of another cluster, which this machine cannot tell from this one."""
 
     def edits(self) -> list[tuple[int, Edit]]:
         """The edits with their numbers, in the order of applying."""
@@ -419,9 +445,20 @@ def neighbours(entries: Iterable[Entry], ref: Ref, undone: Iterable[str]) -> lis
     ids = set(undone)
     return [
         merge.Neighbour(change, stands=(n, i) not in entry.settled)
-        for entry in entries
+        for entry in sorted(entries, key=lambda e: (e.begin.started, e.id))
         if entry.id not in ids and not entry.begin.undoes
         for n, edit in entry.edits()
         if edit.ref == ref and entry.outcomes.get(n) not in ("not-applied", "conflict")
         for i, change in enumerate(edit.changes)
     ]
+
+
+def older_neighbours(entries: Iterable[Entry], ref: Ref, undone: Iterable[str]) -> dict[str, int]:
+    """Return how many of the `neighbours` came before each entry that is undone."""
+    ids = set(undone)
+    known = sorted(entries, key=lambda e: (e.begin.started, e.id))
+    return {
+        entry.id: len(neighbours(known[:place], ref, ids))
+        for place, entry in enumerate(known)
+        if entry.id in ids
+    }

@@ -78,6 +78,7 @@ class Journal:
         warnings: list[str] = []
         merged: dict[str, list[Record]] = {}
         homes: dict[str, set[str]] = {}
+        own: dict[str, set[str]] = {}
         dropped: list[Dropped] = []
         were_read = self.in_cluster is not None
         for home in (self.local, self.in_cluster):
@@ -95,6 +96,8 @@ class Journal:
             for entry, lines in found.items():
                 merged.setdefault(entry, []).extend(lines)
                 homes.setdefault(entry, set()).add(home.name)
+                if home is self.local:
+                    own[entry] = {r.id for r in lines}
         newer = {d.entry: d.format for d in dropped if d.format}
         warnings += [
             f"journal: entry {id} was written by a newer version (format {format}): update this tool"
@@ -109,7 +112,14 @@ class Journal:
             headless.pop(id, None)
             if folded is not None:
                 is_here_alone = homes[id] == {self.local.name}
-                entries.append(replace(folded, is_cut_off=is_here_alone and id in cut_off))
+                entries.append(
+                    replace(
+                        folded,
+                        is_cut_off=is_here_alone and id in cut_off,
+                        foreign=tuple(r for r in folded.records if r.id not in own.get(id, {r.id})),
+                        is_unproven=is_here_alone and id in self.local.unproven,
+                    )
+                )
             else:
                 headless[id] = self._where(id, homes[id])
         headless = {id: where for id, where in headless.items() if id not in newer}
@@ -225,10 +235,12 @@ class Writer:
         except OSError as e:
             owed["local"] += lines
             failures.append(f"on this machine ({e.strerror or e})")
-            text = (
-                f"the journal on this machine cannot be written: {e.strerror or e}; it is kept in the "
-                "cluster alone, so undo needs the cluster's ConfigMaps"
+            left = (
+                "it is kept in the cluster alone, so undo needs the cluster's ConfigMaps"
+                if fresh
+                else f"the outcome is kept in the cluster alone{self._originals('local')}"
             )
+            text = f"the journal on this machine cannot be written: {e.strerror or e}; {left}"
             warnings.append(("local", text))
         if in_cluster is None:
             failures.append("in the cluster (Argo CD's namespace is not known)")
@@ -247,7 +259,7 @@ class Writer:
                 left = (
                     f"it is kept on this machine alone, so only here can entry {self.entry} be undone"
                     if fresh
-                    else "the outcome is kept on this machine alone; the originals are in both places"
+                    else f"the outcome is kept on this machine alone{self._originals('cluster')}"
                 )
                 text = f"the journal in the cluster cannot be written: {e.message}; {left}"
                 warnings.append(("cluster", text))
@@ -262,6 +274,12 @@ class Writer:
             )
         for home, text in warnings:
             self._warn(home, text)
+
+    def _originals(self, home: str) -> str:
+        """Say where the originals are, unless `home` is not known to have the beginning of the entry."""
+        first = {r.id for r in self.records[:1]}
+        is_owed = any(id in first for id, _ in self._owed[home])
+        return "" if is_owed else "; the originals are in both places"
 
     def _warn(self, home: str, text: str) -> None:
         if home not in self.journal.warned:

@@ -38,9 +38,15 @@ class LocalHome:
 
     name = "local"
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        """Read from all `folders`, write to the first; a cluster may be known by two uids."""
+    def __init__(self, folders: Sequence[Path], unsure: Sequence[Path] = ()) -> None:
+        """Read from all `folders`, write to the first; a cluster may be known by two uids.
+
+        `unsure` are those of them that another cluster may share.
+        """
         self.folders = tuple(folders)
+        self._unsure = tuple(unsure)
+        self.unproven: set[str] = set()
+        """Entries that may be of another cluster."""
         self.dropped: list[Dropped] = []
         self.cut_off: set[str] = set()
         """Entries of which the last write did not come to its end."""
@@ -77,6 +83,7 @@ class LocalHome:
         found: dict[str, list[Record]] = {}
         self.dropped = []
         self.cut_off = set()
+        self.unproven = set()
         for folder in self.folders:
             try:
                 paths = sorted(folder.glob("*.jsonl"))
@@ -84,6 +91,8 @@ class LocalHome:
                 continue
             for path in paths:
                 self._read_file(path, found)
+            if folder in self._unsure:
+                self.unproven |= {path.stem for path in paths}
         return found
 
     def _read_file(self, path: Path, found: dict[str, list[Record]]) -> None:

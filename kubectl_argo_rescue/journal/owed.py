@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ..model import patches
 from ..model.merge import Tag
-from ..model.values import Change, Key, Ref, Role
+from ..model.values import Change, Key, MemberChange, Ref, Role
 from .entry import Entry
 
 
@@ -39,10 +39,38 @@ def pieces_of(entries: Iterable[Entry], only: Sequence[Key] = ()) -> list[Piece]
 
 
 def _is_for(entry: Entry, apps: Sequence[Key]) -> bool:
-    """Whether no other Application than these was named when the entry was made."""
-    named = {edit.ref.key for _, edit in entry.edits() if edit.named and edit.ref.kind == "Application"}
-    named |= {order.ref.key for _, order in entry.orders()}
-    return bool(named) and named.issubset(apps)
+    """Whether an entry was made for these Applications, and owes nothing any more for others that it names."""
+    names = {k.name for k in apps if _may_mean(entry, k)}
+    still = {(number, index) for number, index, _, _ in entry.unsettled()}
+    ours, others = False, any(r.app not in apps for _, r in entry.unsettled_rollouts())
+    for number, edit in entry.edits():
+        for index, change in enumerate(edit.changes):
+            if edit.role is Role.WINDOW and isinstance(change, MemberChange):
+                is_ours = _names_item(change, names)
+            elif edit.named and edit.ref.kind == "Application":
+                is_ours = edit.ref.key in apps
+            else:
+                continue
+            ours |= is_ours
+            others |= not is_ours and (number, index) in still
+    ordered = {order.ref.key for _, order in entry.orders()}
+    return (ours or not ordered.isdisjoint(apps)) and not others and ordered.issubset(apps)
+
+
+def rest_of(entries: Iterable[Entry], apps: Sequence[Key]) -> list[Piece]:
+    """Return what is in the way of, or open to, others, and stays where these Applications alone are undone."""
+    entries = list(entries)
+    taken = {piece.tag for piece in pieces_of(entries, apps)}
+    named = {
+        (e.id, n) for e in entries for n, edit in e.edits() if edit.named and edit.role is not Role.WINDOW
+    }
+    return [
+        piece
+        for piece in pieces_of(entries)
+        if piece.tag not in taken
+        and (piece.tag.entry, piece.tag.edit) not in named
+        and not (piece.role is Role.WINDOW and isinstance(piece.change, MemberChange))
+    ]
 
 
 def owes(entry: Entry, app: Key) -> bool:

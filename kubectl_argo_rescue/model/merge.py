@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from msgspec import Struct
@@ -172,12 +172,14 @@ def fold(
     undone: Sequence[tuple[Tag, Change]],
     *,
     neighbours: Sequence[Neighbour] = (),
+    older: Mapping[str, int] | None = None,
     overwrite: bool = False,
 ) -> Fold:
     """Undo changes of one object, given newest first, on a copy of `live`.
 
     No intermediate value ever reaches the cluster: what counts is the first state and the last.
-    `neighbours` are the changes that all other entries made to the object. `overwrite` takes the
+    `neighbours` are the changes that all other entries made to the object, oldest first; `older` is
+    how many of them are older than each entry that is undone. `overwrite` takes the
     original also where somebody else wrote since.
     """
     draft = copy.deepcopy(live)
@@ -194,6 +196,7 @@ def fold(
         fitting = (g for g in groups if all(_fits(change, draft, neighbours) for _, change in g))
         group = next(fitting, groups[0])
         groups.remove(group)
+        since = (older or {}).get(group[0][0].entry)
         back: list[Change] = []
         remade: dict[int, tuple[MemberChange, list[MemberChange]]] = {}
         made_up: dict[str, MemberChange] = {}
@@ -212,7 +215,7 @@ def fold(
                 remade.setdefault(id(holder), (holder, []))[1].append(change)
                 restored.append(tag)
             elif standing is Standing.OURS or (overwrite and _reachable(change, draft)):
-                back += _back_to_original(change, draft, neighbours)
+                back += _back_to_original(change, draft, neighbours, since)
                 restored.append(tag)
             else:
                 conflicts.append((tag, conflict(change, draft)))
@@ -282,8 +285,12 @@ def _holder_anew(change: Change, live: JSON, made_up: dict[str, MemberChange]) -
     )
 
 
-def _back_to_original(change: Change, live: JSON, neighbours: Sequence[Neighbour]) -> list[Change]:
+def _back_to_original(
+    change: Change, live: JSON, neighbours: Sequence[Neighbour], since: int | None
+) -> list[Change]:
     undo = patches.inverse(change)
+    if isinstance(undo, MemberChange):
+        undo = _among_neighbours(undo, live, neighbours, since)
     if isinstance(undo, FieldChange):
         return [FieldChange(undo.path, patches.read(undo.path, live), undo.after)]
     if (
@@ -294,6 +301,46 @@ def _back_to_original(change: Change, live: JSON, neighbours: Sequence[Neighbour
         index, item = found
         return [MemberChange(change.path, item, index, False, undo.sole)]
     return _into_remade(undo, live, neighbours) or [undo]
+
+
+def _among_neighbours(
+    undo: MemberChange, live: JSON, neighbours: Sequence[Neighbour], since: int | None
+) -> MemberChange:
+    """Give a member the place that it had before all entries, in whichever order they are undone.
+
+    Each index was true of the list as the entries before had left it.
+    """
+    theirs = [
+        (number, n, n.change)
+        for number, n in enumerate(neighbours)
+        if isinstance(n.change, MemberChange) and _list_of(n.change) == _list_of(undo)
+    ]
+    if not undo.present:
+        # Who made the list anew has been undone: the last takes it away.
+        is_last = any(c.present and c.sole and not n.stands for _, n, c in theirs)
+        return replace(undo, sole=undo.sole or is_last)
+    items = _read(undo.path, live)
+    taken = [one for one in theirs if not one[2].present]
+    if since is None or not taken or not isinstance(items, list):
+        return undo
+    # The list as it was once all had taken theirs, then the last to take is the first to give back.
+    order: list[object] = list(range(len(items)))
+    events: list[tuple[bool, MemberChange, object]] = []
+    for number, n, c in taken:
+        mark: object = c
+        if not n.stands:
+            there = (i for i in order if isinstance(i, int) and patches.equal(items[i], c.item))
+            mark = next(there, None)
+            if mark is None:
+                continue
+            order.remove(mark)
+        events.append((number < since, c, mark))
+    older = [(c, mark) for is_older, c, mark in events if is_older]
+    newer = [(c, mark) for is_older, c, mark in events if not is_older]
+    for c, mark in [*reversed(newer), (undo, undo), *reversed(older)]:
+        order.insert(min(c.index, len(order)), mark)
+    mine = next(at for at, mark in enumerate(order) if mark is undo)
+    return replace(undo, index=sum(isinstance(mark, int) for mark in order[:mine]))
 
 
 # Two entries on one window: the first takes `traefik` out of [traefik, web], the second the whole

@@ -14,7 +14,7 @@ from msgspec import Struct
 from ..argocd import application, handback, ownership
 from ..argocd.handback import Evidence, Handback
 from ..journal.encoding import side
-from ..journal.entry import LEFT, Entry, neighbours
+from ..journal.entry import LEFT, Entry, neighbours, older_neighbours
 from ..journal.owed import Piece, left_over, pieces_of, relied_on
 from ..model import merge, patches
 from ..model.errors import ConflictError
@@ -125,6 +125,8 @@ class UndoWork:
         """Owners that were let go before the others."""
         self.left: list[str] = []
         """What stays on purpose, one line each."""
+        self.elsewhere: set[str] = set()
+        """Entries that may be of another cluster."""
         self.owed: list[JSON] = []
         """The changes of git that are still to be made."""
 
@@ -226,12 +228,13 @@ class UndoWork:
         groups: dict[tuple[Key, Role], list[Piece]] = {}
         for piece in self.pieces:
             live = self.live(piece.ref.key)
+            if piece.tag.entry in self.elsewhere:
+                continue
             if live is None:
                 self.settled[piece.tag] = Fate.GONE
                 said.append(f"{piece.ref} does not exist any more: there is nothing to restore")
             elif live["metadata"].get("uid") != piece.ref.uid:
-                self.settled[piece.tag] = Fate.GONE
-                said.append(f"{piece.ref} was deleted and created anew since: it is left alone")
+                said += self._of_created_anew(piece, live)
             else:
                 groups.setdefault((piece.ref.key, piece.role), []).append(piece)
         for (key, role), pieces in groups.items():
@@ -246,6 +249,39 @@ class UndoWork:
             back = fold.already if fold.changes else (*fold.already, *fold.restored)
             self.settled.update(dict.fromkeys(back, Fate.ALREADY))
         return said
+
+    def _of_created_anew(self, piece: Piece, live: JSON) -> list[str]:
+        """Judge a change of an object that another one has taken the place of: nothing is written to that."""
+        what = f"{piece.ref} was deleted and created anew since: it is left alone"
+        is_ours = merge.standing_of(piece.change, live) is merge.Standing.OURS
+        if not is_ours or self.options.on_conflict is OnConflict.SKIP:
+            self.settled[piece.tag] = Fate.GONE
+            return [what]
+        return self.leave(
+            [
+                f"{what}, though {patches.show_change(piece.change)} stands in it as well: put that back by "
+                "hand and undo again, or close it as it is with --on-conflict=skip"
+            ]
+        )
+
+    def leave_what_may_be_elsewhere(self) -> list[str]:
+        """Leave entries of this machine alone that may be of another cluster, and say so.
+
+        None of their objects is here: that they are gone would be said of the wrong cluster.
+        """
+        here = {live["metadata"].get("uid") for live in self.snapshot.objects.values()}
+        for entry in self.entries:
+            if entry.is_unproven and not any(s.ref.uid in here for s in entry.intents.values()):
+                self.elsewhere.add(entry.id)
+        here_alone = {
+            key: [(tag, r) for tag, r in found if tag.entry not in self.elsewhere]
+            for key, found in self.rollouts.items()
+        }
+        self.rollouts = {key: found for key, found in here_alone.items() if found}
+        return self.leave(
+            f"entry {id} may be of another cluster, none of its objects is in this one: it stays open"
+            for id in sorted(self.elsewhere)
+        )
 
     def fold_again(self) -> list[str]:
         """Judge all of it once more, over objects that were read again."""
@@ -283,8 +319,14 @@ class UndoWork:
         """Fold pieces of one role over their object as it was read last."""
         live = self.live(pieces[0].ref.key)
         assert live is not None
-        around = neighbours(self.known, ref_of(live), [e.id for e in self.entries])
-        return merge.fold(live, [(p.tag, p.change) for p in pieces], neighbours=around, overwrite=overwrite)
+        undone, ref = [e.id for e in self.entries], ref_of(live)
+        return merge.fold(
+            live,
+            [(p.tag, p.change) for p in pieces],
+            neighbours=neighbours(self.known, ref, undone),
+            older=older_neighbours(self.known, ref, undone),
+            overwrite=overwrite,
+        )
 
     # -- conflicts
 

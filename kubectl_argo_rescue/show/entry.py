@@ -21,6 +21,7 @@ from ..journal.entry import (
     undone_by,
     value_now,
     what,
+    what_others_wrote,
     who,
 )
 from ..model.patches import shown
@@ -96,6 +97,8 @@ def _head(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime) -> 
     yield "Argo CD", f"{b.argocd_version or 'of unknown version'} in {b.argocd_namespace}"
     homes = {"local": "on this machine", "cluster": "in the cluster"}
     yield "Kept", " and ".join(homes.get(h, h) for h in sorted(entry.homes, reverse=True))
+    if others := what_others_wrote(entry):
+        yield "Others", others
     if lost(entry):
         yield "Lost", f"{lost(entry)} of {b.total} steps were read from neither home of the journal"
 

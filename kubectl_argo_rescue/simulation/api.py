@@ -97,6 +97,7 @@ class InMemoryApi:
         self.requests: list[Request] = []
         self.has_subject_reviews = True
         """False as on servers before 1.28."""
+        self.certificate_authority = ""
         self.where = Target("in-memory", "https://in-memory.invalid", "")
         self._kinds = {k: v for k, v in kinds(replaced_schemas or {}).items() if k not in absent}
         self._store = Store(history)
@@ -174,6 +175,10 @@ class InMemoryApi:
     def target(self) -> Target:
         """Name the simulated cluster."""
         return self.where
+
+    def authority(self) -> str:
+        """Give what `certificate_authority` was set to."""
+        return self.certificate_authority
 
     def close(self) -> None:
         """Nothing was started."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubectl_argo_rescue.cluster.transport import Target
-from kubectl_argo_rescue.model.values import APPLICATION, APPLICATIONSET, APPPROJECT, JSON
+from kubectl_argo_rescue.model.values import APPLICATION, APPLICATIONSET, APPPROJECT, BY_KIND, JSON
 from kubectl_argo_rescue.simulation import incident as simulated
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
@@ -37,8 +37,8 @@ class Scene:
     entries: list[str] = field(default_factory=list)
 
 
-def played(name: str, run: Run) -> Scene:
-    """Play the incident up to the moment of a scene."""
+def played(name: str, run: Run, version: tuple[int, int] = (3, 6)) -> Scene:
+    """Play the incident up to the moment of a scene, on an Argo CD of this version."""
     windows: list[JSON] = []
 
     def apps(version: str, **changes: JSON) -> list[JSON]:
@@ -50,7 +50,7 @@ def played(name: str, run: Run) -> Scene:
         return [project, traefik, web]
 
     api = InMemoryApi(SteppedClock())
-    incident = traefik_incident(api, version=(3, 6), patch=1, apps=apps)
+    incident = traefik_incident(api, version=version, patch=1, apps=apps)
     windows.extend(dict(window) for window in FREEZE)
     incident.push(BAD)
     incident.argocd.run(RESYNC, every=5)
@@ -59,6 +59,17 @@ def played(name: str, run: Run) -> Scene:
     scene = Scene(incident)
     _MOMENTS[name](scene, run)
     return scene
+
+
+def hide_version(api: InMemoryApi) -> None:
+    """Give Argo CD an image that does not tell its version."""
+
+    def by_digest(live: Any) -> None:
+        live["spec"]["template"]["spec"]["containers"][0]["image"] = f"argocd@sha256:{'0' * 64}"
+
+    for resource in (BY_KIND["Deployment"], BY_KIND["StatefulSet"]):
+        for obj in api.objects(resource, "argocd"):
+            api.edit(resource, "argocd", obj["metadata"]["name"], by_digest)
 
 
 def _free(scene: Scene, run: Run) -> None:

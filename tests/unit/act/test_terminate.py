@@ -14,13 +14,13 @@ import pytest
 
 from kubectl_argo_rescue.act.procedure import TERMINATIONS
 from kubectl_argo_rescue.cluster.transport import Response
-from kubectl_argo_rescue.model.values import APPLICATION
+from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import Request, timestamp
 
 from ..harness import Run
-from ..scenes import played
+from ..scenes import hide_version, played
 
 
 def _retries(incident: Incident, name: str, why: str = "one or more objects failed to apply") -> None:
@@ -137,3 +137,22 @@ def test_an_owner_that_takes_long_to_end_is_waited_for(run: Run) -> None:
     assert ran.code == 0, ran.err
     assert "does not end" not in ran.err
     assert next(slow, None) is None and _state(incident.api, "root")["phase"] == "Failed"
+
+
+@pytest.mark.parametrize("version", [(2, 14), (3, 0), (3, 3)])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_was_opened_is_as_it_was(run: Run, version: tuple[int, int], is_known: bool) -> None:
+    # Argo CD drops the empty syncPolicy that the pause leaves (normalizeApplication), so that what
+    # was read then is not what is there when the pause is taken back.
+    incident = played("stuck", run, version).incident
+    if not is_known:
+        hide_version(incident.api)
+    root = incident.api.find(APPLICATION, "argocd", "root")["spec"]
+    project = incident.api.find(APPPROJECT, "argocd", "cluster")["spec"]
+    ran = run(incident.api, "terminate", "traefik", "--yes")
+    assert ran.code == 0, ran.err
+    assert "has ended: Failed: Operation terminated" in ran.err
+    assert "root auto-sync restored" in ran.out
+    assert incident.api.find(APPLICATION, "argocd", "root")["spec"] == root
+    assert incident.api.find(APPPROJECT, "argocd", "cluster")["spec"] == project
+    assert run(incident.api, "log", "--open", "-o", "name").out == ""

@@ -749,6 +749,40 @@ def test_one_application_after_the_other(run: Run, incident: Incident) -> None:
     assert run(incident.api, "log", "--open", "-o", "name").out == ""
 
 
+def test_all_that_was_opened_for_an_application_is_closed(run: Run, incident: Incident) -> None:
+    def also_all(project: JSON) -> None:
+        window = {"kind": "deny", "schedule": "* * * * *", "duration": "24h", "applications": ["*"]}
+        project["spec"]["syncWindows"].append(window)
+
+    incident.api.edit(APPPROJECT, "argocd", "cluster", also_all)
+    do(run, incident, "pause", "root", "--yes")
+    original = windows(incident)
+    do(run, incident, "unblock", "traefik", "--yes")
+    assert {w.get("manualSync") for w in windows(incident)} != {w.get("manualSync") for w in original}
+    ran = run(incident.api, "undo", "traefik", "--yes")
+    assert ran.code == 0, ran.err
+    assert windows(incident) == original
+
+
+def test_the_owner_that_was_paused_for_a_window_goes_back_with_it(run: Run, incident: Incident) -> None:
+    do(run, incident, "unblock", "traefik", "--yes")
+    assert automated(incident, "root")["enabled"] is False
+    do(run, incident, "undo", "traefik", "--yes")
+    assert "enabled" not in automated(incident, "root")
+    assert run(incident.api, "log", "--open", "-o", "name").out == ""
+
+
+def test_the_last_of_an_entry_takes_the_owner_along(run: Run) -> None:
+    incident = traefik_incident(version=(3, 0))  # auto-sync off is drift to the owner
+    incident.api.idle = lambda: incident.argocd.tick(0.5)
+    do(run, incident, "pause", "web", "traefik", "--yes")
+    ran = run(incident.api, "undo", "web", "--yes")
+    assert ran.code == 0 and "Application argocd/root /spec/syncPolicy" in ran.err, ran.err
+    do(run, incident, "undo", "traefik", "--yes")
+    assert automated(incident, "root") == {"prune": True, "selfHeal": True}
+    assert run(incident.api, "log", "--open", "-o", "name").out == ""
+
+
 def test_the_windows_of_a_namesake_stay(run: Run, incident: Incident) -> None:
     do(run, incident, "unblock", "traefik", "--yes")
     before = windows(incident)

@@ -5,6 +5,7 @@ The other is still at it, is done already, or left its claim behind and counts n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -81,3 +82,45 @@ def test_a_journal_that_does_not_answer_changes_no_refusal(
     ran = run(incident.api, "undo")
     assert asked
     assert ran.code == 5 and "git is still at" in ran.err, ran.err
+
+
+def _waiting(run: Run, incident: Incident, entry: str, after: float, meanwhile: Callable[[], None]) -> Ran:
+    """Undo with --when-safe for an hour, in whose second wait, with the entry claimed, something happens."""
+    incident.push("2.4.0")
+    started = incident.clock()
+    pending = [meanwhile]
+
+    def idle() -> None:
+        incident.argocd.tick(0.5)
+        if pending and (incident.clock() - started).total_seconds() > after:
+            pending.pop()()
+
+    incident.api.idle = idle
+    ran = run(incident.api, "undo", entry, "--when-safe", "--timeout", "1h", "--yes")
+    assert not pending, ran.err
+    return ran
+
+
+def test_a_claim_is_held_for_as_long_as_git_is_waited_for(run: Run, incident: Incident) -> None:
+    entry = _pinned(run, incident)
+    others: list[Ran] = []
+
+    def also() -> None:
+        others.append(run(incident.api, "undo", entry, "--redeploy", "--yes", user="bob", laptop="bobs"))
+
+    ran = _waiting(run, incident, entry, 3 * CLAIM_SECONDS, also)
+    (other,) = others
+    assert other.code == 3 and f"entry {entry} is being undone by alice" in other.err, other.err
+    assert ran.code == 5, ran.err
+
+
+def test_who_lost_the_claim_writes_no_more(run: Run, incident: Incident) -> None:
+    entry = _pinned(run, incident)
+
+    def taken_over() -> None:
+        _claimed_at(incident, entry, incident.clock.now)
+
+    ran = _waiting(run, incident, entry, 600, taken_over)
+    assert ran.code == 3 and f"entry {entry} is being undone by carol" in ran.err, ran.err
+    there = incident.api.find(CONFIGMAP, "argocd", f"argo-rescue-{entry}")
+    assert "carol" in there["data"]["claim"], "it is hers"

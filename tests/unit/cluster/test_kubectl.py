@@ -209,3 +209,23 @@ def test_nothing_is_started_without_kubectl(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(TransportError) as caught:
         KubectlTransport(Connection())
     assert caught.value.lasting and not caught.value.sent
+
+
+def test_the_authority_is_that_of_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = tmp_path / "said"
+    program = tmp_path / "kubectl"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {said}.args\ncat {said}\n')
+    program.chmod(0o755)
+    (tmp_path / "ca.crt").write_text("PEM")
+    monkeypatch.setattr("kubectl_argo_rescue.cluster.kubectl.Proxy", lambda command: None)
+
+    def authority(**flags: str) -> str:
+        config = str(tmp_path / "config")
+        return KubectlTransport(Connection(kubeconfig=config, **flags), str(program)).authority()  # type: ignore[arg-type]
+
+    for answer, expected in (("UEVN\n", "PEM"), ("\nca.crt", "PEM"), ("\nnone.crt", "none.crt"), ("\n", "")):
+        said.write_text(answer)
+        assert authority(context="b") == expected
+    assert "--context=b" in Path(f"{said}.args").read_text()
+    assert authority(cluster="other") == ""
+    assert authority(certificate_authority=str(tmp_path / "ca.crt")) == "PEM"

@@ -31,7 +31,7 @@ from kubectl_argo_rescue.journal.configmaps import ClusterHome
 from kubectl_argo_rescue.journal.entry import Entry, lost
 from kubectl_argo_rescue.journal.journal import Journal
 from kubectl_argo_rescue.journal.local import LocalHome, state_home
-from kubectl_argo_rescue.journal.records import Begin, Content, End, Intent, Outcome
+from kubectl_argo_rescue.journal.records import Begin, Content, End, Intent, Outcome, Settled
 from kubectl_argo_rescue.model.errors import ConflictError, NotFound, Overloaded, RefusedError, TransportError
 from kubectl_argo_rescue.model.values import CONFIGMAP, Edit, FieldChange, Ref, Role
 from kubectl_argo_rescue.simulation.api import InMemoryApi
@@ -606,6 +606,29 @@ def test_a_server_that_breaks_while_we_write_is_a_warning(bed: Bed) -> None:
     writer = bed.journal().begin([begin(), intent()])
     assert len(bed.warnings) == 1
     assert bed.file(writer.entry).exists()
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_where_the_originals_are_is_what_is_said(bed: Bed, was_there: bool) -> None:
+    if not was_there:
+        bed.api.deny("create", "configmaps")
+    bed.journal().begin([begin(total=1), intent()])
+    bed.warnings.clear()
+    bed.api.deny("patch", "configmaps")
+    bed.api.deny("list", "configmaps")
+    journal = bed.journal(writer="bbbbbb")
+    journal.reopen(journal.read().entries[0]).write([Settled({(0, 0): "restored"}, "x", NOW)])
+    (text,) = bed.warnings
+    assert ("the originals are in both places" in text) is False, "in the cluster nothing is known to be"
+    bed.warnings.clear()
+    bed.api.denied.clear()
+    bed.api.deny("create", "configmaps")
+    bed.api.deny("patch", "configmaps")
+    journal = bed.journal(writer="cccccc")
+    journal.reopen(journal.read().entries[0]).write([Settled({(0, 0): "restored"}, "x", NOW)])
+    (text,) = bed.warnings
+    assert ("the originals are in both places" in text) is was_there
+    assert "the outcome is kept on this machine alone" in text
 
 
 # -- claims

@@ -10,6 +10,7 @@ histories; which fields of which kinds a journal may name.
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -256,7 +257,11 @@ class Project:
             if e not in names
             for c in changes
         ]
-        got = fold(self.live, undone, neighbours=neighbours)
+        others = [e for e in self.entries if e not in names]
+        before = list(self.entries)
+        older = {e: sum(before.index(o) < before.index(e) for o in others) for e in names}
+        older = {e: sum(len(self.entries[o]) for o in others[:n]) for e, n in older.items()}
+        got = fold(self.live, undone, neighbours=neighbours, older=older)
         assert not got.conflicts and not got.already
         ref_uid = self.live["metadata"]["uid"]
         assert ref_uid == "u-traefik"
@@ -305,8 +310,6 @@ class TestAWindowThatWentAsAWhole:
 
 
 def test_three_entries_one_at_a_time_in_every_order() -> None:
-    import itertools
-
     for order in itertools.permutations(["one", "two", "three"]):
         project = Project(window("traefik", "web", "api"))
         project.does("one", out_of(window("traefik", "web", "api"), 0, "traefik"))
@@ -316,6 +319,33 @@ def test_three_entries_one_at_a_time_in_every_order() -> None:
             names = {"one": "traefik", "two": "web", "three": "api"}
             (only,) = project.undo(entry)
             assert sorted(only["applications"]) == sorted(names[e] for e in order[: i + 1]), order
+
+
+def test_a_list_made_for_a_rule_goes_with_the_last_of_them() -> None:
+    path, rules = ("spec", "ignoreApplicationDifferences"), [{"name": "traefik"}, {"name": "web"}]
+    original = app()
+    first = MemberChange(path, rules[0], 0, present=True, sole=True)
+    second = MemberChange(path, rules[1], 1, present=True)
+    live = patches.applied(patches.applied(original, [first]), [second])
+    got = fold(live, [(Tag("one", 0, 0), first)], neighbours=[Neighbour(second, stands=True)])
+    live = patches.applied(live, got.changes)
+    assert live["spec"]["ignoreApplicationDifferences"] == [rules[1]]
+    got = fold(live, [(Tag("two", 0, 0), second)], neighbours=[Neighbour(first, stands=False)])
+    assert patches.applied(live, got.changes) == original == got.target
+
+
+@pytest.mark.parametrize("taken", list(itertools.permutations(["traefik", "web", "api"])))
+def test_names_come_back_to_their_places_in_whichever_order(taken: tuple[str, ...]) -> None:
+    listed = ["first", "traefik", "web", "api", "last"]
+    for order in itertools.permutations(taken):
+        project, left = Project(window(*listed)), list(listed)
+        for name in taken:
+            project.does(name, out_of(window(*left), 0, name))
+            left.remove(name)
+        for number, name in enumerate(order, 1):
+            (only,) = project.undo(name)
+            assert only["applications"] == [n for n in listed if n not in order[number:]], (taken, order)
+        assert project.live == project.original
 
 
 def test_a_name_that_was_twice_in_the_window() -> None:

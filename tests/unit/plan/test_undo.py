@@ -118,7 +118,7 @@ def test_what_an_undo_took_back_is_done_again_in_the_order_of_the_way_in() -> No
 
 
 def test_what_is_gone_or_created_anew_is_left_alone() -> None:
-    anew = app("root", "top", PAUSED)
+    anew = app("root", "top")
     anew["metadata"]["uid"] = "another"
     work = work_on(family_entry(), objects=(anew, FAMILY[2]))
     said = work.fold_again()
@@ -126,6 +126,15 @@ def test_what_is_gone_or_created_anew_is_left_alone() -> None:
     assert [text for text in said if "root was deleted and created anew since" in text]
     assert [work.settled[Tag("aaaa", n, 0)] for n in (0, 1)] == [Fate.GONE, Fate.GONE]
     assert {key for key, _ in work.folds} == {CHILD}
+
+
+def test_what_is_created_anew_with_what_we_wrote_stays_open() -> None:
+    anew = app("root", "top", PAUSED)
+    anew["metadata"]["uid"] = "another"
+    work = work_on(family_entry(), objects=(FAMILY[0], anew, FAMILY[2]))
+    assert Tag("aaaa", 1, 0) not in work.settled
+    assert [text for text in work.left if "root was deleted and created anew since" in text]
+    assert (ROOT, Role.PAUSE) not in work.folds
 
 
 def test_what_another_entry_needs_stays_and_is_said_once() -> None:
