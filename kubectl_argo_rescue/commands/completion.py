@@ -43,7 +43,7 @@ def command(common: Common, install: bool, folder: str) -> int:
     if not install:
         if folder:
             raise UsageError("--dir goes with --install", "add --install")
-        printer.streams.out.write(SHIM)
+        printer.out.write(SHIM)
         return ExitStatus.OK
     path = (Path(folder).expanduser() if folder else place(os.environ.get("PATH", ""))) / NAME
     try:
