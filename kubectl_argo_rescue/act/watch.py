@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -322,7 +322,7 @@ def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
         from rich.table import Table
 
         console = Console(
-            file=printer.err,
+            file=cast(TextIO, printer.err),
             highlight=False,
             markup=False,
             no_color="NO_COLOR" in printer.streams.environ,

@@ -3,7 +3,7 @@
 Aspects: a stdout or stderr that cannot be written stops no write, and windows that others share are closed
 again; the exit code is that of the work where the reader went away, an error where output was lost; the
 outcome is said on stderr; a hangup is an end like ^C at every request of a rescue, and `undo` puts back what
-the journal says; nohup is kept; `watch` ends with its reader.
+the journal says; nohup is kept; `watch` ends with its reader; a terminal that lacks characters gets others.
 Left out: which windows are shared (test_rescue); death without a word (tests/fault).
 """
 
@@ -231,3 +231,25 @@ def test_a_hangup_that_takes_the_terminal_along(tmp_path: Path) -> None:
 def test_nohup_is_kept(tmp_path: Path) -> None:
     told = process(tmp_path, *RESCUE, when="after", at=10, shell='trap "" HUP; exec "$@"')
     assert told.code == 0 and is_rescued(told), told.err
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp437", "utf-8"])
+@pytest.mark.parametrize(
+    "words", [("status", "traefik"), ("status", "traefik", "-o", "json"), ("log",)], ids=" ".join
+)
+def test_a_terminal_that_lacks_characters(encoding: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told = process(
+        tmp_path,
+        *words,
+        out=os.open(out, os.O_WRONLY | os.O_CREAT),
+        PYTHONIOENCODING=encoding,
+        PYTHONUTF8="0",
+    )
+    text = out.read_bytes().decode(encoding)
+    assert told.code == 0, told.err
+    if words[-1] == "json":
+        assert json.loads(text)["verb"] == "status"
+    elif words[0] == "status":
+        assert ("\n  ✗ " if encoding == "utf-8" else "\n  x ") in text
+        assert "?" not in text
