@@ -103,31 +103,32 @@ class Engine:
         except KeyboardInterrupt:
             run.interrupted = True
         finally:
-            self._close(plan, run, writer, finish, begin)
+            self._close(numbered, run, writer, finish, begin, independent=plan.independent_from is not None)
         return run
 
     def _close(
         self,
-        plan: Plan,
+        numbered: Sequence[tuple[int, PlanStep]],
         run: Run,
         writer: Writer,
         finish: Callable[[Run], Sequence[Content]],
         begin: Begin,
+        *,
+        independent: bool,
     ) -> None:
         told = {result.ref for result in run.results}
-        for step in plan.steps:
-            if step.ref not in told:
-                self._tell(
-                    run,
-                    StepResult(
-                        step.ref, StepStatus.SKIPPED, action_of(step, self.actions), reason=step.reason
-                    ),
-                )
+        for number, step in numbered:
+            action = action_of(step, self.actions)
+            if number in run.begun - run.noted:
+                text = "interrupted while it was sent; whether it was applied says: kubectl argo-rescue log"
+                self._tell(run, result_of(step, StepStatus.UNKNOWN, action, detail=text))
+            elif step.ref not in told:
+                self._tell(run, StepResult(step.ref, StepStatus.SKIPPED, action, reason=step.reason))
         # A step that was never begun is as good as not applied; one in the air stays in doubt.
         at = self.now()
         closing: list[Content] = [Outcome(run.outcomes, at=at)] if run.outcomes else []
         closing += finish(run)
-        done = run.exit_status(independent=plan.independent_from is not None)
+        done = run.exit_status(independent=independent)
         closing.append(End("interrupted" if run.interrupted else done.name.lower(), at))
         told_to = [
             partial(self._home_of(e["involvedObject"]["kind"]).create, EVENT, e["metadata"]["namespace"], e)
@@ -170,6 +171,7 @@ class Engine:
                 self._tell(run, result)
 
     def _send(self, number: int, step: PlanStep, batch: Batch) -> StepResult:
+        batch.run.begun.add(number)
         if isinstance(step, WorkloadRollback):
             from . import workload_writes  # lazy: workloads are the last resort
 

@@ -12,7 +12,7 @@ from ..cluster import refresh
 from ..model import patches
 from ..model.errors import ExitStatus, RescueError
 from ..model.text import COMMAND, display_name
-from ..model.values import Edit, FieldChange, Key, Plan, Result, Role, Snapshot, StepStatus
+from ..model.values import BY_KIND, Edit, FieldChange, Key, Plan, Result, Role, Snapshot, StepStatus
 from ..plan.rescue import Rescue
 from ..show.steps import STATUS_WORDS
 from . import watch
@@ -190,10 +190,11 @@ class RescueRun(Procedure):
 
         Returns what is left open, in words; a second ^C leaves it at that.
         """
-        closing = self._still_open(rescue)
-        if not closing:
-            return []
         try:
+            self._see_what_landed(rescue)
+            closing = self._still_open(rescue)
+            if not closing:
+                return []
             if not self.wait_until(self.key, is_idle, patience):
                 return self._leave_windows(rescue, "since an operation is in progress")
             self.actions = {**self.actions, Role.WINDOW: "sync windows restored"}
@@ -213,6 +214,13 @@ class RescueRun(Procedure):
             ),
         )
         return []
+
+    def _see_what_landed(self, rescue: Rescue) -> None:
+        """Read again what was in the air when this was interrupted."""
+        unknown = {r.ref for r in self.results if r.status is StepStatus.UNKNOWN}
+        for ref in {e.ref for e in rescue.reopened} & unknown:
+            live = self.session.cluster.get(BY_KIND[ref.kind], ref.namespace, ref.name)
+            self.snapshot = replace(self.snapshot, objects={**self.snapshot.objects, ref.key: live})
 
     def _leave_windows(self, rescue: Rescue, why: str) -> list[str]:
         """Say which windows stay open for manual syncs, and what closes them."""

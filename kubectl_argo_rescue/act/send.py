@@ -81,6 +81,9 @@ class Run(Struct):
     """Keeps the entry: a further part of the same command goes on with it."""
     doubtful: set[int] = field(default_factory=set)
     """Steps that may have landed without our knowing: only the live object tells what became of them."""
+    begun: set[int] = field(default_factory=set)
+    noted: set[int] = field(default_factory=set)
+    """Of the steps that were begun those whose end is known here: others were in the air at an interruption."""
     outcomes: dict[int, str] = field(default_factory=dict)
     """What the journal is told of each step by its number."""
 
@@ -98,6 +101,7 @@ class Run(Struct):
 
     def note(self, number: int, result: StepResult) -> None:
         """Keep what is known; of an UNKNOWN step nothing is, and it stays in doubt."""
+        self.noted.add(number)
         if number in self.outcomes:
             return  # a part of it stands
         if result.status is StepStatus.APPLIED:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -323,7 +323,7 @@ def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
         from rich.table import Table
 
         console = Console(
-            file=printer.streams.err,
+            file=cast(TextIO, printer.err),
             highlight=False,
             markup=False,
             no_color="NO_COLOR" in printer.streams.environ,
@@ -332,7 +332,9 @@ def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
         def table(assessment: Assessment) -> Table:
             grid = Table.grid(padding=(0, 2))
             for part, text, good in assessment.lines:
-                grid.add_row("✓" if good else "…", part, plain(text), style="green" if good else "yellow")
+                grid.add_row(
+                    "✓" if good else "…", plain(part), plain(text), style="green" if good else "yellow"
+                )
             return grid
 
         with Live(console=console, refresh_per_second=8, transient=False) as live:
@@ -350,8 +352,13 @@ def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
     yield lines
 
 
-def run(session: Session, expectation: Expectation, timeout: float | None) -> Ending:
-    """Watch and show, and say the end in one line."""
+def run(
+    session: Session, expectation: Expectation, timeout: float | None, *, is_only_looking: bool = False
+) -> Ending:
+    """Watch and show, and say the end in one line.
+
+    Who only looks does so no longer than somebody reads it; raises RescueError then.
+    """
     reading = session.reading
     argocd = reading.snapshot.argocd
     name = display_name(expectation.key, argocd)
@@ -370,8 +377,14 @@ def run(session: Session, expectation: Expectation, timeout: float | None) -> En
         return f"auto-sync is off and nothing is ordered: {COMMAND} sync {name}"
 
     with shower(session.printer) as show:
+
+        def shown(assessment: Assessment) -> None:
+            show(assessment)
+            if is_only_looking and session.printer.out.is_left:
+                raise RescueError("nobody reads stdout any more", "it is not watched any more")
+
         ending = watch(
-            session.cluster, expectation, timeout=timeout, show=show, hint=hint, warn=session.printer.warn
+            session.cluster, expectation, timeout=timeout, show=shown, hint=hint, warn=session.printer.warn
         )
     if session.printer.form == "human":
         if ending.status is ExitStatus.OK:

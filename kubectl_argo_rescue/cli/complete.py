@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from ..model.errors import RescueError
+from ..show.outlet import outlet
 from . import pflag
 from .root import HELP, VERBS, root
 
@@ -281,9 +282,18 @@ def main(words: Sequence[str]) -> None:
         offer = complete(words)
     except Exception:
         offer = Offer()
-    sys.stdout.write("".join(f"{c}\n" for c in offer.choices) + f":{offer.directive}\n")
-    sys.stdout.flush()
+    out = outlet(sys.stdout)
+    out.write("".join(f"{c}\n" for c in _one_line_each(offer.choices)) + f":{offer.directive}\n")
+    out.flush()
     _leave()
+
+
+def _one_line_each(choices: Iterable[str]) -> Iterator[str]:
+    """Leave out what is no word, and a description that is no line: a name in the cluster may hold anything."""
+    for choice in choices:
+        word, tab, about = choice.partition("\t")
+        if word.isprintable():
+            yield f"{word}{tab}{about}" if about.isprintable() else word
 
 
 def _detach() -> None:

@@ -11,15 +11,19 @@ import inspect
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ..act.options import Common
 from ..cluster.connect import Runtime
 from ..model.errors import ExitStatus, RescueError
+from ..show.outlet import outlets
 from . import pflag
 from .flags import CONNECTION, PLACE, combine, write_options
+
+if TYPE_CHECKING:
+    from ..show.printer import Printer
 
 PROG = "kubectl argo-rescue"
 
@@ -140,26 +144,33 @@ for _option in (*PLACE, *CONNECTION):
     root = _option(root)
 
 
-def _fail(error: RescueError, argv: Sequence[str]) -> NoReturn:
-    from ..model.text import plain
+def _envelope(argv: Sequence[str], status: ExitStatus, warning: str, data: dict[str, Any]) -> Printer:
+    """Print the envelope of a command that has none of its own, where one was asked for."""
+    from ..model.values import Result
     from ..show.printer import Printer, standard_streams
     from ..show.steps import STATUS_WORDS
 
-    form = _asked_form(argv)
-    printer = Printer(standard_streams(), form)
-    if form in ("json", "yaml"):
-        from ..model.values import Result
+    printer = Printer(standard_streams(), _asked_form(argv))
+    verb = next((a for a in argv if a in VERBS), "")
+    if not printer.out.is_used:  # else it has spoken already
+        printer.result(Result(verb, status=STATUS_WORDS[status], warnings=(warning,), data=data))
+    return printer
 
-        verb = next((a for a in argv if a in VERBS), "")
-        printer.result(
-            Result(
-                verb, status=STATUS_WORDS[error.exit_status], warnings=(str(error),),
-                data={"error": error.message, "hint": error.hint, **error.data},
-            )
-        )  # fmt: skip
+
+def _interrupted(argv: Sequence[str]) -> int:
+    _envelope(argv, ExitStatus.INTERRUPTED, "interrupted", {"error": "interrupted", "hint": ""})
+    sys.stderr.write("\ninterrupted\n")
+    return int(ExitStatus.INTERRUPTED)
+
+
+def _fail(error: RescueError, argv: Sequence[str]) -> int:
+    from ..model.text import plain
+
+    data = {"error": error.message, "hint": error.hint, **error.data}
+    printer = _envelope(argv, error.exit_status, str(error), data)
     lines = plain(error.message) + (f"; {plain(error.hint)}" if error.hint else "")
     printer.say(f"{printer.paint('error:', 'red')} {lines}")
-    sys.exit(int(error.exit_status))
+    return int(error.exit_status)
 
 
 def _asked_form(argv: Sequence[str]) -> str:
@@ -178,41 +189,59 @@ def _asked_form(argv: Sequence[str]) -> str:
 
 
 def _on_terminate(number: int, _frame: object) -> NoReturn:
+    if number != signal.SIGTERM:
+        # The kernel and the shell both send it when a terminal goes; what is put in order by then goes on.
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def run(argv: Sequence[str], world: Runtime | None = None) -> NoReturn:
-    """Run one command line in a world, by default the real one, and exit with its code."""
-    from ..model.errors import UsageError
-
+def _end_politely() -> None:
+    """Have a polite end be one like ^C: what was done is recorded, nothing is left behind."""
     with contextlib.suppress(ValueError):  # not in the main thread, as some tests are not
-        # A polite end is an end like ^C: what was done is recorded, nothing is left behind.
         signal.signal(signal.SIGTERM, _on_terminate)
+        hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+        if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(hangup, _on_terminate)
+
+
+def run(argv: Sequence[str], world: Runtime | None = None) -> NoReturn:
+    """Run one command line in a world, by default the real one, and exit with its code.
+
+    A stdout whose reader went away changes nothing about the code; one that failed otherwise makes it
+    an error, since its reader would take half for the whole.
+    """
+    _end_politely()
+    with outlets() as out:
+        code = _run(argv, world)
+        out.flush()
+        if out.failure is not None and not out.is_left:
+            sys.stderr.write(f"error: stdout cannot be written: {out.why}\n")
+            code = code or int(ExitStatus.ERROR)
+    sys.exit(code)
+
+
+def _run(argv: Sequence[str], world: Runtime | None) -> int:
+    from ..model.errors import UsageError
 
     try:
         status = root.main(list(argv), prog_name=PROG, standalone_mode=False, obj=world)
-        sys.exit(int(status or 0))
+        return int(status or 0)
     except click.UsageError as e:
         where = e.ctx.command_path if e.ctx else PROG
         near = e.near if isinstance(e, pflag.UnknownWord) else ""
         hint = f"did you mean {near}? See {where} --help" if near else f"see {where} --help"
-        _fail(UsageError(e.format_message().rstrip("."), hint), argv)
+        return _fail(UsageError(e.format_message().rstrip("."), hint), argv)
     except click.ClickException as e:
-        _fail(RescueError(e.format_message()), argv)
+        return _fail(RescueError(e.format_message()), argv)
     except RescueError as e:
-        _fail(e, argv)
+        return _fail(e, argv)
     except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("\ninterrupted\n")
-        sys.exit(int(ExitStatus.INTERRUPTED))
-    except BrokenPipeError:
-        # The reader of our output went away, as `| head` does; nothing is wrong with us.
-        sys.stderr.close()
-        sys.exit(int(ExitStatus.ERROR))
+        return _interrupted(argv)
     except Exception as e:
         # A fault of ours must not drown what matters in a traceback; -v 8 shows it.
         if any(word in ("-v8", "-v=8", "--v=8", "8") for word in argv):
             raise
-        _fail(
+        return _fail(
             RescueError(
                 f"internal error: {type(e).__name__}: {e}",
                 "nothing is lost: see kubectl argo-rescue log; run again with -v 8 for the traceback",

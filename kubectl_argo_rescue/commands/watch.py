@@ -41,7 +41,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
         if expectation.rollback and last != expectation.order_id:
             # Something came after it already: what the spec asks for is what counts again.
             expectation = replace(expectation, order_id="", rollback=False)
-        ending = run(session, expectation, timeout)
+        ending = run(session, expectation, timeout, is_only_looking=True)
         result = Result(
             "watch", data=ending_data(ending), exit_status=ending.status, status=STATUS_WORDS[ending.status],
             warnings=() if not ending.status else (ending.message,),

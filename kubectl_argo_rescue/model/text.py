@@ -9,9 +9,13 @@ from datetime import datetime, timezone
 from .values import BY_KIND, JSON, ArgoCD, Key, Ref
 
 # Compiled when first used: most commands need the first alone.
-_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+_CONTROL = (
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _ESCAPE_SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)"
-_COLOUR = "(\x1b\\[[0-9;]*m)"
+_COLOUR = "(\x1b\\[(?:0|1|2|31|32|33|36|33;1)m)"
+"""The colours that we have; nobody else's may hide a text."""
 
 
 def brief(text: str, limit: int = 300) -> str:
@@ -21,8 +25,11 @@ def brief(text: str, limit: int = 300) -> str:
 
 
 def plain(text: str) -> str:
-    """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode."""
-    return re.sub(_CONTROL, "\N{REPLACEMENT CHARACTER}", text)
+    """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode.
+
+    It stays one line with the columns that it has: a newline or tab becomes a space.
+    """
+    return re.sub(_CONTROL, "\N{REPLACEMENT CHARACTER}", re.sub("\r?\n|\t", " ", text))
 
 
 def plain_but_colours(text: str) -> str:
@@ -32,7 +39,12 @@ def plain_but_colours(text: str) -> str:
 
 def escaped(json: str) -> str:
     """Write the same characters of a JSON text as JSON escapes them."""
-    return re.sub(_CONTROL, lambda match: f"\\u{ord(match[0]):04x}", json)
+    return re.sub(_CONTROL, _escape, json)
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def one_line(text: str) -> str:

@@ -1,7 +1,8 @@
 """Everything that is printed: results as text, names, JSON or YAML; plans as readable diffs; talk.
 
-stdout is data, stderr is talk. Text that comes from the cluster loses its control characters here,
-so that no annotation can move somebody's cursor.
+stdout is data, stderr is talk. Text that comes from the cluster loses its control characters here, newlines
+too, so that no annotation can move somebody's cursor or forge a line of ours. What was printed and does not
+arrive stops nothing; an outcome that stdout does not take is said on stderr.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TextIO
 
 from msgspec import Struct
 
-from ..model.text import escaped, plain, plain_but_colours, resource_name
+from ..model.text import COMMAND, escaped, plain, plain_but_colours, resource_name
 from ..model.values import PlanStep, Ref, Result, StepResult, StepStatus
+from .outlet import outlet
 from .steps import edit_line, envelope, step_lines
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2", "cyan": "36"}
@@ -54,6 +56,7 @@ class Printer:
     def __init__(self, streams: Streams, form: str = "human") -> None:
         """`form` is human, name, json or yaml."""
         self.streams = streams
+        self.out, self.err = outlet(streams.out), outlet(streams.err)
         self.form = form
         self._colour = wants_colour(streams.err, streams.environ)
         self._colour_of_data = wants_colour(streams.out, streams.environ)
@@ -69,9 +72,12 @@ class Printer:
 
     def say(self, text: str = "") -> None:
         """Say one line of talk."""
+        self._talk([plain_but_colours(text) if self._colour else plain(text)])
+
+    def _talk(self, lines: Iterable[str]) -> None:
         # In one piece: several requests at once may speak under -v.
-        self.streams.err.write((plain_but_colours(text) if self._colour else plain(text)) + "\n")
-        self.streams.err.flush()
+        self.err.write("".join(f"{line}\n" for line in lines))
+        self.err.flush()
 
     def warn(self, text: str) -> None:
         """Say a warning, each only once."""
@@ -90,7 +96,8 @@ class Printer:
         """Return what -v does with an exchange: its first line from 6 on, all of it from 8 on."""
         if verbosity < 6:
             return None
-        return lambda text: self.say(text if verbosity >= 8 else text.partition("\n")[0])
+        lines = None if verbosity >= 8 else 1
+        return lambda text: self._talk(plain(line) for line in text.split("\n")[:lines])
 
     def note(self, text: str) -> None:
         """Say something worth knowing, only once."""
@@ -106,15 +113,25 @@ class Printer:
             self.warn(text)
 
     def ask(self, question: str) -> bool:
-        """Ask for a yes on the terminal; anything else is a no."""
-        print(f"{plain(question)} [y/N] ", end="", file=self.streams.err, flush=True)
-        return self.streams.in_.readline().strip().lower() in ("y", "yes")
+        """Ask for a yes on the terminal; anything else is a no, and so is a question that nobody sees."""
+        self.err.write(f"{plain(question)} [y/N] ")
+        self.err.flush()
+        if self.err.failure is not None:
+            return False
+        try:
+            return self.streams.in_.readline().strip().lower() in ("y", "yes")
+        except (OSError, UnicodeError):  # a terminal that was lost; what is no text
+            return False
 
     # -- data
 
     def line(self, text: str = "") -> None:
         """Print one line of data."""
-        print(plain(text), file=self.streams.out, flush=True)
+        self._data(plain(text))
+
+    def _data(self, line: str) -> None:
+        self.out.write(f"{line}\n")
+        self.out.flush()
 
     def spans(self, spans: Sequence[tuple[str, str]]) -> None:
         """Print one line of data made of (text, colour) pieces, coloured where stdout is a terminal."""
@@ -125,7 +142,7 @@ class Printer:
                 f"\x1b[{_COLOURS[colour]}m{part}\x1b[0m" if colour and part else part
                 for part, (_, colour) in zip(parts, spans, strict=True)
             ]
-        print("".join(parts), file=self.streams.out, flush=True)
+        self._data("".join(parts))
 
     def progress(self, result: StepResult, *, suffix: str = "") -> None:
         """Print an edit's outcome as kubectl does: `kind.group/name verbed`; failures go to stderr."""
@@ -135,6 +152,9 @@ class Printer:
             elif self.form == "name" and result.ref not in self._named:
                 self._named.add(result.ref)
                 self.line(resource_name(result.ref))
+            if self.out.failure is not None:
+                self.note(f"stdout cannot be written ({self.out.why}); what is done is said here")
+                self.say(edit_line(result) + suffix)
             return
         if result.status is StepStatus.SKIPPED:
             self.say(f"{self.paint('skipped:', 'yellow')} {plain(str(result.ref))}: not {result.action}")
@@ -146,18 +166,25 @@ class Printer:
         """Print the envelope, where JSON or YAML was asked for."""
         if self.form == "json":
             # Piece by piece: the status of thousands of applications is long.
-            encoder = json.JSONEncoder(indent=2, ensure_ascii=False)
+            encoder = json.JSONEncoder(indent=2, ensure_ascii=not self.out.takes_all)
             pieces = encoder.iterencode(envelope(result))
             while part := "".join(islice(pieces, 5000)):
-                self.streams.out.write(escaped(part))
-            print(file=self.streams.out, flush=True)
+                self.out.write(escaped(part))
+            self.out.write("\n")
         elif self.form == "yaml":
             import yaml  # lazy: only -o yaml needs it
 
             # Beyond ASCII it is escaped: PyYAML would let characters through that turn text around.
             text = yaml.safe_dump(envelope(result), sort_keys=False)
-            self.streams.out.write(text)
-            self.streams.out.flush()
+            self.out.write(text)
+
+        else:
+            return
+        self.out.flush()
+        if self.out.failure is not None and result.entry:
+            self.note(
+                f"stdout cannot be written ({self.out.why}); see {COMMAND} show {result.entry} -o {self.form}"
+            )
 
     def plan(self, steps: Sequence[PlanStep]) -> None:
         """Show a plan on stderr: each object, why, and each field from what to what."""
