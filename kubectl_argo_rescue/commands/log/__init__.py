@@ -47,7 +47,7 @@ def command(
         raise UsageError(
             "--older-than, --yes and --dry-run go with prune", "see kubectl argo-rescue log --help"
         )
-    # lazy: not for --help
+    from . import answer  # lazy: not for --help
 
     if older_than is not None:
         return answer.prune(common, older_than, yes=yes, dry_run=dry_run != "none")
