@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -111,15 +111,7 @@ class Journal:
             folded = fold(lines, homes[id])
             headless.pop(id, None)
             if folded is not None:
-                is_here_alone = homes[id] == {self.local.name}
-                entries.append(
-                    replace(
-                        folded,
-                        is_cut_off=is_here_alone and id in cut_off,
-                        foreign=tuple(r for r in folded.records if r.id not in own.get(id, {r.id})),
-                        is_unproven=is_here_alone and id in self.local.unproven,
-                    )
-                )
+                entries.append(self._as_kept(folded, own.get(id), cut_off))
             else:
                 headless[id] = self._where(id, homes[id])
         headless = {id: where for id, where in headless.items() if id not in newer}
@@ -134,6 +126,16 @@ class Journal:
         entries.sort(key=lambda e: (e.begin.started, e.id))
         damaged = frozenset(d.entry for d in dropped)
         return JournalReading(tuple(entries), tuple(warnings), frozenset(unusable), damaged)
+
+    def _as_kept(self, entry: Entry, own: Collection[str] | None, cut_off: Collection[str]) -> Entry:
+        """Say of an entry what its homes tell; `own` are the records in this machine's file of it."""
+        is_here_alone = entry.homes == {self.local.name}
+        return replace(
+            entry,
+            is_cut_off=is_here_alone and entry.id in cut_off,
+            foreign=() if own is None else tuple(r for r in entry.records if r.id not in own),
+            is_unproven=is_here_alone and entry.id in self.local.unproven,
+        )
 
     def _where(self, entry: str, homes: Iterable[str]) -> set[str]:
         """Say where the records of an entry are, for those who must read them themselves."""
@@ -219,12 +221,7 @@ class Writer:
             for number, content in enumerate(contents, first)
         ]
         lines = [(r.id, to_line(r)) for r in made]
-        try:
-            for _, line in lines:
-                from_line(line)
-        except Untrusted as e:
-            # What undo would not read again is as good as not saved.
-            raise RefusedError(f"the original cannot be saved: {e}", "nothing more was changed") from e
+        _require_readable([line for _, line in lines])
         failures: list[str] = []
         warnings: list[tuple[str, str]] = []
         local, in_cluster = self.journal.local, self.journal.in_cluster
@@ -235,11 +232,8 @@ class Writer:
         except OSError as e:
             owed["local"] += lines
             failures.append(f"on this machine ({e.strerror or e})")
-            left = (
-                "it is kept in the cluster alone, so undo needs the cluster's ConfigMaps"
-                if fresh
-                else f"the outcome is kept in the cluster alone{self._originals('local')}"
-            )
+            alone = "it is kept in the cluster alone, so undo needs the cluster's ConfigMaps"
+            left = alone if fresh else f"the outcome is kept in the cluster alone{self._originals('local')}"
             text = f"the journal on this machine cannot be written: {e.strerror or e}; {left}"
             warnings.append(("local", text))
         if in_cluster is None:
@@ -256,8 +250,9 @@ class Writer:
                     raise
                 owed["cluster"] += lines
                 failures.append(f"in the cluster ({e.message})")
+                alone = f"it is kept on this machine alone, so only here can entry {self.entry} be undone"
                 left = (
-                    f"it is kept on this machine alone, so only here can entry {self.entry} be undone"
+                    alone
                     if fresh
                     else f"the outcome is kept on this machine alone{self._originals('cluster')}"
                 )
@@ -285,3 +280,12 @@ class Writer:
         if home not in self.journal.warned:
             self.journal.warned.add(home)
             self.journal.warn(text)
+
+
+def _require_readable(lines: Iterable[str]) -> None:
+    """Raise RefusedError for what undo would not read again: that is as good as not saved."""
+    try:
+        for line in lines:
+            from_line(line)
+    except Untrusted as e:
+        raise RefusedError(f"the original cannot be saved: {e}", "nothing more was changed") from e
