@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "speed" in parts:
             with bed(options.argo, bin) as running:
                 measured = speed.run(running, archive, options.pairs)
-            found.helps, found.edits = measured.helps, [*measured.edits, measured.far]
+            found.helps, found.edits = measured.helps, [*measured.edits, *measured.far]
             found.rounds, found.requests = measured.rounds, measured.requests
         if "rescue" in parts:
             found.rescues = rescuing.measure(options.argo, bin)

@@ -6,6 +6,7 @@ import compileall
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -17,6 +18,7 @@ from pathlib import Path
 import yaml
 
 import kubectl_argo_rescue
+from tests.testbed import kubeconfigs
 from tests.testbed.api import JSON, MERGE_PATCH
 from tests.testbed.argocd import ArgoCD
 from tests.testbed.control_plane import ControlPlane
@@ -108,6 +110,30 @@ class Bed:
         return self.kubectl(
             "patch", kind, name, "--type=json", "-p", json.dumps(ops), environment=environment
         )
+
+    def by_hand(self, name: str, ops: JSON, environment: Mapping[str, str] | None = None) -> Case:
+        """Return the script of somebody who keeps an Application in a file and the cluster, then patches it."""
+        kubectl = shlex.join([str(self.control_plane.bin / "kubectl"), "-n", self.namespace])
+        saved = shlex.quote(str(self.control_plane.folder / f"{name}.yaml"))
+        steps = [
+            f"{kubectl} get application {name} -o yaml > {saved}",
+            f"{kubectl} create configmap saved-{name} --from-file=application={saved}",
+            f"{kubectl} patch application {name} --type=json -p {shlex.quote(json.dumps(ops))}",
+        ]
+        return Case(["/bin/sh", "-ec", "\n".join(steps)], environment or self.environment)
+
+    def kubeconfig_with_login(self, seconds: float) -> Path:
+        """Return the administrator's kubeconfig, where an exec plugin gives the certificate after a while."""
+        config = yaml.safe_load(self.control_plane.kubeconfig().read_text())
+        user = config["users"][0]["user"]
+        certificate, key = (Path(user[name]).read_text() for name in ("client-certificate", "client-key"))
+        said = kubeconfigs.credential("", clientCertificateData=certificate, clientKeyData=key)
+        path = self.control_plane.folder / "login.kubeconfig"
+        program = kubeconfigs.script(path.with_suffix(".sh"), f"sleep {seconds}\ncat <<'END'\n{said}\nEND")
+        config["users"][0]["user"] = kubeconfigs.exec_user(program)
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(config))
+        return path
 
     def kubeconfig_through(self, port: int) -> Path:
         """Return the administrator's kubeconfig with another port of the same server."""

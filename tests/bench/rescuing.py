@@ -58,7 +58,7 @@ def measure(version: str, bin: Path, pairs: int = PAIRS) -> Rescues:
         with told("requests of rescue, watch and undo"):
             found = _requests(bed, argocd, last)
     return Rescues(
-        _comparison("until the workload is healthy", healthy, "not slower", 1.0),
+        _comparison("until the workload is healthy", healthy, "at most 1.1×", 1.1),
         _comparison("until the command has said so", ended),
         found,
     )

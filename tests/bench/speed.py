@@ -22,10 +22,20 @@ PAIRS = 15
 ROUND_TRIP = 0.1
 LONG_ROUND_TRIP = 1.0
 
+GOAL_HELP = 1.1
+GOAL_NEAR = 3.0
+GOAL_FAR = 1.9
+GOAL_BY_HAND = 1.0
+GOAL_LOGIN = 1.15
+LOGIN_SECONDS = 0.4
+"""What an exec plugin takes that asks somebody for a token."""
+
 OLD, NEW = "2.5.1", "2.4.1"
 PIN = [{"op": "replace", "path": "/spec/source/targetRevision", "value": NEW}]
 """The patch of a pin, made by hand."""
-EDITS: Mapping[str, Sequence[JSON]] = {"pin": PIN, "pause": pause_ops()}
+EDITS: Mapping[str, Sequence[JSON]] = {"pause": pause_ops(), "pin": PIN}
+WORDS = {"pause": [], "pin": [NEW]}
+BY_HAND = "kubectl get to a file, a ConfigMap of it, kubectl patch"
 
 
 def helps(bed: Bed, archive: Path | None, pairs: int) -> list[Comparison]:
@@ -36,11 +46,13 @@ def helps(bed: Bed, archive: Path | None, pairs: int) -> list[Comparison]:
         shell = bed.shell(bin=archive)
         ways["the same, from the Krew archive"] = bed.plugin("--help", environment=shell)
     # kubectl looks for a plugin before it gives way to it; this is the part that is ours.
-    ways[f"{PLUGIN} --help, without kubectl before it"] = bed.direct("--help")
+    alone = f"{PLUGIN} --help, without kubectl before it"
+    ways[alone] = bed.direct("--help")
     compared = []
     for what, case in ways.items():
         ours, theirs = interleaved(partial(_again, case), partial(_again, version), pairs)
-        compared.append(Comparison(what, "kubectl version --client", ours, theirs, ""))
+        goal = GOAL_HELP if what == alone else None
+        compared.append(Comparison(what, "kubectl version --client", ours, theirs, at_most(goal), goal))
     return compared
 
 
@@ -51,34 +63,68 @@ def _again(case: Case, _turn: int) -> float:
 def edits(bed: Bed, pairs: int, *, archive: Path | None = None) -> list[Comparison]:
     """Compare `pause` and `pin` with `kubectl patch` of the same field, on fresh Applications each time."""
     return [
-        _edit(bed, "pause", pause_ops(), pairs, "at most 2×"),
-        _edit(bed, "pin", PIN, pairs, "at most 2×"),
+        *(_edit(bed, verb, ops, pairs, GOAL_NEAR) for verb, ops in EDITS.items()),
+        *(_beside_hands(bed, verb, pairs) for verb in EDITS),
         _with_owner(bed, pairs),
-        *([_edit(bed, "pin", PIN, pairs, "", bin=archive)] if archive else []),
+        *logged_in(bed, pairs),
+        *([_edit(bed, "pin", PIN, pairs, bin=archive)] if archive else []),
     ]
+
+
+def at_most(ratio: float | None) -> str:
+    """Say a goal."""
+    return f"at most {ratio:g}×" if ratio else ""
 
 
 _numbers = iter(range(1_000_000))
 
 
 def _edit(
-    bed: Bed, verb: str, ops: Sequence[JSON], pairs: int, goal: str, *, bin: Path | None = None,
+    bed: Bed, verb: str, ops: Sequence[JSON], pairs: int, goal: float | None = None, *, bin: Path | None = None,
     environment: Mapping[str, str] | None = None, place: str = "",
 ) -> Comparison:  # fmt: skip
     prefix = f"edit-{next(_numbers)}"
     turns = range(pairs + 2)
     bed.create(*(app(f"{prefix}-{who}-{n}") for who in ("ours", "theirs") for n in turns))
     shell = environment or bed.shell(bin=bin)
-    words = [NEW] if verb == "pin" else []
+    words = WORDS[verb]
     ours, theirs = interleaved(
         lambda n: bed.plugin(verb, f"{prefix}-ours-{n}", *words, environment=shell).run(),
         lambda n: bed.json_patch("application", f"{prefix}-theirs-{n}", list(ops), shell).run(),
         pairs,
     )
     suffix = f"{place}{', from the Krew archive' if bin else ''}"
-    return Comparison(
-        f"{verb}{suffix}", f"one kubectl patch{place}", ours, theirs, goal, 2.0 if goal else None
+    return Comparison(f"{verb}{suffix}", f"one kubectl patch{place}", ours, theirs, at_most(goal), goal)
+
+
+def _beside_hands(
+    bed: Bed, verb: str, pairs: int, goal: float | None = GOAL_BY_HAND, *,
+    environment: Mapping[str, str] | None = None, place: str = "",
+) -> Comparison:  # fmt: skip
+    """Compare with those who keep an original as well: in a file, in the cluster, then the patch."""
+    prefix = f"kept-{next(_numbers)}"
+    turns = range(pairs + 2)
+    bed.create(*(app(f"{prefix}-{who}-{n}") for who in ("ours", "theirs") for n in turns))
+    ours, theirs = interleaved(
+        lambda n: bed.plugin(verb, f"{prefix}-ours-{n}", *WORDS[verb], environment=environment).run(),
+        lambda n: bed.by_hand(f"{prefix}-theirs-{n}", list(EDITS[verb]), environment).run(),
+        pairs,
     )
+    return Comparison(f"{verb}{place}", f"{BY_HAND}{place}", ours, theirs, at_most(goal), goal)
+
+
+def logged_in(bed: Bed, pairs: int) -> list[Comparison]:
+    """Log in with an exec plugin that takes its time, as most users do; each kubectl runs it anew."""
+    shell = {**bed.environment, "KUBECONFIG": str(bed.kubeconfig_with_login(LOGIN_SECONDS))}
+    place = f", through an exec plugin that takes {LOGIN_SECONDS} s"
+    near = max(5, pairs // 2)
+    return [
+        *(
+            _edit(bed, verb, ops, near, GOAL_LOGIN, environment=shell, place=place)
+            for verb, ops in EDITS.items()
+        ),
+        _beside_hands(bed, "pin", near, None, environment=shell, place=place),
+    ]
 
 
 def _with_owner(bed: Bed, pairs: int) -> Comparison:
@@ -123,13 +169,13 @@ class Rounds:
         return (self.very_far - self.near) / LONG_ROUND_TRIP
 
 
-def distant(bed: Bed, pairs: int) -> tuple[list[Rounds], Comparison]:
+def distant(bed: Bed, pairs: int) -> tuple[list[Rounds], list[Comparison]]:
     """Put the API server 100 ms away: the round trips of `pin` and `kubectl patch`, and their ratio."""
-    near = {verb: _edit(bed, verb, ops, pairs, "") for verb, ops in EDITS.items()}
+    near = {verb: _edit(bed, verb, ops, pairs) for verb, ops in EDITS.items()}
     with Distance(bed.control_plane.port, ROUND_TRIP) as proxy:
         shell = {**bed.environment, "KUBECONFIG": str(bed.kubeconfig_through(proxy.port))}
         far = {
-            verb: _edit(bed, verb, ops, pairs, "at most 2×", environment=shell, place=" 100 ms away")
+            verb: _edit(bed, verb, ops, pairs, GOAL_FAR, environment=shell, place=" 100 ms away")
             for verb, ops in EDITS.items()
         }
     names = [f"very-far-{n}" for n in range(4)]
@@ -146,7 +192,7 @@ def distant(bed: Bed, pairs: int) -> tuple[list[Rounds], Comparison]:
         Rounds(verb, near[verb].our_time, far[verb].our_time, very_far[verb]) for verb in ("pin", "pause")
     ]
     found.append(Rounds("kubectl patch", near["pin"].their_time, far["pin"].their_time, by_hand))
-    return found, far["pin"]
+    return found, list(far.values())
 
 
 # -- requests and memory
@@ -229,7 +275,7 @@ class Speed:
     helps: list[Comparison]
     edits: list[Comparison]
     rounds: list[Rounds]
-    far: Comparison
+    far: list[Comparison]
     requests: list[Requests]
 
 
