@@ -42,6 +42,8 @@ class GitCheck:
         self._is_asked_again = False
         self.meanwhile: Callable[[], None] = lambda: None
         """What must not wait as long as git does."""
+        self.has_run_out = False
+        """Whether `--when-safe` has waited as long as it may, in vain."""
 
     def deadline(self) -> float | None:
         """Return until when `--when-safe` waits from now on; None is for ever."""
@@ -50,7 +52,9 @@ class GitCheck:
 
     def is_over(self, deadline: float | None) -> bool:
         """Whether that time has come."""
-        return deadline is not None and self.cluster.clock() >= deadline
+        is_over = deadline is not None and self.cluster.clock() >= deadline
+        self.has_run_out = self.has_run_out or is_over
+        return is_over
 
     def tell_waiting(self, text: str, deadline: float | None) -> None:
         """Say what `--when-safe` waits for and until when: at once, then ever more rarely."""
@@ -90,12 +94,13 @@ class GitCheck:
         objects = dict(work.snapshot.objects)
         objects.update({k: _without_evidence(objects[k]) for k in asked if k in work.silent})
         asked = [k for k in asked if k not in work.silent]
-        if asked and not self._is_asked_again:
-            names = ", ".join(map(work.name, asked))
-            self.printer.say(self.printer.paint(f"asking Argo CD to compare {names} with git …", "dim"))
-        self._is_asked_again = False
         is_down = components.is_part_down(work.snapshot, "application-controller")
         timeout = refresh.DOWN_SECONDS if is_down else refresh.REFRESH_SECONDS
+        if asked and not self._is_asked_again:
+            names = ", ".join(map(work.name, asked))
+            text = f"asking Argo CD to compare {names} with git (up to {timeout:.0f} s) …"
+            self.printer.say(self.printer.paint(text, "dim"))
+        self._is_asked_again = False
         answers = cluster.gather(*[lambda k=k: refresh.refresh(cluster, k, timeout=timeout) for k in asked])
         for key, app in zip(asked, answers, strict=True):
             if app is None:

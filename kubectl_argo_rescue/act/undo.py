@@ -210,10 +210,15 @@ class Undo(Procedure):
         """Say once what stays on purpose."""
         self._warn(self.work.leave(texts))
 
-    def _refuse(self, how_to_go_on: str) -> None:
+    def _refuse(self, how_to_go_on: str, status: ExitStatus = ExitStatus.REFUSED) -> None:
         """Say that the rest is back and this is not."""
-        self.status = ExitStatus.REFUSED
-        self.printer.say(f"{self.printer.paint('refused:', 'yellow')} the rest is back; {how_to_go_on}")
+        self.status = status
+        word = "timed out:" if status is ExitStatus.TIMEOUT else "refused:"
+        self.printer.say(f"{self.printer.paint(word, 'yellow')} the rest is back; {how_to_go_on}")
+
+    def _leave_to_git(self, how_to_go_on: str) -> None:
+        """Say what is for git to say, and whether that was waited for."""
+        self._refuse(how_to_go_on, ExitStatus.TIMEOUT if self.check.has_run_out else ExitStatus.REFUSED)
 
     def _tell(self, results: Iterable[StepResult]) -> None:
         """Show and keep what became of something that is not written."""
@@ -405,7 +410,7 @@ class Undo(Procedure):
             self._hand_workloads_back()
         if self.versions.stuck:
             self._leave(self.versions.what_stands())
-            self._refuse(self.versions.how_to_go_on())
+            self._leave_to_git(self.versions.how_to_go_on())
         for name in self.versions.to_sync(versions):
             self.printer.say(f"go on with: {COMMAND} sync {name}")
 
@@ -441,7 +446,7 @@ class Undo(Procedure):
         self._tell(self.rolled.handed_back())
         for text, how_to_go_on in self.rolled.what_stands():
             self._leave([text])
-            self._refuse(how_to_go_on)
+            self._leave_to_git(how_to_go_on)
         self._leave(self.rolled.who_waits())
 
     def _ask_what_drift_hid(self, edits: Sequence[Edit]) -> set[Key]:

@@ -264,6 +264,10 @@ def is_valid_revision(kind: SourceKind, version: str) -> bool:
     return bool(not re.search(_BAD_IN_REF, version) or re.fullmatch(_CONSTRAINT, version))
 
 
+BRANCHES = "refs/heads/"
+"""Before the name of a branch, where it is said in full."""
+
+
 def is_moving(kind: SourceKind, version: str) -> bool:
     """Whether the name may mean something else tomorrow: a range, or a git name that is no tag or commit."""
     if kind in (SourceKind.HELM, SourceKind.OCI):

@@ -210,6 +210,7 @@ def _past_of(app: JSON, source: Source) -> Iterator[tuple[str, str]]:
 
 def resolved_commit(app: JSON, source: Source, name: str) -> str:
     """Return the commit that Argo CD last resolved a git name to, empty where it is not known."""
+    name = name.removeprefix(application.BRANCHES)
     status = app.get("status") or {}
     sync = status.get("sync") or {}
     compared = sync.get("comparedTo") or {}
@@ -220,7 +221,8 @@ def resolved_commit(app: JSON, source: Source, name: str) -> str:
         candidates += zip(deployment.sources, deployment.revisions, strict=False)
     for body, revision in candidates:
         if body.get("repoURL") == source.body.get("repoURL") and is_full_sha(revision or ""):
-            if body.get("targetRevision", "") == name or (name == "HEAD" and not body.get("targetRevision")):
+            asked = str(body.get("targetRevision") or "").removeprefix(application.BRANCHES)
+            if asked == name or (name == "HEAD" and not body.get("targetRevision")):
                 return revision
             if is_sha(name) and revision.startswith(name):
                 return revision

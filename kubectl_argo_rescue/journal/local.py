@@ -8,13 +8,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..model.errors import RescueError
 from .encoding import EXPIRES_MARK, Dropped, Untrusted, from_line, not_understood
 from .entry import Entry, fold
 from .records import Record
 
 
 def state_home(environ: dict[str, str] | os._Environ[str]) -> Path:
-    """Return the folder of all local journals: $XDG_STATE_HOME, else the platform's place."""
+    """Return the folder of all local journals: $XDG_STATE_HOME, else the platform's place.
+
+    A relative XDG_STATE_HOME is ignored, as its specification says. Raises RescueError without any.
+    """
     base = environ.get("XDG_STATE_HOME", "")
     if base.startswith("/"):
         return Path(base) / "kubectl-argo-rescue"
@@ -24,13 +28,23 @@ def state_home(environ: dict[str, str] | os._Environ[str]) -> Path:
 
 
 def _user_home(environ: dict[str, str] | os._Environ[str]) -> Path:
-    """Return the user's own folder; a HOME that is empty would mean the root of the disk."""
-    if sys.platform != "win32" and environ.get("HOME") == "":
+    """Return the user's own folder; a HOME that is empty would mean the root of the disk.
+
+    Raises RescueError where there is none: what is relative would be another place for each command.
+    """
+    home = environ.get("USERPROFILE" if sys.platform == "win32" else "HOME", "")
+    if not home and sys.platform != "win32":
         import pwd
 
         with contextlib.suppress(KeyError):
-            return Path(pwd.getpwuid(os.getuid()).pw_dir)
-    return Path(os.path.expanduser("~"))
+            home = pwd.getpwuid(os.getuid()).pw_dir
+    if not os.path.isabs(home):
+        is_set = f"HOME is {home!r}, no absolute path" if home else "there is no HOME"
+        raise RescueError(
+            f"the journal has no place on this machine: {is_set}",
+            "set XDG_STATE_HOME to a folder of yours that stays, such as one in /var/tmp; nothing was changed",
+        )
+    return Path(home)
 
 
 class LocalHome:

@@ -99,6 +99,7 @@ def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) 
     """Turn what was typed into the revision to write: a git branch becomes its commit."""
     known = history.ever_deployed(app, source, version)
     kind = source.kind
+    is_branch = kind is SourceKind.GIT and (version.startswith(application.BRANCHES) or version == "HEAD")
     if kind is SourceKind.GIT and application.is_moving(kind, version):
         commit = history.resolved_commit(app, source, version)
         if commit:
@@ -109,6 +110,14 @@ def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) 
             )
         if application.is_sha(version):
             return _Version(version, (f"commit {version} is not in the history of this app",))
+        if is_branch:
+            return _Version(
+                version,
+                questions=(
+                    f"{version} moves, and which commit it is now is not known here: "
+                    "what is deployed will follow it; name a commit or tag to keep it",
+                ),
+            )
     if kind is SourceKind.OCI:
         digests = history.deployed_digests(app, source, version)
         if application.is_digest_prefix(version) and len(digests) == 1:

@@ -299,9 +299,9 @@ def _history_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
             f"{h.deployed:%Y-%m-%d %H:%M}" if h.deployed else "",
             _span(h, now),
             _by(h),
-            _mark(h, past[-1], good),
+            ", ".join([*_marks(h, past[-1], good), *_beside(h, before)]),
         )
-        for h in reversed(past[-10:])
+        for h, before in reversed([*zip(past, [None, *past], strict=False)][-10:])
     ]
     for i, text in enumerate(
         columns(rows, ("ID", "VERSION", "DEPLOYED (UTC)", "IN FORCE", "BY", "")) if rows else ()
@@ -321,11 +321,24 @@ def _by(deployment: Deployment) -> str:
     return one_line(deployment.by) or ("auto-sync" if deployment.is_automated else "")
 
 
-def _mark(deployment: Deployment, newest: Deployment, good: Deployment | None) -> str:
-    words = ["deployed now"] if deployment is newest else []
+def _marks(deployment: Deployment, newest: Deployment, good: Deployment | None) -> Iterator[str]:
+    if deployment is newest:
+        yield "deployed now"
     if good is not None and deployment.id == good.id:
-        words.append("last good")
-    return ", ".join(words)
+        yield "last good"
+
+
+def _beside(deployment: Deployment, before: Deployment | None) -> Iterator[str]:
+    """Say in what it differs from the one before, where the version does not tell."""
+    if before is None or versions(before) != versions(deployment):
+        return
+    fields = dict.fromkeys(
+        name
+        for new, old in zip(deployment.sources, before.sources, strict=False)
+        for name in sorted({*new, *old})
+        if new.get(name) != old.get(name)
+    )
+    yield f"other {' and '.join(fields)} than {before.id}" if fields else f"the same as {before.id}"
 
 
 def _entry_lines(entry: Entry, state: str, now: datetime) -> Iterator[Line]:

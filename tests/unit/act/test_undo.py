@@ -1306,3 +1306,21 @@ def test_a_comparison_that_lags_behind_our_own_write_is_no_refusal(
     assert automated(old, "root") and automated(old, "traefik")
     assert app_in(old, "traefik")["spec"]["source"]["targetRevision"] == GOOD
     assert run(old.api, "log", "--open", "-o", "name").out == ""
+
+
+def test_a_second_look_that_runs_out_of_time_is_a_timeout(run: Run, incident: Incident) -> None:
+    """git moved, but not to what runs: what may go back is back by then, and the rest was waited for."""
+    do(run, incident, "unblock", "traefik", "--yes")
+    do(run, incident, "pin", "traefik", GOOD, "--yes")
+    incident.push("2.4.0")
+    ran = run(incident.api, "undo", "--when-safe", "--timeout", "60s", "-o", "json")
+    assert (ran.code, ran.json["status"]) == (6, "timeout"), ran.err
+    assert "timed out: the rest is back; " in ran.err and "its pin stays" in ran.err
+    assert run(incident.api, "undo").code == 5, "without --when-safe nothing was waited for"
+
+
+def test_how_long_argo_cd_is_waited_for_is_said(run: Run, incident: Incident) -> None:
+    do(run, incident, "pin", "traefik", GOOD, "--yes")
+    incident.argocd.controller_alive = False
+    ran = run(incident.api, "undo")
+    assert "asking Argo CD to compare root with git (up to " in ran.err

@@ -32,7 +32,14 @@ from kubectl_argo_rescue.journal.entry import Entry, lost
 from kubectl_argo_rescue.journal.journal import Journal
 from kubectl_argo_rescue.journal.local import LocalHome, state_home
 from kubectl_argo_rescue.journal.records import Begin, Content, End, Intent, Outcome, Settled
-from kubectl_argo_rescue.model.errors import ConflictError, NotFound, Overloaded, RefusedError, TransportError
+from kubectl_argo_rescue.model.errors import (
+    ConflictError,
+    NotFound,
+    Overloaded,
+    RefusedError,
+    RescueError,
+    TransportError,
+)
 from kubectl_argo_rescue.model.values import CONFIGMAP, Edit, FieldChange, Ref, Role
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
@@ -174,6 +181,20 @@ def test_a_home_that_is_empty_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "")
     home = state_home(os.environ | {"XDG_STATE_HOME": ""})
     assert home == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local/state/kubectl-argo-rescue"
+
+
+@pytest.mark.parametrize(
+    "environ", [{"HOME": "relative"}, {"HOME": "~"}, {}, {"XDG_STATE_HOME": "x"}], ids=str
+)
+def test_without_a_home_nothing_is_written_anywhere(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(uid: int) -> Any:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(RescueError, match="set XDG_STATE_HOME"):
+        state_home(environ)
 
 
 def test_file_and_folder_are_synced(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

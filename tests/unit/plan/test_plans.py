@@ -922,3 +922,20 @@ def test_a_rolling_set_that_may_have_no_policy_needs_its_controller_down() -> No
     assert "deployment argocd-applicationset-controller --replicas=0" in planned().warnings[0]
     down = planned(controller_at(0))
     assert not down.questions and "once its controller is scaled up again" in down.warnings[0]
+
+
+@pytest.mark.parametrize("asked", ["main", "refs/heads/main"])
+@pytest.mark.parametrize("typed", ["main", "refs/heads/main"])
+def test_a_branch_by_its_whole_name_is_pinned_to_its_commit_as_well(typed: str, asked: str) -> None:
+    compared = {**GIT, "targetRevision": asked}
+    status = {"sync": {"status": "Synced", "revision": SHA, "comparedTo": {"source": compared}}}
+    plan = pin(snapshot(app(source={**GIT, "targetRevision": "broken"}, status=status)), typed)
+    assert edit_of(plan, "traefik").changes == (FieldChange(REVISION, "broken", SHA),)
+    assert not plan.questions
+
+
+@pytest.mark.parametrize("typed", ["refs/heads/other", "HEAD"])
+def test_a_branch_whose_commit_is_not_known_is_asked_about(typed: str) -> None:
+    plan = pin(snapshot(app(source={**GIT, "targetRevision": "broken"})), typed)
+    (question,) = plan.questions
+    assert question.startswith(f"{typed} moves, and which commit it is now is not known here")

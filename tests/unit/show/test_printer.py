@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -207,3 +208,18 @@ def test_credentials_that_are_not_accepted(run: Run, incident: Incident, verb: s
     assert (ran.code, ran.out) == (1, ""), ran
     assert "log in again: the server does not accept these credentials" in ran.err
     assert not [r for r in incident.api.writes()[before:] if "reviews" not in r.path]
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+@pytest.mark.parametrize("verb", ["pause", "rescue", "status", "undo"])
+def test_interrupted_before_the_first_write(run: Run, incident: Incident, verb: str, form: str) -> None:
+    def interrupt(request: Request) -> None:
+        incident.api.before.clear()
+        signal.raise_signal(signal.SIGINT)
+
+    incident.api.before.append(interrupt)
+    ran = run(incident.api, verb, *WORDS.get(verb, []), "-o", form)
+    assert ran.code == 130, ran.err
+    document = yaml.safe_load(ran.out)
+    check(document, verb, ran)
+    assert document["status"] == "interrupted"

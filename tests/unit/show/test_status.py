@@ -360,3 +360,21 @@ def test_colours_only_on_a_terminal() -> None:
     assert printed(_Terminal(), {}) == "a\N{REPLACEMENT CHARACTER}[2Jb \x1b[31mbad\x1b[0m\n"
     assert printed(_Terminal(), {"NO_COLOR": ""}) == "a\N{REPLACEMENT CHARACTER}[2Jb bad\n"
     assert printed(io.StringIO(), {}) == "a\N{REPLACEMENT CHARACTER}[2Jb bad\n"
+
+
+def test_deployments_of_one_version_are_told_apart(run: Run, incident: Incident) -> None:
+    def deploy(app: JSON) -> None:
+        first = app["status"]["history"][-1]
+        values = {**first["source"], "helm": {"parameters": [{"name": "image.tag", "value": "bad"}]}}
+        later = {"deployedAt": "2026-11-27T15:30:00Z", "deployStartedAt": "2026-11-27T15:29:00Z"}
+        app["status"]["history"] += [
+            {**first, **later, "id": 2, "source": values},
+            {**first, **later, "id": 3, "source": values},
+        ]
+
+    incident.api.edit(APPLICATION, "argocd", "traefik", deploy)
+    lines = run(incident.api, "status", "traefik").out.splitlines()
+    (second,) = [line for line in lines if line.startswith("    2    2.5.1")]
+    (third,) = [line for line in lines if line.startswith("    3    2.5.1")]
+    assert second.endswith("other helm than 1")
+    assert third.endswith("deployed now, the same as 2")
