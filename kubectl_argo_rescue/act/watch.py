@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..argocd import application, reconciliation
+from ..argocd import application, history, reconciliation
 from ..argocd.progress import Assessment, Expectation, State, assess, workload_keys
 from ..cluster.client import Cluster
 from ..cluster.parallel import Done, Failed
+from ..journal.records import Outcome
 from ..model.errors import ExitStatus, Expired, Forbidden, NotFound, Overloaded, RescueError, TransportError
 from ..model.text import COMMAND, display_name, plain
 from ..model.values import (
@@ -394,7 +395,23 @@ def watch_after(session: Session, key: Key, plan: Plan, result: Result, timeout:
             elif isinstance(step, Edit) and step.role is Role.VERSION:
                 changes += step.changes
     ending = run(session, Expectation(key, order_id, tuple(changes), rollback), timeout)
+    if saw := what_failed(session, key, ending, rollback=rollback):
+        for entry in session.journal.read().entries:
+            if entry.id == result.entry:
+                session.journal.reopen(entry).write([saw])
     return with_ending(result, ending)
+
+
+def what_failed(session: Session, key: Key, ending: Ending, *, rollback: bool = False) -> Outcome | None:
+    """Return the record of a version that was seen failing, so that it is not called good again."""
+    if ending.assessment.state not in (State.FAILED, State.FAILING):
+        return None
+    try:
+        app = session.cluster.get(APPLICATION, key.namespace, key.name)
+    except RescueError:
+        return None  # what was watched is said; only the memory of it is lost
+    what = history.attempted_identity(app) if rollback else history.failing_identity(app)
+    return Outcome({}, at=session.now(), failed=history.digest(what))
 
 
 def with_ending(result: Result, ending: Ending) -> Result:

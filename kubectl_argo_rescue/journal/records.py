@@ -45,6 +45,8 @@ class Outcome(Struct, frozen=True):
     of: Mapping[int, str]
     detail: str = ""
     at: datetime | None = None
+    failed: str = ""
+    """What a watch of this entry saw failing: a digest of the whole source. Versions before 1.0 read past it."""
 
 
 class Settled(Struct, frozen=True):
