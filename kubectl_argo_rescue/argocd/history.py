@@ -30,7 +30,6 @@ from .application import (
 )
 from .operation import operation
 
-
 Identity: TypeAlias = tuple[tuple[str, str, str, str], ...]
 """What makes two deployments the same, for each source: repoURL, chart or path, resolved revision, all the rest."""
 
@@ -181,11 +180,52 @@ def _last_resolved(past: Sequence[Deployment], index: int, source: JSON, revisio
         if index < len(deployment.sources):
             was, meant = deployment.sources[index], deployment.revisions[index]
             same = (was.get("repoURL"), _place(was)) == (source.get("repoURL"), _place(source))
-            if same and ((was.get("targetRevision") or "HEAD") == name or is_sha(name) and meant.startswith(name)):
+            if same and (
+                (was.get("targetRevision") or "HEAD") == name or is_sha(name) and meant.startswith(name)
+            ):
                 return meant or revision
         if is_moving(kind, name) and not is_sha(name):
             break
     return revision
+
+
+class Version(Struct, frozen=True):
+    """What an edit of ours says of a source: which one, its version, and all the rest where that was edited too."""
+
+    index: int
+    name: str
+    values: JSON = None
+
+    def is_of(self, deployment: Deployment) -> bool:
+        """Whether a deployment is of it."""
+        if self.index >= len(deployment.sources):
+            return False
+        source = deployment.sources[self.index]
+        return self.name in (deployment.version(self.index), source.get("targetRevision")) and (
+            self.values is None or self.values == values_of(source)
+        )
+
+
+class Rescued(Struct, frozen=True):
+    """A rescue of ours: when, what it left and what it wrote."""
+
+    when: datetime
+    left: tuple[Version, ...]
+    """Of versions that mean the same for ever, and that were not put back."""
+    wrote: tuple[Version, ...]
+    is_open: bool
+
+    def has_left(self, deployment: Deployment) -> bool:
+        """Whether a deployment is what it led away from: what was asked for then, or what ran."""
+        d = deployment
+        if d.deployed is not None and d.deployed > self.when:
+            return False
+        ran = d.deployed is not None and (d.until is None or self.when < d.until)
+        return any(v.is_of(d) for v in self.left) or bool(self.left and ran and not self.has_written(d))
+
+    def has_written(self, deployment: Deployment) -> bool:
+        """Whether a deployment is what it went to."""
+        return bool(self.wrote) and all(v.is_of(deployment) for v in self.wrote)
 
 
 class KnownVersions(Struct, frozen=True):
@@ -193,21 +233,16 @@ class KnownVersions(Struct, frozen=True):
 
     is_pinned: bool = False
     """An open entry has pinned what is asked for now."""
-    left: tuple[tuple[int, str, datetime], ...] = ()
-    """Versions that were rescued from and not put back: (index of the source, version, when)."""
+    rescues: tuple[Rescued, ...] = ()
     failed: tuple[tuple[str, datetime], ...] = ()
     """What a watch of ours saw failing: (digest of the identity, when)."""
-    rescued: tuple[tuple[tuple[int, str], ...], ...] = ()
-    """What open rescues have written: (index of the source, version) for each source."""
     rollbacks: frozenset[str] = frozenset()
     """The ids of the rollbacks that were ordered."""
 
-    def was_left(self, deployment: Deployment) -> bool:
-        """Whether a deployment is of a version that somebody was rescued from afterwards."""
-        return any(
-            _is_at(deployment, i, version) and (deployment.deployed is None or deployment.deployed <= when)
-            for i, version, when in self.left
-        )
+    @property
+    def left(self) -> str:
+        """Name the versions that were rescued from, empty where there are none."""
+        return ", ".join(sorted({v.name for r in self.rescues for v in r.left}))
 
     def has_failed(self, deployment: Deployment) -> bool:
         """Whether a watch saw it failing and it was not deployed again since."""
@@ -219,14 +254,7 @@ class KnownVersions(Struct, frozen=True):
 
     def is_rescue(self, deployment: Deployment) -> bool:
         """Whether an open rescue has put it there."""
-        return any(all(_is_at(deployment, i, version) for i, version in wrote) for wrote in self.rescued)
-
-
-def _is_at(deployment: Deployment, index: int, version: str) -> bool:
-    return index < len(deployment.sources) and version in (
-        deployment.version(index),
-        deployment.sources[index].get("targetRevision"),
-    )
+        return any(r.is_open and r.has_written(deployment) for r in self.rescues)
 
 
 def running_and_failing(app: JSON, known: KnownVersions) -> Deployment | None:
@@ -243,14 +271,16 @@ def running_and_failing(app: JSON, known: KnownVersions) -> Deployment | None:
     is_compared = application.is_compared(app)
     state = (app.get("status") or {}).get("operationState") or {}
     running = operation(app)
-    if running.own_id in known.rollbacks or (is_compared and not state):
+    never_compared = not ((app.get("status") or {}).get("sync") or {}).get("comparedTo")
+    if running.own_id in known.rollbacks or (not state and (is_compared or never_compared)):
         return None
     attempted = attempted_identity(app)
     is_other = bool(attempted) and attempted != newest.identity
     resources = (state.get("syncResult") or {}).get("resources") or ()
     if is_other and any(r.get("status") == "Synced" for r in resources):
         return None
-    if application.health_status(app) in ("Degraded", "Missing"):
+    nothing_differs = is_compared and sync_status(app) == "Synced"
+    if nothing_differs or application.health_status(app) in ("Degraded", "Missing"):
         return newest
     was_put_back = not newest.is_automated and any(d.identity == wanted for d in past)
     if is_other or was_put_back:
@@ -274,7 +304,8 @@ def candidates(app: JSON, known: KnownVersions | None = None) -> tuple[Deploymen
     bad = {wanted} if failing is None else {wanted, failing.identity}
     newest_first = [d for d in deployments(app)[::-1] if d.is_whole and not known.has_failed(d)]
     held = [d for d in newest_first if d.identity == wanted] if known.is_pinned else []
-    others = [d for d in newest_first if d.identity not in bad and not known.was_left(d)]
+    left = {d.identity for d in newest_first for r in known.rescues if r.has_left(d)}
+    others = [d for d in newest_first if d.identity not in bad | left]
     found: dict[Identity, Deployment] = {}
     for deployment in (*held, *others):
         found.setdefault(deployment.identity, deployment)
@@ -390,8 +421,7 @@ def explain_last_good(app: JSON, now: datetime, known: KnownVersions | None = No
 
 def _but(known: KnownVersions) -> str:
     """Name what history has besides and nobody should go back to, as the end of a phrase."""
-    left = ", ".join(sorted({version for _, version, _ in known.left}))
-    return f", and {left}, which somebody was rescued from" if left else ""
+    return f", and {known.left}, which somebody was rescued from" if known.left else ""
 
 
 def for_how_long(deployment: Deployment, now: datetime) -> str:
@@ -415,12 +445,14 @@ def choose_deployment(app: JSON, to: str | None, known: KnownVersions | None = N
     if to is None:
         good = last_good(app, known)
         if good is None:
-            left = ", ".join(sorted({version for _, version, _ in known.left})) if known else ""
-            but = f", but for {left}, which somebody was rescued from" if left else ""
-            if known and known.failed and any(known.has_failed(d) for d in past):
+            known = known or KnownVersions()
+            but = f", but for {known.left}, which somebody was rescued from" if known.left else ""
+            if any(known.has_failed(d) for d in past):
                 but += ", but for what a watch saw failing"
-            failing = running_and_failing(app, known or KnownVersions())
-            fails = f"what fails ({versions(failing)}) and what is asked for" if failing else "the one that fails"
+            failing = running_and_failing(app, known)
+            fails = (
+                f"what fails ({versions(failing)}) and what is asked for" if failing else "the one that fails"
+            )
             raise RefusedError(f"{key} was never deployed in another version than {fails}{but}", say_one)
         return good
     by_id = [d for d in past if to.isdigit() and d.id == int(to)]

@@ -46,7 +46,7 @@ class Outcome(Struct, frozen=True):
     detail: str = ""
     at: datetime | None = None
     failed: str = ""
-    """What a watch of this entry saw failing: a digest of the whole source. Versions before 1.0 read past it."""
+    """What a watch of this entry saw failing: a digest of the whole source. Versions before read past it."""
 
 
 class Settled(Struct, frozen=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from ..argocd import application, history
+from ..argocd.history import Rescued, Version
 from ..journal.entry import Entry, Now, edit_now
 from ..journal.records import Outcome
 from ..model.values import JSON, FieldChange, Key, Match, OrderKind, Role, ref_of
@@ -18,36 +19,15 @@ def known_of(app: JSON, entries: Iterable[Entry]) -> history.KnownVersions:
     """
     entries = list(entries)
     key = ref_of(app).key
-    rescues = [e for e in entries if e.begin.verb == "rescue" and not e.begin.undoes]
-    left = [
-        (index, version, entry.begin.started)
-        for entry in rescues
-        for number, i, change in _versions(entry, key)
-        if entry.settled.get((number, i)) != "restored"
-        for index, version in _version_of(change, change.before)
-    ]
     kinds = [s.kind for s in application.sources(app)]
     return history.KnownVersions(
         is_pinned(app, entries),
         tuple(
-            (index, version, when)
-            for index, version, when in left
-            # A branch means something else by now, and the good commits were of it as well.
-            if index < len(kinds) and not application.is_moving(kinds[index], version)
+            _rescued(entry, key, kinds)
+            for entry in entries
+            if entry.begin.verb == "rescue" and not entry.begin.undoes
         ),
         tuple(seen for entry in entries if _is_about(entry, key) for seen in _seen_failing(entry)),
-        tuple(
-            wrote
-            for entry in rescues
-            if (
-                wrote := tuple(
-                    at
-                    for number, i, change in _versions(entry, key)
-                    if (number, i) not in entry.settled
-                    for at in _version_of(change, change.after)
-                )
-            )
-        ),
         frozenset(
             order.id
             for entry in entries
@@ -55,6 +35,25 @@ def known_of(app: JSON, entries: Iterable[Entry]) -> history.KnownVersions:
             if order.ref.key == key and order.kind is OrderKind.ROLLBACK
         ),
     )
+
+
+def _rescued(entry: Entry, key: Key, kinds: Sequence[application.SourceKind]) -> Rescued:
+    changes = list(_versions(entry, key))
+    left = [
+        version
+        for number, i, change in changes
+        if entry.settled.get((number, i)) != "restored"
+        for version in _version_of(change, change.before)
+        # A branch means something else by now, and the good commits were of it as well.
+        if version.index < len(kinds) and not application.is_moving(kinds[version.index], version.name)
+    ]
+    wrote = [
+        version
+        for number, i, change in changes
+        if entry.settled.get((number, i)) != "restored"
+        for version in _version_of(change, change.after)
+    ]
+    return Rescued(entry.begin.started, tuple(left), tuple(wrote), entry.is_open)
 
 
 def _versions(entry: Entry, key: Key) -> Iterator[tuple[int, int, FieldChange]]:
@@ -67,17 +66,19 @@ def _versions(entry: Entry, key: Key) -> Iterator[tuple[int, int, FieldChange]]:
                         yield number, i, change
 
 
-def _version_of(change: FieldChange, value: JSON) -> Iterator[tuple[int, str]]:
-    """Yield the version that a side of a change says, with the index of its source."""
+def _version_of(change: FieldChange, value: JSON) -> Iterator[Version]:
+    """Yield what a side of a change says of a source."""
     is_source = isinstance(value, dict)
-    version = value.get("targetRevision") if is_source else value
+    name = value.get("targetRevision") if is_source else value
     step = change.path[-1] if is_source else change.path[-2]
-    if isinstance(version, str) and version:
-        yield step.index if isinstance(step, Match) else 0, version
+    if isinstance(name, str) and name:
+        index = step.index if isinstance(step, Match) else 0
+        yield Version(index, name, history.values_of(value) if is_source else None)
 
 
 def _is_about(entry: Entry, key: Key) -> bool:
-    return any(step.ref.key == key and step.role is not Role.PAUSE for step in entry.intents.values())
+    edits = (edit.ref.key == key and edit.role is Role.VERSION for _, edit in entry.edits())
+    return any(edits) or any(order.ref.key == key for _, order in entry.orders())
 
 
 def _seen_failing(entry: Entry) -> Iterator[tuple[str, datetime]]:

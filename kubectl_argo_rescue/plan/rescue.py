@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..argocd import application, ownership
-from ..argocd.application import Source, SourceKind, living_application, require_project
+from ..argocd.application import Source, living_application, require_project
 from ..argocd.history import (
     Deployment,
     KnownVersions,

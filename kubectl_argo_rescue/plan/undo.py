@@ -266,7 +266,9 @@ class UndoWork:
         who would write it.
         """
         mine = {entry.id for entry in self.entries}
-        let_go = {k for (k, role), fold in self.folds.items() if role in (Role.PAUSE, Role.RULE) and fold.changes}
+        let_go = {
+            k for (k, role), fold in self.folds.items() if role in (Role.PAUSE, Role.RULE) and fold.changes
+        }
         if let_go.intersection(ownership.ancestors(self.snapshot, [key])):
             return False
         target = self.folds[key, Role.VERSION].target
