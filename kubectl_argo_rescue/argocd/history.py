@@ -282,7 +282,8 @@ def running_and_failing(app: JSON, known: KnownVersions) -> Deployment | None:
     nothing_differs = is_compared and sync_status(app) == "Synced"
     if nothing_differs or application.health_status(app) in ("Degraded", "Missing"):
         return newest
-    was_put_back = not newest.is_automated and any(d.identity == wanted for d in past)
+    before = {d.identity for d in past[:-1]}
+    was_put_back = not newest.is_automated and {newest.identity, wanted} <= before
     if is_other or was_put_back:
         return None
     if not is_compared:

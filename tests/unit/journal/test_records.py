@@ -150,7 +150,13 @@ contents: st.SearchStrategy[Content] = st.one_of(
         total=st.integers(0, 99),
     ),
     st.builds(Intent, st.integers(0, 99), edits | orders),
-    st.builds(Outcome, st.dictionaries(st.integers(0, 99), names, max_size=3), words, st.none() | times),
+    st.builds(
+        Outcome,
+        st.dictionaries(st.integers(0, 99), names, max_size=3),
+        words,
+        st.none() | times,
+        st.sampled_from(["", "0" * 64]),
+    ),
     st.builds(Settled, st.dictionaries(pairs, names, max_size=3), names, st.none() | times),
     st.builds(Reopened, st.lists(pairs, max_size=3).map(tuple), names),
     st.builds(
@@ -279,6 +285,7 @@ LINES = [
         Intent(0, Edit(REF, (FieldChange(("spec", "sources", Match((("chart", "x"), ("ref", ABSENT)), 0), "x"), "a", "b"),), "", Role.VERSION)),
         Intent(1, Order(REF, "id", {"sync": {}}, "why")),
         Outcome({0: "applied"}, "", NOW),
+        Outcome({}, "", NOW, "0" * 64),
         Settled({(0, 0): "restored"}, "abcdef", NOW),
         Reopened(((0, 0),), "abcdef"),
         Context((Reliance(REF.key, FieldChange(REVISION, ABSENT, 1)),), (Witness(REF.key, "r", "p", "t", "v"),)),
