@@ -395,11 +395,21 @@ def watch_after(session: Session, key: Key, plan: Plan, result: Result, timeout:
             elif isinstance(step, Edit) and step.role is Role.VERSION:
                 changes += step.changes
     ending = run(session, Expectation(key, order_id, tuple(changes), rollback), timeout)
-    if saw := what_failed(session, key, ending, rollback=rollback):
-        for entry in session.journal.read().entries:
-            if entry.id == result.entry:
-                session.journal.reopen(entry).write([saw])
+    remember(session, key, ending, rollback=rollback)
     return with_ending(result, ending)
+
+
+def remember(session: Session, key: Key, ending: Ending, *, rollback: bool) -> None:
+    """Keep a version that was seen failing in the newest entry of this machine that deployed the application."""
+    saw = what_failed(session, key, ending, rollback=rollback)
+    if saw is None:
+        return
+    for entry in reversed(session.journal.read().entries):
+        deploys = [o for _, o in entry.orders()] + [e for _, e in entry.edits() if e.role is Role.VERSION]
+        if "local" in entry.homes and not entry.begin.undoes and any(s.ref.key == key for s in deploys):
+            with suppress(RescueError):  # only the memory of it is lost
+                session.journal.reopen(entry).write([saw])
+            return
 
 
 def what_failed(session: Session, key: Key, ending: Ending, *, rollback: bool = False) -> Outcome | None:
@@ -409,7 +419,7 @@ def what_failed(session: Session, key: Key, ending: Ending, *, rollback: bool = 
     try:
         app = session.cluster.get(APPLICATION, key.namespace, key.name)
     except RescueError:
-        return None  # what was watched is said; only the memory of it is lost
+        return None  # as above
     what = history.attempted_identity(app) if rollback else history.failing_identity(app)
     return Outcome({}, at=session.now(), failed=history.digest(what))
 

@@ -456,23 +456,31 @@ def choose_deployment(app: JSON, to: str | None, known: KnownVersions | None = N
             )
             raise RefusedError(f"{key} was never deployed in another version than {fails}{but}", say_one)
         return good
+    named = _named(app, past, to)
+    if named is None:
+        there = ", ".join(f"{d.id} ({', '.join(d.revisions)})" for d in reversed(past[-5:]))
+        raise NotFound(f"{key} has no deployment {to!r} in its history", f"it has {there}", status=404)
+    if not named.is_whole:
+        raise RefusedError(
+            f"history does not say what deployment {named.id} of {key} was: source or revision is missing",
+            say_one,
+        )
+    return named
+
+
+def _named(app: JSON, past: Sequence[Deployment], to: str) -> Deployment | None:
+    """Return the deployment that is meant: the newest of that version, but for what fails."""
     by_id = [d for d in past if to.isdigit() and d.id == int(to)]
     names = [d for d in past if to in d.revisions or to in (str(s.get("targetRevision")) for s in d.sources)]
     is_hash = application.is_sha(to) or application.is_digest_prefix(to)
     hashes = [d for d in past if is_hash and any(r.startswith(to) for r in d.revisions)]
-    failing = failing_identity(app)
+    failing = running_and_failing(app, KnownVersions())
+    bad = {failing_identity(app)} | ({failing.identity} if failing else set())
     for found in (by_id, names, hashes):
         if found:
             # The same version was perhaps deployed with other values: what fails is not meant.
-            named = ([d for d in found if d.is_whole and d.identity != failing] or found)[-1]
-            if not named.is_whole:
-                raise RefusedError(
-                    f"history does not say what deployment {named.id} of {key} was: source or revision is missing",
-                    say_one,
-                )
-            return named
-    there = ", ".join(f"{d.id} ({', '.join(d.revisions)})" for d in reversed(past[-5:]))
-    raise NotFound(f"{key} has no deployment {to!r} in its history", f"it has {there}", status=404)
+            return ([d for d in found if d.is_whole and d.identity not in bad] or found)[-1]
+    return None
 
 
 def next_candidate(app: JSON, chosen: Deployment, known: KnownVersions | None, now: datetime) -> list[str]:

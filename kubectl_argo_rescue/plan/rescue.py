@@ -95,9 +95,7 @@ def plan_rescue(
         return _pause_only(snapshot, key, only=only)
     require_project(snapshot, app)
     to = version or good or choose_deployment(app, None, known)
-    changes, notes, questions, words = _rescue_changes(snapshot, app, to, source, whole_source)
-    if isinstance(to, Deployment):
-        notes[1:1] = next_candidate(app, to, known, snapshot.now)
+    changes, notes, questions, words = _rescue_changes(snapshot, app, to, source, whole_source, known)
     pin = _pin(snapshot, app, changes, words)
     opened = window_edits(snapshot, app)
     reopened = tuple(_closed_again(opened))
@@ -194,7 +192,12 @@ HOLD_SECONDS = 3.0
 
 
 def _rescue_changes(
-    snapshot: Snapshot, app: JSON, to: str | Deployment, selector: str | None, whole_source: bool
+    snapshot: Snapshot,
+    app: JSON,
+    to: str | Deployment,
+    selector: str | None,
+    whole_source: bool,
+    known: KnownVersions | None,
 ) -> tuple[tuple[FieldChange, ...], list[str], list[str], str]:
     """Return the changes to the version, what is worth saying, what must be asked, and it in words."""
     refuse_hydrated(app, snapshot.argocd)
@@ -206,6 +209,7 @@ def _rescue_changes(
     good = to
     now_sources = application.sources(app)
     notes = [f"last good: {describe_deployment(good)}" + for_how_long(good, snapshot.now)]
+    notes += next_candidate(app, good, known, snapshot.now)
     if len(good.sources) != len(now_sources):
         raise RefusedError(
             f"{application.key_of(app)} had {len(good.sources)} source(s) when it was good and has "

@@ -125,6 +125,15 @@ def test_what_a_watch_saw_failing_is_not_proposed_again(run: Run, incident: Inci
     assert revision(incident) == "2.4.1"
 
 
+def test_nor_what_a_watch_of_its_own_saw(run: Run, incident: Incident) -> None:
+    thaw(incident)
+    push(incident, "2.5.2", broken=True)
+    does(run, incident, "rescue", "traefik", "--yes", "--no-wait")
+    does(run, incident, "watch", "traefik", code=1)
+    does(run, incident, "rescue", "traefik", "--yes")
+    assert revision(incident) == "2.4.1"
+
+
 @pytest.mark.parametrize("verb", ["rescue", "rollback"])
 def test_what_was_seen_failing_is_known_after_an_undo_and_to_a_rollback(
     run: Run, incident: Incident, verb: str

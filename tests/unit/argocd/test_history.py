@@ -17,7 +17,8 @@ from kubectl_argo_rescue.argocd import history
 from kubectl_argo_rescue.argocd.history import KnownVersions, Rescued, Version
 from kubectl_argo_rescue.model.errors import RefusedError
 
-from .test_application import CHART, GIT, NOW, OLD, REF, SHA, app, deployed, failing
+from ..build import app
+from .test_application import CHART, GIT, NOW, OLD, REF, SHA, deployed, failing
 
 TAG = "sha256:" + "a" * 64
 

@@ -285,7 +285,6 @@ LINES = [
         Intent(0, Edit(REF, (FieldChange(("spec", "sources", Match((("chart", "x"), ("ref", ABSENT)), 0), "x"), "a", "b"),), "", Role.VERSION)),
         Intent(1, Order(REF, "id", {"sync": {}}, "why")),
         Outcome({0: "applied"}, "", NOW),
-        Outcome({}, "", NOW, "0" * 64),
         Settled({(0, 0): "restored"}, "abcdef", NOW),
         Reopened(((0, 0),), "abcdef"),
         Context((Reliance(REF.key, FieldChange(REVISION, ABSENT, 1)),), (Witness(REF.key, "r", "p", "t", "v"),)),
