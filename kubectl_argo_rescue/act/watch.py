@@ -414,14 +414,16 @@ def remember(session: Session, key: Key, ending: Ending, *, rollback: bool) -> N
 
 def what_failed(session: Session, key: Key, ending: Ending, *, rollback: bool = False) -> Outcome | None:
     """Return the record of a version that was seen failing, so that it is not called good again."""
-    if ending.assessment.state not in (State.FAILED, State.FAILING):
+    parts = {part: good for part, _, good in ending.assessment.lines}
+    is_late = ending.status is ExitStatus.TIMEOUT and bool(parts.get("operation") and parts.get("sync"))
+    if ending.assessment.state not in (State.FAILED, State.FAILING) and not is_late:
         return None
     try:
         app = session.cluster.get(APPLICATION, key.namespace, key.name)
     except RescueError:
         return None  # as above
     what = history.attempted_identity(app) if rollback else history.failing_identity(app)
-    return Outcome({}, at=session.now(), failed=history.digest(what))
+    return Outcome({}, at=session.now(), failed=history.digest(what), is_late=is_late)
 
 
 def with_ending(result: Result, ending: Ending) -> Result:

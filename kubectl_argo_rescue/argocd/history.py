@@ -228,14 +228,18 @@ class Rescued(Struct, frozen=True):
         return bool(self.wrote) and all(v.is_of(deployment) for v in self.wrote)
 
 
+KEPT = timedelta(hours=1)
+"""Nobody keeps for so long what does not get well."""
+
+
 class KnownVersions(Struct, frozen=True):
     """What the journal knows of an app's versions."""
 
     is_pinned: bool = False
     """An open entry has pinned what is asked for now."""
     rescues: tuple[Rescued, ...] = ()
-    failed: tuple[tuple[str, datetime], ...] = ()
-    """What a watch of ours saw failing: (digest of the identity, when)."""
+    failed: tuple[tuple[str, datetime, bool], ...] = ()
+    """What a watch of ours saw failing: (digest of the identity, when, whether it was only not well in time)."""
     rollbacks: frozenset[str] = frozenset()
     """The ids of the rollbacks that were ordered."""
 
@@ -244,12 +248,17 @@ class KnownVersions(Struct, frozen=True):
         """Name the versions that were rescued from, empty where there are none."""
         return ", ".join(sorted({v.name for r in self.rescues for v in r.left}))
 
-    def has_failed(self, deployment: Deployment) -> bool:
-        """Whether a watch saw it failing and it was not deployed again since."""
-        what = digest(deployment.identity)
+    def has_failed(self, deployment: Deployment, *, is_well: bool = False) -> bool:
+        """Whether a watch saw it failing and it was not deployed again since.
+
+        What was only not well in time counts unless it `is_well` now, or was kept afterwards.
+        """
+        what, until = digest(deployment.identity), deployment.until
         return any(
-            what == seen and (deployment.deployed is None or deployment.deployed <= when)
-            for seen, when in self.failed
+            what == seen
+            and (deployment.deployed is None or deployment.deployed <= when)
+            and not (is_late and (is_well if until is None else until - when > KEPT))
+            for seen, when, is_late in self.failed
         )
 
     def is_rescue(self, deployment: Deployment) -> bool:
@@ -303,7 +312,10 @@ def candidates(app: JSON, known: KnownVersions | None = None) -> tuple[Deploymen
     wanted = failing_identity(app)
     failing = running_and_failing(app, known)
     bad = {wanted} if failing is None else {wanted, failing.identity}
-    newest_first = [d for d in deployments(app)[::-1] if d.is_whole and not known.has_failed(d)]
+    is_well = application.health_status(app) == "Healthy"
+    newest_first = [
+        d for d in deployments(app)[::-1] if d.is_whole and not known.has_failed(d, is_well=is_well)
+    ]
     held = [d for d in newest_first if d.identity == wanted] if known.is_pinned else []
     left = {d.identity for d in newest_first for r in known.rescues if r.has_left(d)}
     others = [d for d in newest_first if d.identity not in bad | left]

@@ -81,10 +81,10 @@ def _is_about(entry: Entry, key: Key) -> bool:
     return any(edits) or any(order.ref.key == key for _, order in entry.orders())
 
 
-def _seen_failing(entry: Entry) -> Iterator[tuple[str, datetime]]:
+def _seen_failing(entry: Entry) -> Iterator[tuple[str, datetime, bool]]:
     for record in entry.records:
         if isinstance(record.content, Outcome) and record.content.failed and record.content.at:
-            yield record.content.failed, record.content.at
+            yield record.content.failed, record.content.at, record.content.is_late
 
 
 def is_pinned(app: JSON, entries: Iterable[Entry]) -> bool:

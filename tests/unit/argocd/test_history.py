@@ -212,8 +212,22 @@ def test_what_was_seen_failing_counts_until_it_is_deployed_again() -> None:
     it = failing("2.5.1", deployed(0, "2.4.0", 0), deployed(1, "2.4.1", 10), deployed(2, "2.5.1", 20))
     seen = history.digest(history.deployments(it)[1].identity)
     at = NOW.replace(hour=16, minute=30)
-    assert ids(it, KnownVersions(failed=((seen, at),))) == [0]
-    assert ids(it, KnownVersions(failed=((seen, at - timedelta(minutes=25)),))) == [1, 0]
+    assert ids(it, KnownVersions(failed=((seen, at, False),))) == [0]
+    assert ids(it, KnownVersions(failed=((seen, at - timedelta(minutes=25), False),))) == [1, 0]
+
+
+def test_what_was_only_not_well_in_time_may_have_got_well() -> None:
+    it = failing("2.4.1", deployed(0, "2.4.0", 0), deployed(1, "2.4.1", 10))
+    seen = history.digest(history.deployments(it)[1].identity)
+    late = KnownVersions(is_pinned=True, failed=((seen, NOW.replace(hour=16, minute=30), True),))
+    assert ids(it, late) == [0]
+    it["status"]["health"] = {"status": "Healthy"}
+    assert ids(it, late) == [1, 0]
+    later = {**deployed(2, "2.5.1", 0), "deployedAt": "2026-11-27T20:00:00Z"}
+    it["status"]["history"].append(later)
+    assert 1 in ids(it, late), "it was kept for hours"
+    later["deployedAt"] = "2026-11-27T16:45:00Z"
+    assert 1 not in ids(it, late)
 
 
 def test_a_version_that_is_named_is_not_what_fails_where_it_was_deployed_otherwise() -> None:
