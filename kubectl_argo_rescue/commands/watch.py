@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 
 from ..act.options import Common
+from ..act.session import Invocation
+from ..act.watch import ending_data, remember, run
+from ..argocd.operation import operation
 from ..cli.flags import Verb, common_options, timeout_option
 
 
@@ -26,9 +29,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
     # lazy: not for --help
     from msgspec.structs import replace
 
-    from ..act.session import Invocation
-    from ..act.watch import ending_data, expected, run
-    from ..argocd.operation import operation
+    from ..act.watch import expected
     from ..model.values import Result
     from ..show.steps import STATUS_WORDS
 
@@ -42,6 +43,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
             # Something came after it already: what the spec asks for is what counts again.
             expectation = replace(expectation, order_id="", rollback=False)
         ending = run(session, expectation, timeout, is_only_looking=True)
+        remember(session, key, ending, rollback=expectation.rollback)
         result = Result(
             "watch", data=ending_data(ending), exit_status=ending.status, status=STATUS_WORDS[ending.status],
             warnings=() if not ending.status else (ending.message,),
