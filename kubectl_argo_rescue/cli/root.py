@@ -182,7 +182,7 @@ def _on_terminate(number: int, _frame: object) -> NoReturn:
 
 
 def run(argv: Sequence[str], world: Runtime | None = None) -> NoReturn:
-    """Run one command line in a world, by default the real one, and exit with its code."""
+    """Run one command line with a runtime, by default the real one, and exit with its code."""
     from ..model.errors import UsageError
 
     with contextlib.suppress(ValueError):  # not in the main thread, as some tests are not

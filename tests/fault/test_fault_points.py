@@ -334,11 +334,11 @@ CHILD = textwrap.dedent(
     """
     import base64, json, os, sys, threading
     from datetime import datetime
-    from kubectl_argo_rescue import cli
-    from kubectl_argo_rescue.client import Cluster
-    from kubectl_argo_rescue.errors import TransportError
-    from kubectl_argo_rescue.transport import Response, Target
-    from kubectl_argo_rescue.connect import Runtime
+    from kubectl_argo_rescue.cli import root
+    from kubectl_argo_rescue.cluster.client import Cluster
+    from kubectl_argo_rescue.model.errors import TransportError
+    from kubectl_argo_rescue.cluster.transport import Response, Target
+    from kubectl_argo_rescue.cluster.connect import Runtime
 
     ask, answers = os.fdopen(int(sys.argv[1]), "w"), os.fdopen(int(sys.argv[2]))
     lock = threading.Lock()
@@ -361,7 +361,7 @@ CHILD = textwrap.dedent(
             pass
 
     now = datetime.fromisoformat(sys.argv[3])  # else the windows would be those of today
-    cli.run(sys.argv[4:], Runtime(lambda connection, **talk: Cluster(Pipe()), lambda: now))
+    root.run(sys.argv[4:], Runtime(lambda connection, **talk: Cluster(Pipe()), lambda: now))
     """
 )
 
