@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,13 +139,17 @@ def put_back(name: str, recording: dict[str, Any], run: Run) -> Scene:
         if api.find(resource, namespace, object_name) is None:
             api.create(obj)
         else:
-            api.edit(resource, namespace, object_name, lambda live, recorded=obj: recorded)
+            api.edit(resource, namespace, object_name, partial(_instead, obj))
     for path, text in recording["files"].items():
         file = run.state_home() / path
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_text(text)
         file.chmod(0o600)
     return scene
+
+
+def _instead(recorded: Any, _live: Any) -> Any:
+    return recorded
 
 
 def _place(resources: dict[str, Any], key: str) -> tuple[Any, str, str]:
