@@ -56,13 +56,23 @@ programs: $(installed) ## Build the test bed's programs into the cache (cold: ab
 	$(run)/python -m tests.testbed.programs
 
 .PHONY: test
-test: lint $(installed) programs ## Run `make lint`, then every lane: unit, contract, apiserver, e2e
+test: lint $(installed) programs test-floors ## Run `make lint`, then every lane: unit, contract, apiserver, e2e
 	$(run)/pytest tests --ignore=tests/e2e $(PYTEST_ARGS)
 	$(run)/pytest tests/e2e $(two_at_once) $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: $(installed) ## Run the pure lane: less than a minute
 	$(run)/pytest tests/unit $(on_two_cores) $(PYTEST_ARGS)
+
+.PHONY: test-floors test-lowest test-newest
+test-floors: test-lowest test-newest ## Run the pure lane with the lowest and the newest packages that setup.cfg allows
+
+# Each in an environment of its own, brought up to date before every run. test_layers.py needs a tool with floors of its own.
+test-lowest test-newest: test-%: | $(run)/python
+	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	@set -o pipefail; $(run)/python -m tests.floors $* | .venv-$*/bin/python -m pip install -q \
+	  --disable-pip-version-check --upgrade --upgrade-strategy eager -e . -r /dev/stdin
+	.venv-$*/bin/python -m pytest tests/unit --ignore=tests/unit/project/test_layers.py $(on_two_cores) $(PYTEST_ARGS)
 
 .PHONY: test-apiserver
 test-apiserver: $(installed) ## Run the lanes on a real API server

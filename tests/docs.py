@@ -249,7 +249,8 @@ def parse(words: tuple[str, ...]) -> str:
     """Return why click would not take these words, empty where it would; nothing is run."""
     try:
         with root.root.make_context(root.PROG, list(words)) as context:
-            rest = [*context._protected_args, *context.args]
+            first = "protected_args" if "protected_args" in vars(context) else "_protected_args"  # click 8.1
+            rest = [*vars(context)[first], *context.args]
             _, verb, arguments = root.root.resolve_command(context, rest)
             if verb is None:
                 return "no verb"

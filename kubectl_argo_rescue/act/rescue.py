@@ -22,7 +22,7 @@ from .procedure import GRACE_SECONDS, Procedure, is_idle
 from .session import Session
 
 PARTING_SECONDS = 2.0
-"""How long who interrupts a rescue is kept, for windows that others share to be closed again."""
+"""How long an interrupted rescue goes on, to close the windows that other applications share."""
 
 
 class RescueRun(Procedure):

@@ -1,4 +1,4 @@
-"""Reads what `status` needs besides the situation: the way to Argo CD's API, all Applications, workloads."""
+"""Reads what `status` needs besides the snapshot: the way to Argo CD's API, all Applications, workloads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Carries an undo out: reads, asks, claims the entries, writes in order, and settles them.
 
-What goes back and in which order is `undo_work`'s to say. Versions have their own rules
-(version_undo), workloads theirs (workload_undo).
+What goes back and in which order is said by `plan/undo`. Versions have rules of their own
+(`undo_versions`), and so have workloads (`undo_workloads`).
 """
 
 from __future__ import annotations

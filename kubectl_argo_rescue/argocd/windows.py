@@ -1,8 +1,8 @@
-"""Sync windows exactly as Argo CD decides them, and the least change that lets one app through.
+"""Sync windows exactly as Argo CD reads and decides them. Pure.
 
-Mirrors Argo CD: pkg/apis/application/v1alpha1/types.go (SyncWindows), util/argo/argo.go (global
-projects). Nobody else's cron, glob or duration library agrees with Argo CD's, see cron.py, globs.py
-and durations.py. All of it is proven against Argo CD's own code in tests/oracle.
+Argo CD: pkg/apis/application/v1alpha1/types.go (SyncWindows). No library for Python reads schedules,
+globs and durations as Argo CD does: that is done by `cron`, `globs` and `model/times`. All of it is
+compared with Argo CD's own code in tests/oracle.
 """
 
 from __future__ import annotations

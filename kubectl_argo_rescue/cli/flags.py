@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +12,12 @@ from ..act.options import Common, Writing
 from ..cluster.transport import Connection
 from ..model.errors import UsageError
 from . import pflag
+
+if TYPE_CHECKING:
+    _Seconds = click.ParamType[float | None]
+    _Text = click.ParamType[str]
+else:  # older ones than click 8.4 are not generic when they run
+    _Seconds = _Text = click.ParamType
 
 
 def parse_duration(text: str) -> float | None:
@@ -21,7 +27,7 @@ def parse_duration(text: str) -> float | None:
     return parse_span(text).total_seconds() or None
 
 
-class Duration(click.ParamType[float | None]):
+class Duration(_Seconds):
     """A Go duration such as 1m30s; a bare number is seconds."""
 
     name = "duration"
@@ -44,7 +50,7 @@ class RequestTimeout(Duration):
         return super().convert(value, param, ctx) or 0.0
 
 
-class Version(click.ParamType[str]):
+class Version(_Text):
     """A version as typed; an empty one is a shell variable that was not set."""
 
     name = "version"

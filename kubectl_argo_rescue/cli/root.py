@@ -205,7 +205,7 @@ def _end_politely() -> None:
 
 
 def run(argv: Sequence[str], world: Runtime | None = None) -> NoReturn:
-    """Run one command line in a world, by default the real one, and exit with its code.
+    """Run one command line with a runtime, by default the real one, and exit with its code.
 
     A stdout whose reader went away changes nothing about the code; one that failed otherwise makes it
     an error, since its reader would take half for the whole.

@@ -1,6 +1,6 @@
 """The API server as this tool uses it: objects, guarded patches, watches and what may go wrong.
 
-No discovery and no OpenAPI download: the kinds that are addressed are known (model.Resource).
+No discovery and no OpenAPI download: the kinds that are addressed are known (`Resource` in `model/values`).
 """
 
 from __future__ import annotations

@@ -188,7 +188,8 @@ def _client(settings: Settings, credentials: _Credentials) -> Any:
 
     if not hasattr(urllib3.HTTPResponse, "read1"):
         raise Refused(
-            "urllib3 2 or later is needed: 1.x takes a cut answer for a whole one", "pip install -U urllib3"
+            "urllib3 2.2 or later is needed: 1.x takes a cut answer for a whole one",
+            "pip install -U urllib3",
         )
     configuration = Configuration()
     configuration.host = settings.target.server

@@ -20,7 +20,7 @@ class ServerClock:
     def __init__(self, own: Callable[[], datetime]) -> None:
         """Start from this machine's own clock."""
         self._own = own
-        # How far the server is ahead: at least, at most. Threads may lose each other's answer; more come.
+        # How far the server is ahead: at least, at most. Threads may overwrite each other's; the next answer mends it.
         self._bounds: tuple[timedelta, timedelta] | None = None
 
     def now(self) -> datetime:

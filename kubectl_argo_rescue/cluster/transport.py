@@ -38,7 +38,7 @@ class Connection(NamedTuple):
     disable_compression: bool = False
     cache_dir: str = ""
     request_timeout: float | None = None
-    """Seconds for one request; None waits as long as the built-in bound of the cluster module."""
+    """Seconds for one request; None waits as long as the bound that `exchange` has built in."""
 
 
 class Response(NamedTuple):

@@ -166,7 +166,7 @@ class SimulatedStage:
         colleague: Callable[[SimulatedStage, str], None],
         version: tuple[int, int] = (3, 2),
     ) -> None:
-        """Let everything happen that has when the play begins.
+        """Play all that has happened before the player comes.
 
         `colleague` runs a command line of this plugin as somebody else. `version` is Argo CD's.
         """
@@ -237,7 +237,7 @@ class SimulatedStage:
     # -- time
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass with everything that happens in it; of a long time, the end less finely."""
+        """Let time pass with everything that happens in it; the end of a long time in larger steps."""
         passed = 0.0
         while seconds > 0:
             part = min(seconds, STEP_SECONDS if passed < FINE_SECONDS else COARSE_STEP_SECONDS)

@@ -1,6 +1,6 @@
 """The journal's two homes, merged by union: files on this machine, ConfigMaps beside Argo CD.
 
-Write-ahead: `Writer.intend` returns only when the records are durable in at least one home. Files
+Write-ahead: `Writer.write` returns only when the records are durable in at least one home. Files
 are 0600 in 0700 folders, fsynced with their folder; a torn last line is dropped on reading.
 """
 

@@ -1,7 +1,6 @@
-"""Journal records: immutable JSON lines, and a journal entry as the fold of its records.
+"""Journal records as values: one for each thing that happens to an entry. Pure.
 
-Pure: reading and writing them is the journal's work. What comes from the cluster is validated
-here before it is trusted: a forged record cannot name a field that this tool never writes.
+`encoding` makes lines of JSON of them and back, `entry` folds them to what an entry is.
 """
 
 from __future__ import annotations

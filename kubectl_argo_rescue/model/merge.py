@@ -61,7 +61,7 @@ def standing_of(change: Change, live: JSON) -> Standing:
 
 
 def _moved_away(change: Change, live: JSON) -> Change | None:
-    """Return our change in an item just like the one at its place, where that has the original and this ours.
+    """Return our change as one of a twin item: the twin has what we wrote, the item at our place the original.
 
     Of two sources of one repository and chart nothing but their order tells which is which.
     """

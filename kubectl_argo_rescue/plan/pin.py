@@ -1,4 +1,4 @@
-"""The planners of single steps: from a snapshot and what the user wants to an ordered plan. Pure.
+"""Plans a pin: which source of an application gets which version, and what must be asked. Pure.
 
 After a conflict the engine reads again and calls the same function; the same input gives the same
 plan. Times and ids come in as arguments.

@@ -1,4 +1,4 @@
-"""A plan: ordered steps, nothing sent yet, with what is worth saying and what must be asked. Pure."""
+"""Makes a plan of edits and orders, with what is worth saying and what must be asked. Pure."""
 
 from __future__ import annotations
 

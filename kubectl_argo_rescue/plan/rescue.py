@@ -1,4 +1,4 @@
-"""The planners of a rollback, of the end of an operation, and of a whole rescue. Pure."""
+"""Plans a whole rescue: its parts, in the order in which they are carried out. Pure."""
 
 from __future__ import annotations
 

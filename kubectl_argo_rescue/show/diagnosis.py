@@ -1,6 +1,6 @@
 """What is wrong with an application, and who would fight an edit of it. Pure.
 
-From what was read and the journal's open entries to a picture as values; `screens` shows it.
+From what was read and the journal's open entries to a picture as values; `status` shows it.
 """
 
 from __future__ import annotations
