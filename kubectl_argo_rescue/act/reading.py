@@ -370,6 +370,7 @@ class Reader:
         argocd = snapshot.argocd
         reached: dict[Key, JSON] = {}
         named = set(targets)
+        shared = [k for k in self.objects if k.kind == "AppProject" and argocd.global_projects]
         pending = deque(targets)
         while pending:
             key = pending.popleft()
@@ -379,9 +380,7 @@ class Reader:
             reached[key] = obj
             if key.kind == "Application" and key in named and ownership.serving(obj, argocd) is argocd:
                 pending.append(_project_key(argocd, obj))
-                pending += [
-                    k for k, o in self.objects.items() if k.kind == "AppProject" and argocd.global_projects
-                ]
+                pending += shared
             pending += [
                 owner
                 for owner, _ in ownership.owners_of(snapshot, obj)
