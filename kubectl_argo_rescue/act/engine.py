@@ -6,13 +6,16 @@ is also told in Kubernetes Events: who, why and how to undo, for whoever looks w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 
 from msgspec.structs import replace
 
+from ..argocd import listed
 from ..cluster.client import Cluster
+from ..cluster.objects import MANY
 from ..cluster.parallel import Done, Failed
 from ..journal.journal import Journal, Writer
 from ..journal.records import Begin, Content, Context, End, Intent, Outcome
@@ -97,7 +100,10 @@ class Engine:
         else:
             writer.write(contents)
         run.entry, run.writer = writer.entry, writer
-        batch = Batch(snapshot, run, writer, replan, self.actions)
+        # Whole answers of thousands would be as much as whole lists.
+        is_many = plan.independent_from is not None and len(plan.steps) >= MANY
+        read = listed.read_one if is_many else json.loads
+        batch = Batch(snapshot, run, writer, replan, self.actions, read)
         try:
             self._all(plan, numbered, batch)
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from ..argocd import application, components
+from ..argocd import application, components, listed
 from ..cluster import refresh
 from ..cluster.client import Cluster
 from ..cluster.objects import look
@@ -124,7 +124,7 @@ class GitCheck:
 
     def reread(self, keys: Sequence[Key]) -> None:
         """Read objects again that somebody else has written meanwhile."""
-        found, _ = look(self.cluster, keys)
+        found, _ = look(self.cluster, keys, listed.read_page)
         fresh = {k: o for k, o in found.items() if o is not None}
         old = self.work.snapshot
         self.work.snapshot = replace(old, objects={**old.objects, **fresh}, now=self.now())

@@ -16,7 +16,7 @@ from functools import partial
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..argocd import application, installation, ownership
+from ..argocd import application, installation, listed, ownership
 from ..argocd.installation import (
     DEFAULT_NAMESPACE,
     PART_OF,
@@ -24,7 +24,7 @@ from ..argocd.installation import (
     describe_installation,
     is_controller,
 )
-from ..cluster.client import Cluster
+from ..cluster.client import PAGE_OF_APPLICATIONS, Cluster
 from ..cluster.objects import look
 from ..cluster.parallel import Attempt, Done, Failed
 from ..journal.configmaps import EXPIRES_LABEL
@@ -35,7 +35,6 @@ from ..model.values import (
     BY_KIND,
     CONFIGMAP,
     DEPLOYMENT,
-    GROUP,
     JSON,
     NAMESPACE,
     SECRET,
@@ -314,7 +313,7 @@ class Reader:
             return
         apps = [o for k, o in self.objects.items() if k.kind == "Application"]
         try:
-            apps += self.cluster.list(APPLICATION, place)
+            apps += list_applications(self.cluster, place)
         except Forbidden:
             pass
         if any((app.get("status") or {}).get("controllerNamespace") == place for app in apps):
@@ -349,7 +348,7 @@ class Reader:
             if seen := {k: self._others[k] for k in wanted if k in self._others}:
                 self.objects.update(seen)
             elif wanted:
-                found, unreadable = look(self.cluster, wanted)
+                found, unreadable = look(self.cluster, wanted, listed.read_page)
                 self.warnings += unreadable
                 for key in wanted:
                     if key not in found:
@@ -371,6 +370,7 @@ class Reader:
         argocd = snapshot.argocd
         reached: dict[Key, JSON] = {}
         named = set(targets)
+        shared = [k for k in self.objects if k.kind == "AppProject" and argocd.global_projects]
         pending = deque(targets)
         while pending:
             key = pending.popleft()
@@ -380,9 +380,7 @@ class Reader:
             reached[key] = obj
             if key.kind == "Application" and key in named and ownership.serving(obj, argocd) is argocd:
                 pending.append(_project_key(argocd, obj))
-                pending += [
-                    k for k, o in self.objects.items() if k.kind == "AppProject" and argocd.global_projects
-                ]
+                pending += shared
             pending += [
                 owner
                 for owner, _ in ownership.owners_of(snapshot, obj)
@@ -441,7 +439,7 @@ class Reader:
     def _list_everywhere(self, argocd: ArgoCD) -> list[JSON]:
         """List what this Argo CD serves in any namespace, and keep the rest for those who own something."""
         served = []
-        for app in self.cluster.list(APPLICATION):
+        for app in list_applications(self.cluster):
             if installation.served(app, argocd):
                 served.append(app)
             else:
@@ -480,18 +478,17 @@ class Reader:
             try:
                 if not label_selector:
                     return self._list_everywhere(argocd)
-                found = self.cluster.list(APPLICATION, label_selector=label_selector)
+                found = list_applications(self.cluster, label_selector=label_selector)
             except Forbidden as e:
                 self.warnings.append(f"Applications of other namespaces may not be listed: {e.message}")
             else:
                 return [a for a in found if installation.served(a, argocd)]
-        return self.cluster.list(APPLICATION, argocd.namespace, label_selector=label_selector)
+        return list_applications(self.cluster, argocd.namespace, label_selector=label_selector)
 
     def read_many(self, *, label_selector: str = "", project: str = "", names: Sequence[str] = ()) -> Reading:
         """Read the Applications of a selection, or all of them, and what they lead to.
 
-        Of each only what planning needs is kept: thousands of them come with megabytes of history
-        and status. Raises NotFound where none is selected.
+        Raises NotFound where none is selected.
         """
         reading = self.read(names)
         argocd = reading.snapshot.argocd
@@ -500,7 +497,7 @@ class Reader:
             key = ref_of(app).key
             if not project or application.project_name(app) == project:
                 selected.append(key)
-            self.objects.setdefault(key, slim(app))
+            self.objects.setdefault(key, app)
         if self.namespace:
             selected = [k for k in selected if k.namespace == self.namespace]
         if not selected:
@@ -564,26 +561,15 @@ class Reader:
         import difflib  # lazy: only a name that is not there needs it
 
         try:
-            names = [o["metadata"]["name"] for o in self.cluster.list(APPLICATION, key.namespace)]
+            names = [o["metadata"]["name"] for o in list_applications(self.cluster, key.namespace)]
         except RescueError:
             return ""
         return next(iter(difflib.get_close_matches(key.name, names, 1)), "")
 
 
-_KEPT_STATUS = ("sync", "health", "reconciledAt", "conditions", "operationState", "controllerNamespace")
-
-
-def slim(app: JSON) -> JSON:
-    """Keep of an Application what decisions rest on: no history, no managed fields, few resources."""
-    meta = {k: v for k, v in app["metadata"].items() if k != "managedFields"}
-    status = app.get("status") or {}
-    kept = {k: status[k] for k in _KEPT_STATUS if k in status}
-    kept["resources"] = [
-        r
-        for r in status.get("resources") or ()
-        if r.get("group") == GROUP or r.get("status") == "OutOfSync" or r.get("requiresPruning")
-    ]
-    return {**app, "metadata": meta, "status": kept}
+def list_applications(cluster: Cluster, namespace: str = "", **selectors: str) -> list[JSON]:
+    """List Applications of one namespace or all, of each what is decided by."""
+    return cluster.list(APPLICATION, namespace, **selectors, page=PAGE_OF_APPLICATIONS, read=listed.read_page)
 
 
 def _denied(key: Key, who: str) -> Forbidden:

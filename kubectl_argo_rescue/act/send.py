@@ -7,6 +7,7 @@ blindly.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..argocd.operation import STARTING, has_landed, operation, order_ops
+from ..cluster.answers import Read
 from ..cluster.client import Cluster
 from ..journal.journal import Writer
 from ..journal.records import Intent
@@ -123,6 +125,8 @@ class Batch(Struct, frozen=True):
     replan: Callable[[Snapshot], Plan] | None
     """The planner again, for a snapshot with the object that moved."""
     actions: Mapping[Role, str]
+    read: Read = json.loads
+    """How answers with Applications are read."""
 
 
 def action_of(step: PlanStep, actions: Mapping[Role, str] = ACTIONS) -> str:
@@ -212,10 +216,11 @@ class Sender(ABC):
     it is to be prepared and sent once more.
     """
 
-    def __init__(self, cluster: Cluster, *, dry_run: bool = False) -> None:
-        """Take the cluster of what is written."""
+    def __init__(self, cluster: Cluster, *, dry_run: bool = False, read: Read = json.loads) -> None:
+        """Take the cluster of what is written, and how its answers are read."""
         self.cluster = cluster
         self.dry_run = dry_run
+        self.read = read
         self.tries = 0
         self.ops: list[patches.Op] = []
 
@@ -232,9 +237,10 @@ class Sender(ABC):
     def _patch(self) -> StepResult | None:
         ref = self.step.ref
         try:
-            return self.answered(
-                self.cluster.patch(BY_KIND[ref.kind], ref.namespace, ref.name, self.ops, dry_run=self.dry_run)
+            answer = self.cluster.patch(
+                BY_KIND[ref.kind], ref.namespace, ref.name, self.ops, dry_run=self.dry_run, read=self.read
             )
+            return self.answered(answer)
         except (GuardFailed, StaleWrite) as e:
             return self.guard_failed(e)
         except (TransportError, Overloaded) as e:
@@ -284,7 +290,8 @@ class ObjectSender(Sender):
 
     def __init__(self, cluster: Cluster, batch: Batch, number: int, step: Step) -> None:
         """Begin with the object as the run last saw it."""
-        super().__init__(cluster)
+        read = batch.read if step.ref.kind == "Application" else json.loads
+        super().__init__(cluster, read=read)
         self._batch = batch
         self._number = number
         self._step = step

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ..argocd import application, installation
 from ..argocd.components import Surroundings
 from ..argocd.ownership import tracked_by
-from ..cluster.client import Cluster
+from ..cluster.client import PAGE_OF_APPLICATIONS, Cluster
 from ..cluster.parallel import Attempt, Done, Failed
 from ..model.errors import Expired, Forbidden, NotFound, RescueError, UsageError
 from ..model.text import display_name
@@ -31,9 +31,6 @@ from ..model.values import (
 from .options import Common
 
 ENDPOINTSLICE: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
-PAGE: Final = 250
-"""Applications of one page: of 18 kB each they need 35 MB as Python objects."""
-
 SERVER: Final = "app.kubernetes.io/part-of=argocd,app.kubernetes.io/component=server"
 
 _WORKLOADS: Final[dict[str, Resource]] = {
@@ -115,9 +112,9 @@ def application_pages(
     """
     if namespace or not argocd.application_namespaces:
         where = namespace or argocd.namespace
-        yield from cluster.pages(APPLICATION, where, label_selector=label_selector, page=PAGE)
+        yield from cluster.pages(APPLICATION, where, label_selector=label_selector, page=PAGE_OF_APPLICATIONS)
         return
-    for page in cluster.pages(APPLICATION, label_selector=label_selector, page=PAGE):
+    for page in cluster.pages(APPLICATION, label_selector=label_selector, page=PAGE_OF_APPLICATIONS):
         page[:] = [app for app in page if installation.served(app, argocd)]
         yield page
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from ..model.errors import (
     AlreadyExists,
@@ -24,11 +25,14 @@ from ..model.text import brief
 from ..model.values import GROUP, JSON
 from .transport import Response
 
+Read: TypeAlias = Callable[[bytes], JSON]
+"""How a body is read: whole, or as much of it as its caller will ask for. Raises ValueError where it is no JSON."""
 
-def parse(answer: Response, what: str) -> JSON:
+
+def parse(answer: Response, what: str, read: Read = json.loads) -> JSON:
     """Read the object that an answer is."""
     try:
-        parsed = json.loads(answer.body)
+        parsed = read(answer.body)
     except ValueError as error:
         raise TransportError(
             f"the answer about {what} is no JSON", "is this a Kubernetes API server?"

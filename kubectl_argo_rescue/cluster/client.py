@@ -15,7 +15,7 @@ from urllib.parse import quote
 from ..model.errors import Expired, Forbidden, GuardFailed, Invalid, NotFound, Overloaded, TransportError
 from ..model.patches import encode
 from ..model.values import ACCESSREVIEW, FIELD_MANAGER, JSON, SUBJECTREVIEW, Resource
-from .answers import api_error, status_error
+from .answers import Read, api_error, status_error
 from .exchange import Exchange
 from .parallel import Attempts, gather, gather_outcomes
 from .transport import Proves, Target, Transport
@@ -30,6 +30,9 @@ Results: TypeAlias = list[T]
 Query: TypeAlias = list[tuple[str, str]]
 
 PAGE: Final = 500
+
+PAGE_OF_APPLICATIONS: Final = 250
+"""Of 18 kB each they need 35 MB as Python objects."""
 
 WATCH_GRACE: Final = 5.0
 """How long after its own end a watch may still be silent before it counts as dead."""
@@ -147,10 +150,16 @@ class Cluster:
         label_selector: str = "",
         field_selector: str = "",
         page: int = PAGE,
+        read: Read = json.loads,
     ) -> Objects:
         """Read all objects of a kind, in one namespace or (where it is empty) in all."""
         return self.listing(
-            resource, namespace, label_selector=label_selector, field_selector=field_selector, page=page
+            resource,
+            namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            page=page,
+            read=read,
         ).items
 
     def listing(
@@ -161,12 +170,16 @@ class Cluster:
         label_selector: str = "",
         field_selector: str = "",
         page: int = PAGE,
+        read: Read = json.loads,
     ) -> Listing:
-        """List, with the resourceVersion to watch from; begins again once where a page expired."""
+        """List, with the resourceVersion to watch from; begins again once where a page expired.
+
+        `read` reads each page: whole, or of each object what the caller asks of it.
+        """
         try:
-            return self._listing(resource, namespace, label_selector, field_selector, page)
+            return self._listing(resource, namespace, label_selector, field_selector, page, read)
         except Expired:
-            return self._listing(resource, namespace, label_selector, field_selector, page)
+            return self._listing(resource, namespace, label_selector, field_selector, page, read)
 
     def pages(
         self,
@@ -176,30 +189,43 @@ class Cluster:
         label_selector: str = "",
         field_selector: str = "",
         page: int = PAGE,
+        read: Read = json.loads,
     ) -> Iterator[Objects]:
         """Read page by page; raises Expired where the rest is too old to be read on."""
-        for part in self._pages(resource, namespace, label_selector, field_selector, page):
+        for part in self._pages(resource, namespace, label_selector, field_selector, page, read):
             yield part.items
 
     def _listing(
-        self, resource: Resource, namespace: str, label_selector: str, field_selector: str, page: int
+        self,
+        resource: Resource,
+        namespace: str,
+        label_selector: str,
+        field_selector: str,
+        page: int,
+        read: Read,
     ) -> Listing:
         items: Objects = []
         version = ""
-        for part in self._pages(resource, namespace, label_selector, field_selector, page):
+        for part in self._pages(resource, namespace, label_selector, field_selector, page, read):
             items += part.items
             version = part.resource_version
         return Listing(items, version)
 
     def _pages(
-        self, resource: Resource, namespace: str, label_selector: str, field_selector: str, page: int
+        self,
+        resource: Resource,
+        namespace: str,
+        label_selector: str,
+        field_selector: str,
+        page: int,
+        read: Read,
     ) -> Iterator[Listing]:
         query = _selectors(label_selector, field_selector)
         token = ""
         while True:
             where = [*query, ("limit", str(page)), *([("continue", token)] if token else [])]
             answer = self._exchange.call(
-                "GET", object_path(resource, namespace), where, what=_what(resource, namespace)
+                "GET", object_path(resource, namespace), where, what=_what(resource, namespace), read=read
             )
             meta = answer.get("metadata") or {}
             items = answer.get("items") or []
@@ -308,8 +334,9 @@ class Cluster:
         ops: Sequence[JSON],
         *,
         dry_run: bool = False,
+        read: Read = json.loads,
     ) -> JSON:
-        """Apply an RFC 6902 patch, all of it or nothing, and give the object afterwards.
+        """Apply an RFC 6902 patch, all of it or nothing, and give the object afterwards, as `read` reads it.
 
         Never sent a second time unless the first one was certainly not carried out. On
         TransportError and Overloaded only a read tells whether it was.
@@ -321,6 +348,7 @@ class Cluster:
             body=encode(ops),
             content_type="application/json-patch+json",
             what=_what(resource, namespace, name),
+            read=read,
         )
 
     def is_current(self, resource: Resource, obj: JSON) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from urllib.parse import urlencode
 
 from ..model.errors import ApiError, NotServed, Overloaded, RescueError, TransportError, Unauthorized
 from ..model.values import GROUP, JSON
-from .answers import api_error, came_text, parse, sent_text, status_text, warnings_in, without_crds
+from .answers import Read, api_error, came_text, parse, sent_text, status_text, warnings_in, without_crds
 from .transport import LogsIn, Response, Transport
 
 DEFAULT_TIMEOUT: Final = 30.0
@@ -92,6 +93,7 @@ class Exchange:
         content_type: str = "application/json",
         what: str,
         repeatable: bool = False,
+        read: Read = json.loads,
     ) -> JSON:
         """Send a request until it is answered, it may not be sent again, or its time is over."""
         request = _Request(method, path, query, body, content_type, what, repeatable or method == "GET")
@@ -104,7 +106,7 @@ class Exchange:
             tries += 1
             came = self._send(request, budget - (self._clock() - began) if budget else None)
             if isinstance(came, Response):
-                return parse(came, what)
+                return parse(came, what, read)
             if isinstance(came.error, Unauthorized) and not reauthenticated:
                 # A token that just ran out: the exec plugin is asked anew with the next request.
                 reauthenticated = True

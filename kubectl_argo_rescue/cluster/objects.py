@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..model.errors import NotFound, NotServed
-from ..model.values import BY_KIND, JSON, Key, ref_of
-from .client import Cluster
+from ..model.values import APPLICATION, BY_KIND, JSON, Key, ref_of
+from .answers import Read
+from .client import PAGE_OF_APPLICATIONS, Cluster
 from .parallel import Done
 
 MANY = 20
 """From here on one list of a namespace is cheaper than an object each."""
 
 
-def look(cluster: Cluster, keys: Iterable[Key]) -> tuple[dict[Key, JSON], list[str]]:
+def look(cluster: Cluster, keys: Iterable[Key], read: Read = json.loads) -> tuple[dict[Key, JSON], list[str]]:
     """Return the objects, None for one that is not there, and a line for each that cannot be read.
 
-    Kinds that this tool does not edit are left out.
+    Kinds that this tool does not edit are left out. `read` reads a list of Applications.
     """
     places: dict[tuple[str, str], list[Key]] = {}
     for key in dict.fromkeys(keys):
@@ -33,7 +35,9 @@ def look(cluster: Cluster, keys: Iterable[Key]) -> tuple[dict[Key, JSON], list[s
             thunks += [partial(cluster.get, resource, k.namespace, k.name) for k in wanted]
             asked += [(k,) for k in wanted]
         else:
-            thunks.append(partial(cluster.list, resource, namespace))
+            list_ = partial(cluster.list, resource, namespace)
+            is_app = resource is APPLICATION
+            thunks.append(partial(list_, page=PAGE_OF_APPLICATIONS, read=read) if is_app else list_)
             asked.append(tuple(wanted))
     for wanted_here, outcome in zip(asked, cluster.gather_outcomes(*thunks), strict=True):
         if isinstance(outcome, Done):

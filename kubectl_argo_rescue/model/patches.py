@@ -200,8 +200,10 @@ def inverse(change: Change) -> Change:
 class _Draft:
     """A working copy of the object beside the operations that make it so."""
 
-    def __init__(self, live: JSON, *, guards: bool) -> None:
-        self.obj = copy.deepcopy(live)
+    def __init__(self, live: JSON, changes: Sequence[Change], *, guards: bool) -> None:
+        # Of an object that is mostly status only what is changed is copied.
+        touched = {change.path[0] for change in changes}
+        self.obj = {name: copy.deepcopy(value) if name in touched else value for name, value in live.items()}
         self.ops: list[Op] = []
         self.guards = guards
 
@@ -271,7 +273,7 @@ def _node(obj: JSON, tokens: Sequence[str | int]) -> JSON:
 
 
 def _draft(live: JSON, changes: Sequence[Change], *, guards: bool) -> _Draft:
-    draft = _Draft(live, guards=guards)
+    draft = _Draft(live, changes, guards=guards)
     for change in in_order(changes):
         tokens = resolve(change.path, draft.obj)
         now = _node(draft.obj, tokens)
@@ -314,7 +316,7 @@ def guarded_ops(live: JSON, ref: Ref, changes: Sequence[Change]) -> list[Op]:
 
 
 def applied(live: JSON, changes: Sequence[Change]) -> JSON:
-    """Return a copy of `live` with the changes made. Raises Unresolved as `guarded_ops`."""
+    """Return `live` with the changes made, which itself stays as it is. Raises Unresolved as `guarded_ops`."""
     return _draft(live, changes, guards=False).obj
 
 

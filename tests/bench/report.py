@@ -159,7 +159,13 @@ def _scale_ratios(s: Size) -> str:
             f"{s.status_peak.own:.0f} MB, with its kubectl {s.status_peak.all:.0f} MB, beside {s.get_peak.all:.0f} MB",
             f"under {GOAL_MEMORY} MB", _met(s.status_peak.all < GOAL_MEMORY),
         ),
-        ("pause --all, peak memory", "", f"{s.pause_peak.own:.0f} MB, with its kubectl {s.pause_peak.all:.0f} MB", "", ""),
+        *(
+            (
+                f"{verb}, peak memory", "", f"{peak.own:.0f} MB, with its kubectl {peak.all:.0f} MB",
+                f"under {GOAL_MEMORY} MB of its own", _met(peak.own < GOAL_MEMORY),
+            )
+            for verb, peak in (("pause --all", s.pause_peak), ("undo", s.undo_peak))
+        ),
     ]  # fmt: skip
     return table((f"{s.count} Applications", "beside", "ratio", "goal", ""), rows)
 

@@ -115,7 +115,7 @@ class Size:
     status_peak: Peak
     get_peak: Peak
     pause_peak: Peak
-    """Of a dry run, which holds as much."""
+    undo_peak: Peak
 
     def series(self) -> Mapping[str, float]:
         """Return the lines of the plot."""
@@ -285,7 +285,8 @@ def _at(bed: Bed, crowd: Crowd, size: int) -> Size:
         crowd.send("PATCH", resume, JSON_PATCH)
         pauses.append(bed.plugin("pause", "--all", "--yes").run())
         undos.append(bed.plugin("undo", "--yes").run())
-    pause_peak = bed.direct("pause", "--all", "--yes", "--dry-run=client").peak()
+    pause_peak = bed.direct("pause", "--all", "--yes").peak()
+    undo_peak = bed.direct("undo", "--yes").peak()
     return Size(
         count=size,
         pause=statistics.median(pauses),
@@ -297,6 +298,7 @@ def _at(bed: Bed, crowd: Crowd, size: int) -> Size:
         status_peak=status_peak,
         get_peak=get_peak,
         pause_peak=pause_peak,
+        undo_peak=undo_peak,
     )
 
 

@@ -7,16 +7,16 @@ from datetime import datetime
 from typing import Final
 
 from ...act.options import Common
+from ...act.reading import list_applications
 from ...act.session import Invocation, Session
 from ...argocd.application import projects as projects_of
 from ...argocd.foresight import NextChange
 from ...argocd.installation import served
 from ...argocd.reconciliation import WindowVerdict, judge_apps
-from ...cluster.client import Cluster
-from ...model.errors import ExitStatus, Expired, Forbidden
+from ...model.errors import ExitStatus, Forbidden
 from ...model.text import columns, display_name, one_line, resource_name
 from ...model.times import human
-from ...model.values import APPLICATION, APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
+from ...model.values import APPPROJECT, JSON, ArgoCD, Key, Result, ref_of
 from ...show.steps import STATUS_WORDS
 from ...show.windows import WindowLine, line_json, lines_of, short, verdict_json
 
@@ -45,15 +45,15 @@ def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[Windo
 
     def applications() -> list[JSON]:
         if namespace:
-            return _list(cluster, namespace)
+            return list_applications(cluster, namespace)
         if all_namespaces or argocd.application_namespaces:
             try:
-                return _list(cluster)
+                return list_applications(cluster)
             except Forbidden as e:
                 session.reader.warnings.append(
                     f"Applications of other namespaces may not be listed: {e.message}"
                 )
-        return _list(cluster, argocd.namespace)
+        return list_applications(cluster, argocd.namespace)
 
     found, projects = cluster.gather(applications, lambda: cluster.list(APPPROJECT, argocd.namespace))
     if all_namespaces:
@@ -62,33 +62,6 @@ def _all(session: Session, all_namespaces: bool) -> tuple[list[JSON], list[Windo
         found = [app for app in found if served(app, argocd)]
     found = sorted(found, key=lambda app: ref_of(app).key)
     return found, judge_apps(found, projects, argocd, snapshot.now)
-
-
-_PAGE: Final = 250
-"""Applications of one page: of 18 kB each they need 35 MB as Python objects."""
-
-
-def _list(cluster: Cluster, namespace: str = "") -> list[JSON]:
-    """Read Applications, and keep what windows look at: thousands come with megabytes of status."""
-
-    def read() -> list[JSON]:
-        return [_slim(app) for page in cluster.pages(APPLICATION, namespace, page=_PAGE) for app in page]
-
-    try:
-        return read()
-    except Expired:
-        return read()
-
-
-def _slim(app: JSON) -> JSON:
-    metadata, spec, status = (app.get(part) or {} for part in ("metadata", "spec", "status"))
-    return {
-        "apiVersion": app["apiVersion"],
-        "kind": app["kind"],
-        "metadata": {name: metadata[name] for name in ("namespace", "name", "uid") if name in metadata},
-        "spec": {name: spec[name] for name in ("project", "destination") if name in spec},
-        "status": {"controllerNamespace": status.get("controllerNamespace")},
-    }
 
 
 def _left_out(apps: Sequence[JSON], argocd: ArgoCD) -> list[str]:
