@@ -17,6 +17,7 @@ from kubectl_argo_rescue.model.values import Discreet
 
 from ..model import merge
 from ..model.patches import show_path, shown
+from ..model.text import cause
 from ..model.values import JSON, Change, Key, Ref
 from . import application
 from .operation import Operation, operation
@@ -311,6 +312,11 @@ def _sync(
     return False, status + (f" ({errors})" if errors else "")
 
 
+_SPLIT = re.compile(
+    r"cannot reference (?:a different revision of|multiple revisions for) the same repository"
+)
+"""Argo CD: reposerver/repository, of a source and the values that it refers to in the same repository."""
+
 _MISSING = re.compile(
     r"not found|unable to resolve|does not exist|no (?:chart )?version|no matching|manifest unknown"
     r"|couldn't find remote ref|unknown revision|improper constraint",
@@ -322,6 +328,8 @@ _MISSING = re.compile(
 def _what_is_missing(app: JSON) -> str:
     """Say that what the spec asks for is not in its repository; empty where the failure may pass."""
     for condition in application.conditions(app, "ComparisonError"):
+        if _SPLIT.search(str(condition.get("message") or "")):
+            return f"Argo CD takes a repository at one revision only: {_cause(condition)}"
         if _MISSING.search(str(condition.get("message") or "")):
             return f"Argo CD finds no such thing to deploy: {_cause(condition)}"
     return ""
@@ -335,9 +343,7 @@ def _invalid_spec(app: JSON) -> str:
 
 
 def _cause(condition: JSON) -> str:
-    """Shorten an error of Argo CD's: what was tried stands at its start, the cause at its end."""
-    text = " ".join(str(condition.get("message") or "").split())
-    return text if len(text) <= 300 else f"{text[:100]} … {text[-200:]}"
+    return cause(str(condition.get("message") or ""))
 
 
 def _names(resources: Sequence[JSON]) -> str:

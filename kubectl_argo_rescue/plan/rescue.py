@@ -16,7 +16,6 @@ from ..model import patches
 from ..model.errors import RefusedError
 from ..model.text import COMMAND, display_name
 from ..model.values import (
-    ABSENT,
     JSON,
     Edit,
     FieldChange,
@@ -34,7 +33,7 @@ from ..model.values import (
 )
 from .owners import protect
 from .pause import plan_pause
-from .pin import choose_source, choose_version, refuse_hydrated
+from .pin import choose_source, choose_version, refuse_hydrated, revision_change, version_changes
 from .plan import joined
 from .unblock import others_freed, window_edits
 
@@ -191,8 +190,8 @@ def _rescue_changes(
     if isinstance(to, str):
         chosen = choose_source(app, to, selector)
         wanted = choose_version(app, chosen, to, snapshot)
-        change = _revision_change(chosen, wanted.revision)
-        return (change,) if change else (), list(wanted.notes), list(wanted.questions), wanted.revision
+        pinned, wanted = version_changes(app, chosen, wanted, selector)
+        return pinned, list(wanted.notes), list(wanted.questions), wanted.revision
     good = to
     now_sources = application.sources(app)
     notes = [f"last good: {describe_deployment(good)}" + for_how_long(good, snapshot.now)]
@@ -224,10 +223,8 @@ def _rescue_changes(
                 f"{', '.join(differing)} of the source changed as well since then; --whole-source takes "
                 "the whole old source back"
             )
-        if s.yields_manifests or revision:
-            change = _revision_change(s, revision)
-            if change:
-                changes.append(change)
+        if revision and (change := revision_change(s, revision)):
+            changes.append(change)
     return tuple(changes), notes, [], ", ".join(r for r in good.revisions if r)
 
 
@@ -235,9 +232,3 @@ def _by_index(source: Source) -> Path:
     if source.path and isinstance(source.path[-1], Match):
         return (*source.path[:-1], Match((), source.path[-1].index))
     return source.path
-
-
-def _revision_change(source: Source, revision: str) -> FieldChange | None:
-    if not revision or source.revision == revision:
-        return None
-    return FieldChange(source.revision_path, source.body.get(source.revision_field, ABSENT), revision)

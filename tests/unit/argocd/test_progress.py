@@ -237,3 +237,17 @@ def test_what_a_success_rests_on(resources: Any, destination: str, watched: bool
     it["spec"]["destination"]["server"] = destination
     got = look(it, obj=workload(**DONE) if watched else None)
     assert (got.state, got.unverified) == (State.SUCCEEDED, told)
+
+
+def test_a_split_repository_is_told_whole() -> None:
+    sha = "a" * 40
+    why = (
+        "Failed to load target state: failed to generate manifest for source 1 of 2: rpc error: code = Unknown desc = "
+        f'cannot reference a different revision of the same repository ($values references "main" which resolves to "{sha}" '
+        f'while the application references "v1" which resolves to "{sha[::-1]}")'
+    )
+    it = app(status="Unknown", conditions=[{"type": "ComparisonError", "message": why}])
+    got = look(it)
+    assert (
+        got.state is State.FAILED and got.reason == f"Argo CD takes a repository at one revision only: {why}"
+    )
