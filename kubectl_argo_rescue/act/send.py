@@ -153,6 +153,11 @@ def not_done(step: Step, live: JSON, answer: JSON) -> str:
     return f"{NOT_DONE}: {'; '.join(lacks)}" if lacks else ""
 
 
+TAKEN_BACK = (
+    "an ApplicationSet keeps taking it back, whatever its rule says: scale its applicationset-controller down, or "
+    "change what it generates"
+)
+
 NOT_DONE = (
     "the API server took the write and did something else, as where an admission webhook or policy changes it"
 )
@@ -539,7 +544,7 @@ class ObjectSender(Sender):
                 continue
             again += 1
             if again > MAX_REPLANS:
-                return f"somebody keeps taking it back: {self._conflict(live).detail}"
+                return f"{TAKEN_BACK}: {self._conflict(live).detail}"
             try:
                 objects[ref.key] = self.cluster.patch(resource, ref.namespace, ref.name, ops_of(live, step))
             except (GuardFailed, patches.Unresolved):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..argocd import application, ownership
+from ..argocd import application
 from ..argocd.application import Source, SourceKind, living_application, require_project
 from ..argocd.history import Deployment, choose_deployment, describe_deployment, for_how_long
 from ..argocd.operation import operation, sync_operation
@@ -87,7 +87,7 @@ def plan_rescue(
     changes, notes, questions, words = _rescue_changes(
         snapshot, app, version or good or choose_deployment(app, None), source, whole_source
     )
-    pin = _pin(snapshot, app, changes, words)
+    pin = _pin(app, changes, words)
     opened = window_edits(snapshot, app)
     reopened = tuple(_closed_again(opened))
     total = protect(snapshot, app, changes, only=only)
@@ -112,11 +112,11 @@ def plan_rescue(
         order = Order(ref_of(app), order_id, ordered, act.why)
     if running.in_progress:
         notes.append(f"an operation of {name} is in the way and is ended first: {running.describe()}")
-    there = StepResult(ref_of(app), StepStatus.UNCHANGED, "pinned", detail=f"already at {words}")
     plan = joined(
-        "rescue", total, [*pin, *opened, *([order] if order else [])], unchanged=() if pin else (there,),
+        "rescue", total, [*pin, *opened, *([order] if order else [])], unchanged=_already(app, pin, words),
         warnings=act.warnings, notes=notes, questions=questions, next_commands=[f"{COMMAND} watch {name}"],
     )  # fmt: skip
+    pin = tuple(s for s in plan.steps if isinstance(s, Edit) and s.role is Role.VERSION)
     guards = tuple(s for s in plan.steps if isinstance(s, Edit) and s not in pin and s not in opened)
     watched = owners_to_stop(key, guards, total.relies.values())
     return Rescue(plan, guards, pin, opened, order, watched, running.in_progress, words, reopened)
@@ -140,12 +140,13 @@ def _source_questions(snapshot: Snapshot, app: JSON, words: str) -> list[str]:
     ]
 
 
-def _pin(snapshot: Snapshot, app: JSON, changes: tuple[FieldChange, ...], words: str) -> tuple[Edit, ...]:
-    if not changes:
-        return ()
-    generated = any(o.kind == "ApplicationSet" for o, _ in ownership.owners_of(snapshot, app))
-    hold = HOLD_SECONDS if generated else 0.0
-    return (Edit(ref_of(app), changes, f"to {words}", Role.VERSION, hold=hold),)
+def _pin(app: JSON, changes: tuple[FieldChange, ...], words: str) -> tuple[Edit, ...]:
+    return (Edit(ref_of(app), changes, f"to {words}", Role.VERSION),) if changes else ()
+
+
+def _already(app: JSON, pin: Sequence[Edit], words: str) -> tuple[StepResult, ...]:
+    there = StepResult(ref_of(app), StepStatus.UNCHANGED, "pinned", detail=f"already at {words}")
+    return () if pin else (there,)
 
 
 def _closed_again(opened: Iterable[Edit]) -> Iterator[Edit]:
@@ -176,10 +177,6 @@ def owners_to_stop(key: Key, guards: Iterable[Edit], relies: Iterable[Reliance])
     """Return the other Applications whose standing still a rescue counts on."""
     paused = [e.ref.key for e in guards if e.ref.key != key]
     return tuple(dict.fromkeys(k for k in (*paused, *(r.key for r in relies)) if k.kind == "Application"))
-
-
-HOLD_SECONDS = 3.0
-"""How long an edit of a generated Application must stay before it counts."""
 
 
 def _rescue_changes(
