@@ -19,6 +19,7 @@ from ..cluster.client import Cluster
 from ..journal.journal import Writer
 from ..journal.records import Intent
 from ..model import merge, patches
+from ..model.discretion import is_value
 from ..model.errors import (
     ApiError,
     ConflictError,
@@ -171,6 +172,8 @@ def _not_ordered(order: Order, answer: JSON) -> list[str]:
     if missing is None:
         return []
     where, wanted, there = missing
+    if is_value(where):
+        return [f"{where} is not as it was ordered"]
     return [f"{where} should be {patches.shown(wanted)} and is {patches.shown(there)}"]
 
 
