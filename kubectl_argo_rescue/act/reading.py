@@ -300,7 +300,7 @@ class Reader:
         self.expiring = got[4].value if isinstance(got[4], Done) else []
         for o in workloads:
             self.objects[ref_of(o).key] = o
-        return describe_installation(place, data[0] or {}, data[1], controller_version(workloads))
+        return describe_installation(place, data[0], data[1], controller_version(workloads))
 
     def _require_argocd(self, place: str) -> None:
         """Refuse a namespace that the user named and that no Argo CD is in: a journal there is found by nobody.

@@ -20,6 +20,7 @@ from ..cluster.client import Cluster
 from ..journal.journal import Writer
 from ..journal.records import Intent
 from ..model import merge, patches
+from ..model.discretion import is_value
 from ..model.errors import (
     ApiError,
     ConflictError,
@@ -161,6 +162,11 @@ def not_done(step: Step, live: JSON, answer: JSON) -> str:
     return f"{NOT_DONE}: {'; '.join(lacks)}" if lacks else ""
 
 
+TAKEN_BACK = (
+    "an ApplicationSet keeps taking it back, whatever its rule says: scale its applicationset-controller down, or "
+    "change what it generates"
+)
+
 NOT_DONE = (
     "the API server took the write and did something else, as where an admission webhook or policy changes it"
 )
@@ -174,6 +180,8 @@ def _not_ordered(order: Order, answer: JSON) -> list[str]:
     if missing is None:
         return []
     where, wanted, there = missing
+    if is_value(where):
+        return [f"{where} is not as it was ordered"]
     return [f"{where} should be {patches.shown(wanted)} and is {patches.shown(there)}"]
 
 
@@ -553,7 +561,7 @@ class ObjectSender(Sender):
                 continue
             again += 1
             if again > MAX_REPLANS:
-                return f"somebody keeps taking it back: {self._conflict(live).detail}"
+                return f"{TAKEN_BACK}: {self._conflict(live).detail}"
             try:
                 objects[ref.key] = self.cluster.patch(resource, ref.namespace, ref.name, ops_of(live, step))
             except (GuardFailed, patches.Unresolved):

@@ -24,6 +24,7 @@ from ..journal.entry import is_of
 from ..journal.journal import Journal, JournalReading
 from ..journal.local import LocalHome, state_home
 from ..journal.records import Begin
+from ..model.discretion import without_credentials
 from ..model.errors import ExitStatus, Overloaded, TransportError
 from ..model.text import COMMAND, one_line
 from ..model.times import human
@@ -139,7 +140,7 @@ class Invocation(AbstractContextManager["Invocation"]):
             if not found:
                 raise
             read = known_clusters.read(home, found)
-            asked = f"{target.context or '(no context)'} ({target.server})"
+            asked = f"{target.context or '(no context)'} ({without_credentials(target.server)})"
             warning = (
                 f"{asked} cannot be asked: {e.message}; this is the record of this machine alone, and nothing "
                 "of it is compared with the cluster"
@@ -261,7 +262,8 @@ class Session:
         context = target.context or "(no context)"
         self.printer.say(
             self.printer.paint(
-                f"context {context} ({target.server}){who}; Argo CD {version} in {argocd.namespace}", "dim"
+                f"context {context} ({without_credentials(target.server)}){who}; Argo CD {version} in {argocd.namespace}",
+                "dim",
             )
         )
 
@@ -337,7 +339,7 @@ def _argv(words: Sequence[str]) -> list[str]:
         elif word.startswith(("--token=", "--password=")):
             kept.append(f"{word.partition('=')[0]}=…")
         else:
-            kept.append(word)
+            kept.append(without_credentials(word))
     return kept
 
 

@@ -13,7 +13,7 @@ from enum import Enum
 from ..argocd import application, handback, ownership
 from ..argocd.handback import Evidence, Handback
 from ..model.errors import RefusedError, TimedOut
-from ..model.text import COMMAND
+from ..model.text import COMMAND, cause
 from ..model.values import JSON, Key, Role, Snapshot, StepResult, StepStatus, WorkloadRollback
 from ..plan.undo import RESTORED, Fate, UndoWork
 from .git_check import GitCheck
@@ -40,7 +40,7 @@ def comparison_says(snapshot: Snapshot, key: Key, rollouts: Sequence[WorkloadRol
     where = handback.where_owed(snapshot.objects[owner] if owner else app)
     errors = application.conditions(app, "ComparisonError")
     if errors or application.sync_status(app) == "Unknown":
-        said = f": {str(errors[0].get('message', ''))[:300]}" if errors else ""
+        said = f": {cause(str(errors[0].get('message', '')))}" if errors else ""
         return Handback(key, Evidence.NONE, f"Argo CD cannot compare it now{said}", owner, where)
     moving = [
         str(r.ref.key)

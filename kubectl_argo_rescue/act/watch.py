@@ -390,7 +390,9 @@ def run(
     if session.printer.form == "human":
         if ending.status is ExitStatus.OK:
             app_name = f"application.argoproj.io/{expectation.key.name}"
-            session.printer.line(f"{app_name} {ending.message}")
+            told = ending.assessment.unverified
+            by = f", by Argo CD's word alone: {'; '.join(told)}" if told else ""
+            session.printer.line(f"{app_name} {ending.message}{by}")
         else:
             colour = session.printer.paint("error:", "red")
             session.printer.say(f"{colour} {expectation.key}: {plain(ending.message)}")
@@ -456,6 +458,7 @@ def ending_data(ending: Ending) -> dict[str, JSON]:
     return {
         "state": ending.assessment.state.value,
         "message": ending.message,
+        "unverified": list(ending.assessment.unverified),
         "parts": [{"part": p, "text": t, "done": d} for p, t, d in ending.assessment.lines],
     }
 

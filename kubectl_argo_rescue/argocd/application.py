@@ -94,6 +94,42 @@ def sources(app: JSON) -> tuple[Source, ...]:
     return (Source(0, kind_of(source), ("spec", "source"), source),) if source else ()
 
 
+def bound_to(app: JSON, source: Source) -> tuple[Source, ...]:
+    """Return the other sources that must be of the very commit that `source` is of.
+
+    Argo CD refuses a source whose value files come through `$ref` from the same repository at another
+    revision, or from one repository at two of them (reposerver/repository).
+    """
+    every = sources(app)
+    groups = [
+        {s.index for s in (rendering, *_referred(every, rendering)) if repository(s) == repository(source)}
+        for rendering in every
+    ]
+    found, grown = {source.index}, True
+    while grown:
+        joined = found.union(*(g for g in groups if g & found))
+        found, grown = joined, joined != found
+    return tuple(s for s in every if s.index in found and s.index != source.index)
+
+
+def repository(source: Source) -> str:
+    """Name a git repository as Argo CD compares them (util/git NormalizeGitURL); empty for what is none."""
+    if source.kind is not SourceKind.GIT:
+        return ""
+    url = str(source.body.get("repoURL") or "").strip().lower()
+    if re.match(r"[^/:]+@[^/:]+:", url):
+        url = url.replace(":", "/", 1)
+    return url.removeprefix("ssh://").removesuffix(".git")
+
+
+def _referred(every: tuple[Source, ...], source: Source) -> list[Source]:
+    """Return the sources whose files the value files of this one name by `$ref/`."""
+    helm = source.body.get("helm") or {}
+    files = [*(helm.get("valueFiles") or ()), *(f.get("path") for f in helm.get("fileParameters") or ())]
+    names = {str(f).split("/")[0] for f in files}
+    return [s for s in every if s.body.get("ref") and f"${s.body['ref']}" in names]
+
+
 def has_multiple_sources(app: JSON) -> bool:
     """Whether `.operation` must speak of `sources` (Argo CD: types.go HasMultipleSources)."""
     spec = app.get("spec") or {}

@@ -32,16 +32,17 @@ PART_OF = "app.kubernetes.io/part-of=argocd"
 
 def describe_installation(
     namespace: str,
-    settings: Mapping[str, str],
+    settings: Mapping[str, str] | None,
     parameters: Mapping[str, str] | None,
     version: Version | None,
 ) -> ArgoCD:
     """Read argocd-cm and argocd-cmd-params-cm (Argo CD: util/settings/settings.go).
 
-    Without a method, tracking is by label up to 2.14 and by annotation since 3.0. `parameters` is
-    None where they may not be read.
+    Without a method, tracking is by label up to 2.14 and by annotation since 3.0. Both are None
+    where they may not be read.
     """
-    known = parameters or {}
+    is_set = settings is not None
+    settings, known = settings or {}, parameters or {}
     method = str(settings.get("application.resourceTrackingMethod") or "")
     if method in {t.value for t in Tracking}:
         tracking = Tracking(method)
@@ -58,6 +59,7 @@ def describe_installation(
         _global_projects(str(settings.get("globalProjects") or "")),
         known,
         tuple(_ignored(settings)),
+        is_set,
         parameters is not None,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..model.patches import show_path
 from ..model.text import one_line
@@ -439,3 +440,15 @@ def tracked_by(obj: JSON, argocd: ArgoCD) -> Tracked:
     if kind.rpartition("/")[2] != ref_of(obj).kind or place.rpartition("/")[2] != me["name"]:
         return Tracked(None, note=f"its tracking id {one_line(value)} was copied from another object")
     return Tracked(instance_key(instance, argocd), "tracking id")
+
+
+def not_of(obj: JSON, key: Key, argocd: ArgoCD) -> Tracked | None:
+    """Return what an object is instead of an Application's own; None where its tracking names that one.
+
+    What an Application lists it means by name: in another cluster, or of two Applications with one
+    object, the object itself tells whose it is.
+    """
+    methods = (argocd.tracking,) if argocd.settings_are_known else (Tracking.ANNOTATION, Tracking.LABEL)
+    found = [tracked_by(obj, replace(argocd, tracking=method)) for method in methods]
+    tracked = next((t for t in found if t.owner), found[0])
+    return None if tracked.owner == key else tracked

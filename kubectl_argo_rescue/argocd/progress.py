@@ -8,7 +8,7 @@ that were there before.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from kubectl_argo_rescue.model.values import Confidential
 
 from ..model import merge
 from ..model.patches import show_path, shown
+from ..model.text import cause
 from ..model.values import JSON, Change, Key, Ref
 from . import application
 from .operation import Operation, operation
@@ -53,6 +54,8 @@ class Assessment(Struct, frozen=True):
     lines: tuple[tuple[str, str, bool], ...]
     """(part, what it says, whether it is as wanted)."""
     reason: str
+    unverified: tuple[str, ...] = ()
+    """What of a success rests on Argo CD's word alone, and why."""
 
 
 class RolloutStatus(Struct, frozen=True):
@@ -119,18 +122,67 @@ def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
     """
     if not application.deploys_here(app):
         return ()
-    if rollback:
-        state = (app.get("status") or {}).get("operationState") or {}
-        found = [
-            r for r in (state.get("syncResult") or {}).get("resources") or () if r.get("status") == "Synced"
-        ]
-    else:
-        found = [r for r in application.managed_resources(app) if not r.get("requiresPruning")]
     return tuple(
         Key(r["kind"], r.get("namespace", ""), r["name"])
-        for r in found
-        if r.get("group") == "apps" and r.get("kind") in WORKLOAD_KINDS
+        for r in _deployed(app, rollback)
+        if _is_understood(r)
     )
+
+
+def _deployed(app: JSON, rollback: bool) -> list[JSON]:
+    if not rollback:
+        return [r for r in application.managed_resources(app) if not r.get("requiresPruning")]
+    state = (app.get("status") or {}).get("operationState") or {}
+    found = (state.get("syncResult") or {}).get("resources") or ()
+    return [r for r in found if r.get("status") == "Synced" and not r.get("hookType")]
+
+
+def _is_understood(resource: JSON) -> bool:
+    return resource.get("group") == "apps" and resource.get("kind") in WORKLOAD_KINDS
+
+
+def _runs_something(resource: JSON) -> bool:
+    """Whether a resource is known to run pods, or to be a whole application, by ways not understood here."""
+    group, kind = str(resource.get("group") or ""), str(resource.get("kind") or "")
+    return (
+        (group in ("", "apps", "batch") and kind in _PODS)
+        or kind in _CUSTOM_WORKLOADS
+        or ("." in group and kind in (*WORKLOAD_KINDS, *_PODS))
+    )
+
+
+_PODS = ("Pod", "ReplicaSet", "ReplicationController", "Job", "CronJob")
+_CUSTOM_WORKLOADS = (
+    "Application",
+    "ApplicationSet",
+    "Rollout",
+    "Canary",
+    "CloneSet",
+    "DeploymentConfig",
+    "HelmRelease",
+)
+
+
+def unverified(app: JSON, watched: Collection[Key], *, rollback: bool = False) -> tuple[str, ...]:
+    """Say why what an Application deploys is healthy by Argo CD's word alone; empty where all was watched."""
+    if not application.deploys_here(app):
+        destination = (app.get("spec") or {}).get("destination") or {}
+        where = destination.get("server") or destination.get("name") or "another cluster"
+        return (f"it deploys into {where}, which is not looked at here",)
+    found = [r for r in _deployed(app, rollback) if not r.get("hook")]
+    said = [
+        f"{part_of(key)} may not be read"
+        for key in workload_keys(app, rollback=rollback)
+        if key not in watched
+    ]
+    unknown = [r for r in found if not _is_understood(r) and _runs_something(r)]
+    if unknown:
+        said.append(f"not watched by this tool: {_names(unknown)}")
+    if not said and not watched:
+        said.append(
+            f"it lists no {', '.join(WORKLOAD_KINDS[:-1])} or {WORKLOAD_KINDS[-1]} that could be watched"
+        )
+    return tuple(said)
 
 
 def assess(
@@ -174,7 +226,8 @@ def assess(
     else:
         verb, revisions = "synced", ", ".join(application.synced_revisions(app))
     reason = f"{verb} to {revisions or 'its revision'} and {application.health_status(app).lower()}"
-    return Assessment(State.SUCCEEDED, tuple(lines), reason)
+    told = unverified(app, workloads, rollback=expectation.rollback)
+    return Assessment(State.SUCCEEDED, tuple(lines), reason, told)
 
 
 def part_of(key: Key) -> str:
@@ -259,6 +312,11 @@ def _sync(
     return False, status + (f" ({errors})" if errors else "")
 
 
+_SPLIT = re.compile(
+    r"cannot reference (?:a different revision of|multiple revisions for) the same repository"
+)
+"""Argo CD: reposerver/repository, of a source and the values that it refers to in the same repository."""
+
 _MISSING = re.compile(
     r"not found|unable to resolve|does not exist|no (?:chart )?version|no matching|manifest unknown"
     r"|couldn't find remote ref|unknown revision|improper constraint",
@@ -270,6 +328,8 @@ _MISSING = re.compile(
 def _what_is_missing(app: JSON) -> str:
     """Say that what the spec asks for is not in its repository; empty where the failure may pass."""
     for condition in application.conditions(app, "ComparisonError"):
+        if _SPLIT.search(str(condition.get("message") or "")):
+            return f"Argo CD takes a repository at one revision only: {_cause(condition)}"
         if _MISSING.search(str(condition.get("message") or "")):
             return f"Argo CD finds no such thing to deploy: {_cause(condition)}"
     return ""
@@ -283,9 +343,7 @@ def _invalid_spec(app: JSON) -> str:
 
 
 def _cause(condition: JSON) -> str:
-    """Shorten an error of Argo CD's: what was tried stands at its start, the cause at its end."""
-    text = " ".join(str(condition.get("message") or "").split())
-    return text if len(text) <= 300 else f"{text[:100]} … {text[-200:]}"
+    return cause(str(condition.get("message") or ""))
 
 
 def _names(resources: Sequence[JSON]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ..model.text import COMMAND, display_name
+from ..model.text import COMMAND, cause, display_name
 from ..model.times import human
 from ..model.values import JSON, ArgoCD, Key, Snapshot
 from . import application, installation, ownership, windows
@@ -179,7 +179,7 @@ def obstacles_of(snapshot: Snapshot, app: JSON) -> list[str]:
                 f"see: kubectl get pods -n {argocd.namespace}"
             )
         found += [
-            f"Argo CD reports {c.get('type')} for {name}: {str(c.get('message', ''))[:300]}"
+            f"Argo CD reports {c.get('type')} for {name}: {cause(str(c.get('message', '')))}"
             for c in application.conditions(app, "ComparisonError", "InvalidSpecError", "UnknownError")
         ]
     return found
@@ -195,7 +195,7 @@ def source_trouble(snapshot: Snapshot, app: JSON) -> str:
     name = display_name(application.key_of(app), snapshot.argocd)
     errors = application.conditions(app, "ComparisonError")
     if errors:
-        return f"Argo CD cannot compare {name} with its sources ({str(errors[0].get('message', ''))[:300]})"
+        return f"Argo CD cannot compare {name} with its sources ({cause(str(errors[0].get('message', '')))})"
     if application.sync_status(app) == "Unknown":
         return f"Argo CD cannot say whether {name} is synced (status Unknown)"
     return ""

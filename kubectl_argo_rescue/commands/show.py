@@ -10,8 +10,9 @@ from ..cli.flags import Verb, common_options
 
 @click.command("show", cls=Verb)
 @click.argument("entry_id", metavar="ENTRY")
+@click.option("--values", is_flag=True, help="Show parameters and values of sources, which may be secret.")
 @common_options
-def command(common: Common, entry_id: str) -> int:
+def command(common: Common, entry_id: str, values: bool) -> int:
     r"""Show one entry of the log with every edit and what stands of it now.
 
     ENTRY is an id as `log` lists it; its first characters do where they are of one entry only. Each
@@ -40,12 +41,12 @@ def command(common: Common, entry_id: str) -> int:
             call.printer.warn(text)
         now = call.now()
         if call.printer.form == "human":
-            for line in entry_lines(entry, journal.entries, live, now):
+            for line in entry_lines(entry, journal.entries, live, now, values=values):
                 call.printer.line(line)
             if entry.is_open:
                 call.printer.say(f"undo with: {COMMAND} undo {entry.id}")
         elif call.printer.form == "name":
             call.printer.line(entry.id)
         warnings = (*call.reader.warnings, *journal.warnings, *unread)
-        data = {"entry": entry_json(entry, journal.entries, live, now)}
+        data = {"entry": entry_json(entry, journal.entries, live, now, values=values)}
         return call.finish(Result("show", entry.id, warnings=warnings, data=data))

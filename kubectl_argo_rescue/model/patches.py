@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TypeAlias
 
+from .discretion import without_values
 from .values import ABSENT, JSON, Change, FieldChange, Match, MemberChange, Path, Ref
 
 Op: TypeAlias = dict[str, JSON]
@@ -55,13 +56,18 @@ def _go_float(token: str) -> str:
     return f"{mantissa}e{exponent[0]}{exponent[1:].lstrip('0')}"
 
 
-def shown(value: JSON) -> str:
-    """Say a value in a message: JSON, or `(absent)`."""
+def shown(value: JSON, before: JSON = ABSENT) -> str:
+    """Say a value in a message: JSON without what may be secret, or `(absent)`."""
+    text = shown_whole(without_values(value, before))
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def shown_whole(value: JSON) -> str:
+    """Say a value with all that is in it, for those who ask for that."""
     if value is ABSENT:
         return "(absent)"
     text = _written(value).translate(_LINE_ESCAPES)
-    text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    return text if len(text) <= 200 else text[:199] + "…"
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def pointer(parts: Iterable[str | int]) -> str:

@@ -24,6 +24,12 @@ def brief(text: str, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def cause(text: str, limit: int = 1000) -> str:
+    """Put an error of Argo CD's on one line: what was tried stands at its start, the cause at its end."""
+    text = one_line(text)
+    return text if len(text) <= limit else f"{text[: limit // 3]} … {text[-limit * 2 // 3 :]}"
+
+
 def plain(text: str) -> str:
     """Neutralise what a terminal would obey: control characters, also the invisible ones of Unicode.
 

@@ -328,6 +328,8 @@ class ArgoCD(Struct, frozen=True):
     """The data of argocd-cmd-params-cm."""
     ignored: tuple[JSON, ...] = ()
     """argocd-cm `resource.customizations` of ignoreDifferences for argoproj.io, as an Application's rules are."""
+    settings_are_known: bool = True
+    """False where argocd-cm may not be read: which mark tracks objects is not known then."""
     parameters_are_known: bool = True
     """False where argocd-cmd-params-cm may not be read: which namespaces are served is not known then."""
 

@@ -19,6 +19,7 @@ from ..model.values import (
     FieldChange,
     Key,
     MemberChange,
+    Ref,
     Reliance,
     Role,
     Snapshot,
@@ -54,6 +55,8 @@ class Protection:
             (r.key, patches.show_path(r.change.path)): r for r in relies
         }
         self.witnesses: dict[Key, Witness] = {w.owner: w for w in witnesses}
+        self.held: dict[Key, Ref] = {}
+        """By ApplicationSet the last object that is edited against it: the edit is seen to stay."""
         for guard in guards:
             self._add_guard(guard)
 
@@ -68,6 +71,7 @@ class Protection:
         for guard in other.guards.values():
             self._add_guard(guard)
         self.warnings.update(other.warnings)
+        self.held.update(other.held)
         for place, reliance in other.relies.items():
             self.relies.setdefault(place, reliance)
         for owner, witness in other.witnesses.items():
@@ -100,6 +104,8 @@ def protect(
         total += Protection(warnings=(f"{text}: Applications of other namespaces may not be listed",))
     for owner_key, by in found:
         owner = snapshot.objects.get(owner_key)
+        if owner_key.kind == "ApplicationSet" and changes and not only:
+            total.held[owner_key] = ref_of(obj)
         if owner is None:
             if changes:
                 total += _unknown(_why_unknown(snapshot, owner_key, by, key), only)

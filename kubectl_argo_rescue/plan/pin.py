@@ -7,6 +7,7 @@ plan. Times and ids come in as arguments.
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..argocd import application, history
 from ..argocd.application import Source, SourceKind, living_application
@@ -19,7 +20,6 @@ from ..model.values import (
     ABSENT,
     JSON,
     ArgoCD,
-    Change,
     Edit,
     FieldChange,
     Key,
@@ -77,6 +77,8 @@ def choose_source(app: JSON, version: str, selector: str | None) -> Source:
     if len(known) == 1:
         return known[0]
     pool = known or rendered
+    if pool and all(application.bound_to(app, pool[0]).count(s) for s in pool[1:]):
+        return next((s for s in pool if s.yields_manifests and s.body.get("path")), pool[0])
     charts = [s for s in pool if s.kind is SourceKind.HELM and application.is_valid_revision(s.kind, version)]
     if len(charts) == 1:
         return charts[0]
@@ -150,6 +152,35 @@ def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) 
     return _Version(version, (note,))
 
 
+def version_changes(
+    app: JSON, chosen: Source, wanted: _Version, selector: str | None
+) -> tuple[tuple[FieldChange, ...], _Version]:
+    """Return the changes to a source's revision, and to those of its repository that Argo CD takes with it alone.
+
+    A source that was chosen by the user alone is asked about instead.
+    """
+    apart = [s for s in application.bound_to(app, chosen) if s.revision != wanted.revision]
+    changes = [revision_change(chosen, wanted.revision)]
+    if apart and chosen.revision != wanted.revision:
+        said = "; ".join(f"source {s.index} ({s.describe()}) is at {s.revision or 'HEAD'}" for s in apart)
+        rule = "Argo CD takes a repository at one revision only where one source refers to files of another"
+        if selector is not None:
+            question = f"{rule}: {said}; without --source they are pinned together"
+            wanted = replace(wanted, questions=(*wanted.questions, question))
+        else:
+            wanted = replace(wanted, notes=(*wanted.notes, f"{rule}, so they are pinned together: {said}"))
+    if selector is None:
+        changes += [revision_change(s, wanted.revision) for s in apart]
+    return tuple(c for c in changes if c is not None), wanted
+
+
+def revision_change(source: Source, revision: str) -> FieldChange | None:
+    """Return the change that sets a source's revision; None where it is set."""
+    if source.revision == revision:
+        return None
+    return FieldChange(source.revision_path, source.body.get(source.revision_field, ABSENT), revision)
+
+
 def _known_versions(app: JSON, source: Source) -> list[str]:
     found: dict[str, None] = {}
     for deployment in reversed(history.deployments(app)):
@@ -183,18 +214,17 @@ def plan_pin(
     unchanged: list[StepResult] = []
     total = Protection()
     pinned = app
-    if chosen.revision == wanted.revision:
+    changes, wanted = version_changes(app, chosen, wanted, source)
+    if not changes:
         unchanged.append(
             StepResult(ref_of(app), StepStatus.UNCHANGED, "pinned", detail=f"already at {wanted.revision}")
         )
         total += protect(snapshot, app, (), only=only)
     else:
-        before = chosen.body.get(chosen.revision_field, ABSENT)
-        change = FieldChange(chosen.revision_path, before, wanted.revision)
-        total += protect(snapshot, app, (change,), only=only)
+        total += protect(snapshot, app, changes, only=only)
         from_text = chosen.revision or "HEAD"
-        steps.append(Edit(ref_of(app), (change,), f"{from_text} to {wanted.revision}", Role.VERSION))
-        pinned = _with(app, change)
+        steps.append(Edit(ref_of(app), changes, f"{from_text} to {wanted.revision}", Role.VERSION))
+        pinned = patches.applied(app, changes)
     if sync:
         stays_on = application.is_auto_sync_on(app) and ref_of(app) not in {
             g.edit.ref for g in total.guards.values() if g.edit
@@ -210,7 +240,3 @@ def plan_pin(
         questions=wanted.questions,
         next_commands=[f"{COMMAND} watch {name}"],
     )  # fmt: skip
-
-
-def _with(app: JSON, change: Change) -> JSON:
-    return patches.applied(app, (change,))

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from ..model.values import Edit, Order, Plan, StepResult
 from .owners import Protection
+
+HOLD_SECONDS = 3.0
+"""How long an edit of a generated Application must stay before it counts: a set may not heed its own rules."""
 
 
 def joined(
@@ -37,9 +42,14 @@ def joined(
             before.append(named)
     placed = set(map(id, before))
     rest = [step for step in steps if id(step) not in placed]
+    ordered = [*before, *rest]
+    for ref in set(protection.held.values()):
+        last = max((i for i, s in enumerate(ordered) if isinstance(s, Edit) and s.ref == ref), default=None)
+        if last is not None:
+            ordered[last] = replace(ordered[last], hold=HOLD_SECONDS)
     return Plan(
         verb,
-        (*before, *rest),
+        tuple(ordered),
         tuple(unchanged),
         tuple(dict.fromkeys((*warnings, *protection.warnings))),
         tuple(dict.fromkeys(notes)),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..argocd import application, ownership
+from ..argocd import application
 from ..argocd.application import Source, living_application, require_project
 from ..argocd.history import (
     Deployment,
@@ -24,7 +24,6 @@ from ..model import patches
 from ..model.errors import RefusedError
 from ..model.text import COMMAND, display_name
 from ..model.values import (
-    ABSENT,
     JSON,
     Edit,
     FieldChange,
@@ -42,7 +41,7 @@ from ..model.values import (
 )
 from .owners import protect
 from .pause import plan_pause
-from .pin import choose_source, choose_version, refuse_hydrated
+from .pin import choose_source, choose_version, refuse_hydrated, revision_change, version_changes
 from .plan import joined
 from .unblock import others_freed, window_edits
 
@@ -96,7 +95,7 @@ def plan_rescue(
     require_project(snapshot, app)
     to = version or good or choose_deployment(app, None, known)
     changes, notes, questions, words = _rescue_changes(snapshot, app, to, source, whole_source, known)
-    pin = _pin(snapshot, app, changes, words)
+    pin = _pin(app, changes, words)
     opened = window_edits(snapshot, app)
     reopened = tuple(_closed_again(opened))
     total = protect(snapshot, app, changes, only=only)
@@ -121,11 +120,11 @@ def plan_rescue(
         order = Order(ref_of(app), order_id, ordered, act.why)
     if running.in_progress:
         notes.append(f"an operation of {name} is in the way and is ended first: {running.describe()}")
-    there = StepResult(ref_of(app), StepStatus.UNCHANGED, "pinned", detail=f"already at {words}")
     plan = joined(
-        "rescue", total, [*pin, *opened, *([order] if order else [])], unchanged=() if pin else (there,),
+        "rescue", total, [*pin, *opened, *([order] if order else [])], unchanged=_already(app, pin, words),
         warnings=act.warnings, notes=notes, questions=questions, next_commands=[f"{COMMAND} watch {name}"],
     )  # fmt: skip
+    pin = tuple(s for s in plan.steps if isinstance(s, Edit) and s.role is Role.VERSION)
     guards = tuple(s for s in plan.steps if isinstance(s, Edit) and s not in pin and s not in opened)
     watched = owners_to_stop(key, guards, total.relies.values())
     return Rescue(plan, guards, pin, opened, order, watched, running.in_progress, words, reopened)
@@ -149,12 +148,13 @@ def _source_questions(snapshot: Snapshot, app: JSON, words: str) -> list[str]:
     ]
 
 
-def _pin(snapshot: Snapshot, app: JSON, changes: tuple[FieldChange, ...], words: str) -> tuple[Edit, ...]:
-    if not changes:
-        return ()
-    generated = any(o.kind == "ApplicationSet" for o, _ in ownership.owners_of(snapshot, app))
-    hold = HOLD_SECONDS if generated else 0.0
-    return (Edit(ref_of(app), changes, f"to {words}", Role.VERSION, hold=hold),)
+def _pin(app: JSON, changes: tuple[FieldChange, ...], words: str) -> tuple[Edit, ...]:
+    return (Edit(ref_of(app), changes, f"to {words}", Role.VERSION),) if changes else ()
+
+
+def _already(app: JSON, pin: Sequence[Edit], words: str) -> tuple[StepResult, ...]:
+    there = StepResult(ref_of(app), StepStatus.UNCHANGED, "pinned", detail=f"already at {words}")
+    return () if pin else (there,)
 
 
 def _closed_again(opened: Iterable[Edit]) -> Iterator[Edit]:
@@ -187,10 +187,6 @@ def owners_to_stop(key: Key, guards: Iterable[Edit], relies: Iterable[Reliance])
     return tuple(dict.fromkeys(k for k in (*paused, *(r.key for r in relies)) if k.kind == "Application"))
 
 
-HOLD_SECONDS = 3.0
-"""How long an edit of a generated Application must stay before it counts."""
-
-
 def _rescue_changes(
     snapshot: Snapshot,
     app: JSON,
@@ -204,8 +200,8 @@ def _rescue_changes(
     if isinstance(to, str):
         chosen = choose_source(app, to, selector)
         wanted = choose_version(app, chosen, to, snapshot)
-        change = _revision_change(chosen, wanted.revision)
-        return (change,) if change else (), list(wanted.notes), list(wanted.questions), wanted.revision
+        pinned, wanted = version_changes(app, chosen, wanted, selector)
+        return pinned, list(wanted.notes), list(wanted.questions), wanted.revision
     good = to
     now_sources = application.sources(app)
     notes = [f"last good: {describe_deployment(good)}" + for_how_long(good, snapshot.now)]
@@ -234,10 +230,8 @@ def _rescue_changes(
                 notes.append(f"{', '.join(differing)} of the source changed since then and goes back with it")
             changes.append(FieldChange(_by_index(s), s.body, {**body, "targetRevision": revision}))
             continue
-        if s.yields_manifests or revision:
-            change = _revision_change(s, revision)
-            if change:
-                changes.append(change)
+        if revision and (change := revision_change(s, revision)):
+            changes.append(change)
     return tuple(changes), notes, [], ", ".join(r for r in good.revisions if r)
 
 
@@ -245,9 +239,3 @@ def _by_index(source: Source) -> Path:
     if source.path and isinstance(source.path[-1], Match):
         return (*source.path[:-1], Match((), source.path[-1].index))
     return source.path
-
-
-def _revision_change(source: Source, revision: str) -> FieldChange | None:
-    if not revision or source.revision == revision:
-        return None
-    return FieldChange(source.revision_path, source.body.get(source.revision_field, ABSENT), revision)

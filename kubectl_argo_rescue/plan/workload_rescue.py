@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..argocd import application, workloads
+from ..argocd import application, ownership, workloads
 from ..argocd.application import application_of
 from ..argocd.operation import operation
 from ..argocd.workloads import Decision, History, Way, failing_periods, maker
@@ -56,7 +56,11 @@ def plan_workloads(
     name = display_name(key, snapshot.argocd)
     pause = plan_pause(snapshot, [key], only=only)
     own = tuple(s for s in pause.steps if isinstance(s, Edit))
-    rollouts, unchanged, warnings = _decided(app, name, found, tuple(entries))
+    own_histories, foreign = _sorted(snapshot, key, found)
+    rollouts, unchanged, warnings = _decided(
+        app, name, replace(found, histories=own_histories), tuple(entries)
+    )
+    unchanged += foreign
     if not rollouts and not any(_is_already(u) for u in unchanged):
         why = "; ".join(f"{u.ref}: {u.detail}" for u in unchanged) or (
             "it lists no Deployment, StatefulSet or DaemonSet that is there"
@@ -88,6 +92,35 @@ def plan_workloads(
         next_commands=(),
     )
     return Rescue(plan, own, (), (), None, watched, running.in_progress, _words(rollouts))
+
+
+def _sorted(
+    snapshot: Snapshot, key: Key, found: Workloads
+) -> tuple[dict[Key, History | None], list[StepResult]]:
+    """Return the histories of the Application's own workloads, and those of that name that are not its own.
+
+    Raises RefusedError where they say that this is another cluster than the one that it deploys into.
+    """
+    own: dict[Key, History | None] = {}
+    foreign: list[StepResult] = []
+    is_named = False
+    for workload, past in found.histories.items():
+        other = None if past is None else ownership.not_of(past.workload, key, snapshot.argocd)
+        if past is None or other is None:
+            own[workload] = past
+            continue
+        is_named |= other.owner is not None
+        why = f"its {other.by} names {other.owner}" if other.owner else other.note or "no Argo CD tracks it"
+        detail = f"left alone: it is not of {display_name(key, snapshot.argocd)}: {why}"
+        foreign.append(StepResult(ref_of(past.workload), StepStatus.UNCHANGED, ROLLED_BACK, detail=detail))
+    is_wrong = not any(own.values()) or (is_named and found.question)
+    if found.destination and foreign and is_wrong:
+        said = "; ".join(f"{f.ref}: {f.detail.removeprefix('left alone: ')}" for f in foreign)
+        raise RefusedError(
+            f"this is not the cluster that {key} deploys into ({found.destination}): {said}",
+            "nothing was changed; name the context that leads there with --destination-context",
+        )
+    return own, foreign
 
 
 def _decided(

@@ -20,7 +20,7 @@ from ..argocd.reconciliation import WindowVerdict, judge_apps
 from ..journal.entry import Entry, Now, change_now, newest_first
 from ..journal.entry import who as who_wrote
 from ..model import merge
-from ..model.text import COMMAND, display_name, one_line
+from ..model.text import COMMAND, cause, display_name, one_line
 from ..model.times import ago, human
 from ..model.values import ABSENT, JSON, Change, FieldChange, Key, Role, Snapshot
 
@@ -393,7 +393,7 @@ def _findings(
         bad.append(
             Finding(
                 Weight.BAD,
-                f"its last operation ended {operation.phase}{when}: {one_line(operation.message)[:300]}",
+                f"its last operation ended {operation.phase}{when}: {cause(operation.message)}",
             )
         )
     sync = application.sync_status(app)

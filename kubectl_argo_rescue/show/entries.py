@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from ..argocd import application
 from ..argocd.operation import STARTING, has_landed, operation, own_id
 from ..journal.encoding import side
@@ -30,6 +32,7 @@ from ..journal.entry import (
     where_kept,
 )
 from ..model import patches
+from ..model.discretion import without_values
 from ..model.text import one_line, time_json, time_text
 from ..model.values import JSON, Change, Edit, FieldChange, Order, PlanStep, Ref, WorkloadRollback
 
@@ -152,15 +155,23 @@ def is_worth_a_look(entry: Entry) -> bool:
 # -- JSON
 
 
-def _change_json(change: Change) -> dict[str, JSON]:
+def _change_json(change: Change, values: bool) -> dict[str, JSON]:
     path = patches.show_path(change.path)
+    if isinstance(change, FieldChange) and not values:
+        before, after = without_values(change.before), without_values(change.after, change.before)
+        change = replace(change, before=before, after=after)
     if isinstance(change, FieldChange):
         return {"path": path, **side("before", change.before), **side("after", change.after)}
     return {"path": f"{path}/{change.index}", "item": change.item, "present": change.present}
 
 
-def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime) -> dict[str, JSON]:
-    """Return an entry as plain JSON values; a field that was or is absent is a key that is not there."""
+def entry_json(
+    entry: Entry, entries: Sequence[Entry], live: Live, now: datetime, *, values: bool = False
+) -> dict[str, JSON]:
+    """Return an entry as plain JSON values; a field that was or is absent is a key that is not there.
+
+    Parameters and values of sources are said by their length, unless `values`.
+    """
     b = entry.begin
     return {
         "id": entry.id,
@@ -183,13 +194,13 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
         "undoneBy": undone_by(entry, entries),
         "lostRecords": lost(entry),
         "details": list(entry.details),
-        **_steps_json(entry, entries, live),
+        **_steps_json(entry, entries, live, values),
         "relies": [
             {
                 "kind": r.key.kind,
                 "namespace": r.key.namespace,
                 "name": r.key.name,
-                **_change_json(r.change),
+                **_change_json(r.change, values),
             }
             for r in entry.relies
         ],
@@ -206,7 +217,7 @@ def entry_json(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime
     }
 
 
-def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live) -> dict[str, list[JSON]]:
+def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live, values: bool) -> dict[str, list[JSON]]:
     settled = {place: _settlement_json(how) for place, how in settlements(entry).items()}
     at = outcome_times(entry)
     found: dict[str, list[JSON]] = {"edits": [], "orders": [], "rollouts": []}
@@ -225,7 +236,11 @@ def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live) -> dict[str,
         is_known = step.ref.key in live
         if isinstance(step, Order):
             fate = order_fate(step, live) if is_known else None
-            what_for = {"id": step.id, "order": step.kind.name.lower(), "operation": step.operation}
+            what_for = {
+                "id": step.id,
+                "order": step.kind.name.lower(),
+                "operation": step.operation if values else without_values(step.operation),
+            }
             found["orders"].append({**common, **what_for, "fate": fate})
         elif isinstance(step, WorkloadRollback):
             place = {
@@ -241,7 +256,7 @@ def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live) -> dict[str,
         else:
             changes = [
                 {
-                    **_change_json(change),
+                    **_change_json(change, values),
                     **_now_json(entry, step.ref, change, entries, live),
                     "settled": settled.get((number, i)),
                 }

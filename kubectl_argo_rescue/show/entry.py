@@ -42,8 +42,13 @@ HOW = {
 """How a change was settled, in words (records.Settled)."""
 
 
-def entry_lines(entry: Entry, entries: Sequence[Entry], live: Live, now: datetime) -> Iterator[str]:
-    """Tell all of an entry: head, edits, orders, what it relies on, what git said."""
+def entry_lines(
+    entry: Entry, entries: Sequence[Entry], live: Live, now: datetime, *, values: bool = False
+) -> Iterator[str]:
+    """Tell all of an entry: head, edits, orders, what it relies on, what git said.
+
+    Parameters and values of sources are said by their length, unless `values`.
+    """
     yield f"Entry {entry.id}: {what(entry)}"
     for name, text in _head(entry, entries, live, now):
         if text:
@@ -53,12 +58,12 @@ def entry_lines(entry: Entry, entries: Sequence[Entry], live: Live, now: datetim
         yield ""
         yield "Edits:"
         for number, edit in edits:
-            yield from _edit_lines(entry, number, edit, entries, live)
+            yield from _edit_lines(entry, number, edit, entries, live, values)
     if orders:
         yield ""
         yield "Orders:"
         for number, order in orders:
-            yield from _order_lines(entry, number, order, live)
+            yield from _order_lines(entry, number, order, live, values)
     if entry.rollouts():
         yield ""
         yield "Workloads taken back:"
@@ -109,7 +114,9 @@ def outcome_text(entry: Entry, number: int, now: str) -> str:
     return outcome.replace("-", " ") if outcome else f"in doubt: {now}"
 
 
-def _edit_lines(entry: Entry, number: int, edit: Edit, entries: Sequence[Entry], live: Live) -> Iterator[str]:
+def _edit_lines(
+    entry: Entry, number: int, edit: Edit, entries: Sequence[Entry], live: Live, values: bool
+) -> Iterator[str]:
     mark = "+" if edit.named else "*"
     at = outcome_times(entry).get(number)
     outcome = outcome_text(entry, number, edit_now(edit, live).value)
@@ -118,7 +125,7 @@ def _edit_lines(entry: Entry, number: int, edit: Edit, entries: Sequence[Entry],
     yield f"      {outcome}{when}"
     settled = settlements(entry)
     for i, change in enumerate(edit.changes):
-        yield from (f"      {line}" for line in change_lines(change))
+        yield from (f"      {line}" for line in change_lines(change, values=values))
         yield f"        {change_text(entry, edit.ref, change, settled.get((number, i)), entries, live)}"
 
 
@@ -166,11 +173,11 @@ def rollout_lines(entry: Entry, number: int, rollout: WorkloadRollback, live: Li
     yield text
 
 
-def _order_lines(entry: Entry, number: int, order: Order, live: Live) -> Iterator[str]:
+def _order_lines(entry: Entry, number: int, order: Order, live: Live, values: bool) -> Iterator[str]:
     fate = order_fate(order, live)
     at = outcome_times(entry).get(number)
     yield f"  + {order.ref}  {one_line(order.reason)}"
     outcome = entry.outcomes.get(number)
     yield f"      {outcome or 'in doubt'}" + (f" at {time_text(at)}" if at else "")
-    yield from (f"      {line}" for line in step_lines(order))
+    yield from (f"      {line}" for line in step_lines(order, values=values))
     yield f"        now: {fate}"

@@ -24,6 +24,7 @@ from ..journal.entry import (
     who,
 )
 from ..model import patches
+from ..model.discretion import without_values
 from ..model.text import one_line, time_json, time_text
 from ..model.values import (
     ABSENT,
@@ -418,7 +419,8 @@ def manifest_patch(obj: JSON, changes: Sequence[FieldChange]) -> list[str]:
         if meta.get("namespace"):
             doc["metadata"]["namespace"] = meta["namespace"]
         for change in changes:
-            _put(doc, change.path, getattr(change, side), obj)
+            then = change.before if side == "after" else ABSENT
+            _put(doc, change.path, without_values(getattr(change, side), then), obj)
         # A copy without shared parts, which YAML would write as anchors.
         plain = json.loads(json.dumps(doc))
         text = yaml.dump(plain, Dumper=Manifest, sort_keys=False, allow_unicode=True, width=10_000)

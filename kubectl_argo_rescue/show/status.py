@@ -14,7 +14,7 @@ from ..argocd.history import Deployment, versions
 from ..argocd.reconciliation import WindowVerdict
 from ..journal.entry import Entry, what
 from ..journal.entry import who as who_wrote
-from ..model.text import COMMAND, columns, display_name, one_line, time_json
+from ..model.text import COMMAND, cause, columns, display_name, one_line, time_json
 from ..model.times import ago, human
 from ..model.values import ABSENT, JSON, ArgoCD, Key
 from .diagnosis import AppDiagnosis, Owner, Pause, Weight
@@ -284,7 +284,7 @@ def _condition_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
         at = application.parse_time(c.get("lastTransitionTime"))
         age = f" ({human(now - at)})" if at else ""
         bad = str(c.get("type", "")).endswith("Error")
-        text = f"{c.get('type')}{age}: {one_line(str(c.get('message') or ''))[:300]}"
+        text = f"{c.get('type')}{age}: {cause(str(c.get('message') or ''))}"
         yield from _wrapped(text, 4, colour="red" if bad else "yellow")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..model.errors import ExitStatus
-from ..model.patches import show_path, shown
+from ..model.patches import show_path, shown, shown_whole
 from ..model.text import resource_name
 from ..model.values import (
     ABSENT,
@@ -28,37 +30,43 @@ def edit_line(result: StepResult) -> str:
     return f"{name} {result.action}"
 
 
-def change_lines(change: Change) -> list[str]:
-    """Show one change as the lines of a diff."""
+def change_lines(change: Change, *, values: bool = False) -> list[str]:
+    """Show one change as the lines of a diff; with `values` also what may be secret."""
+    say = _whole if values else shown
     where = show_path(change.path)
     if isinstance(change, MemberChange):
         sign = "+" if change.present else "-"
-        return [f"{sign} {where}/{change.index}: {shown(change.item)}"]
+        return [f"{sign} {where}/{change.index}: {say(change.item)}"]
     lines = []
     if change.before is not ABSENT:
-        lines.append(f"- {where}: {shown(change.before)}")
+        lines.append(f"- {where}: {say(change.before)}")
     if change.after is not ABSENT:
-        lines.append(f"+ {where}: {shown(change.after)}")
+        lines.append(f"+ {where}: {say(change.after, change.before)}")
     return lines
 
 
-def step_lines(step: PlanStep) -> list[str]:
-    """Show a step as the lines of a diff."""
+def _whole(value: JSON, before: JSON = ABSENT) -> str:
+    del before
+    return shown_whole(value)
+
+
+def step_lines(step: PlanStep, *, values: bool = False) -> list[str]:
+    """Show a step as the lines of a diff; with `values` also what may be secret."""
     if isinstance(step, WorkloadRollback):
         return [f"- revision {step.from_revision}", f"+ revision {step.to_revision} ({step.revision})"]
     if isinstance(step, Order):
-        return _order_lines(step)
-    return [line for change in step.changes for line in change_lines(change)]
+        return _order_lines(step, shown_whole if values else shown)
+    return [line for change in step.changes for line in change_lines(change, values=values)]
 
 
-def _order_lines(order: Order) -> list[str]:
+def _order_lines(order: Order, say: Callable[[JSON], str]) -> list[str]:
     if order.kind is OrderKind.TERMINATE:
         return [f"+ /status/operationState/phase: {shown('Terminating')}"]
     if order.kind is OrderKind.WITHDRAW:
         return ["- /operation"]
     if order.kind is OrderKind.ABORT:
         return [f"+ /status/operationState/{name}: {shown(value)}" for name, value in order.operation.items()]
-    return [f"+ /operation: {shown(order.operation)}"]
+    return [f"+ /operation: {say(order.operation)}"]
 
 
 def envelope(result: Result) -> dict[str, JSON]:

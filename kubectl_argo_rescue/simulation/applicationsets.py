@@ -35,6 +35,8 @@ class SimulatedApplicationSets:
         self.clock = clock
         self.policy = "sync"
         self.allows_override = True
+        self.heeds_rules = True
+        """Whether `ignoreApplicationDifferences` counts: not in every version of Argo CD that has it."""
         self.generated: dict[str, list[Mapping[str, str]]] = {}
         """Parameters by "namespace/name" of the set, for generators that are not simulated."""
 
@@ -150,7 +152,7 @@ class SimulatedApplicationSets:
         wanted = {**live, "metadata": meta, "spec": generated["spec"]}
         pointers = [
             pointer
-            for rule in spec.get("ignoreApplicationDifferences", [])
+            for rule in spec.get("ignoreApplicationDifferences", []) * self.heeds_rules
             if rule.get("name") in (None, "", old["name"])
             for pointer in rule.get("jsonPointers", [])
         ]

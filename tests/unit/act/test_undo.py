@@ -828,6 +828,38 @@ def test_a_secret_on_the_command_line_is_not_kept(flag: str, run: Run, incident:
     assert "s3cret" not in kept
 
 
+@pytest.mark.parametrize("words", [("--server", "https://me:s3cret@api"), ("-s=https://me:s3cret@api",)])
+def test_a_password_in_an_address_is_not_kept(words: tuple[str, ...], run: Run, incident: Incident) -> None:
+    do(run, incident, "pause", "root", *words)
+    kept = "".join(p.read_text() for p in run.state_home().rglob("*.jsonl"))
+    kept += "".join(str(o.get("data")) for o in incident.api.objects(CONFIGMAP, "argocd"))
+    assert "https://" in kept and "s3cret" not in kept
+
+
+def test_values_are_shown_only_to_who_asks(run: Run, incident: Incident) -> None:
+    """A source that changes as a whole has parameters: plan, show and report say their length."""
+    incident.api.edit(
+        APPLICATION, "argocd", "traefik",
+        lambda o: o["spec"]["source"].update(helm={"parameters": [{"name": "p", "value": "s3cret"}]}),
+    )  # fmt: skip
+    incident.argocd.controller_alive = False
+    words = ("rescue", "traefik", "--whole-source", "--no-wait", "--yes")
+    planned = run(incident.api, *words, "--dry-run=client")
+    assert planned.code == 0 and "s3cret" not in planned.out + planned.err and "(1 line)" in planned.err, (
+        planned
+    )
+    assert "s3cret" in run(incident.api, *words, "--dry-run=client", "-o", "json").out, "a patch is exact"
+    run(incident.api, *words)
+    entry = run(incident.api, "log", "-o", "name").out.split()[0]
+    for read in (("show", entry), ("report", entry), ("log",)):
+        for form in ((), ("-o", "json")):
+            ran = run(incident.api, *read, *form)
+            assert ran.code == 0 and "s3cret" not in ran.out + ran.err, read
+    for form in ((), ("-o", "json")):
+        assert "s3cret" in run(incident.api, "show", entry, "--values", *form).out
+    assert not [e for e in incident.api.objects(EVENT, "argocd") if "s3cret" in str(e)]
+
+
 def old_answer(incident: Incident, name: str, times: int) -> Callable[[Request], Response | None]:
     """Answer reads of an Application as it is now, whatever becomes of it: as a cache that lags."""
     old = Response(200, {"content-type": "application/json"}, json.dumps(app_in(incident, name)).encode())

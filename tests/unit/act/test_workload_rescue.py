@@ -19,7 +19,8 @@ import pytest
 from msgspec.structs import replace
 
 from kubectl_argo_rescue.act import workload_writes
-from kubectl_argo_rescue.argocd import progress, workloads
+from kubectl_argo_rescue.argocd import ownership, progress, workloads
+from kubectl_argo_rescue.argocd.ownership import TRACKING_ID
 from kubectl_argo_rescue.argocd.progress import State
 from kubectl_argo_rescue.argocd.workloads import (
     NUMBER,
@@ -36,6 +37,7 @@ from kubectl_argo_rescue.journal import encoding
 from kubectl_argo_rescue.journal.encoding import Untrusted
 from kubectl_argo_rescue.journal.records import Intent, Record
 from kubectl_argo_rescue.model.errors import RefusedError, TransportError
+from kubectl_argo_rescue.model.text import ROLLED_BACK
 from kubectl_argo_rescue.model.values import (
     APPLICATION,
     CONFIGMAP,
@@ -50,6 +52,7 @@ from kubectl_argo_rescue.model.values import (
     Ref,
     Snapshot,
     StepStatus,
+    Tracking,
     WorkloadRollback,
     ref_of,
 )
@@ -81,7 +84,13 @@ def deployment(image: str = "x:2", *, generation: int = 2, observed: int | None 
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "x", "namespace": "ns", "uid": "u", "generation": generation},
+        "metadata": {
+            "name": "x",
+            "namespace": "ns",
+            "uid": "u",
+            "generation": generation,
+            "annotations": {TRACKING_ID: "x:apps/Deployment:ns/x"},
+        },
         "spec": {"selector": {"matchLabels": {"app": "x"}}, "template": template(image), **spec},
         "status": {"observedGeneration": generation if observed is None else observed},
     }
@@ -910,6 +919,34 @@ def test_a_context_that_leads_elsewhere_is_asked_about(run: Run, incident: Incid
     assert image(far) == f"traefik:{BAD}"
 
 
+@pytest.mark.parametrize(
+    ("marks", "why"),
+    [
+        ({"annotations": {TRACKING_ID: "other:apps/Deployment:traefik/traefik"}}, "names Application argocd/other"),
+        ({"annotations": {TRACKING_ID: "traefik:apps/Deployment:else/where"}}, "copied from another object"),
+        ({"annotations": {}, "labels": {"app.kubernetes.io/instance": "traefik"}}, "means nothing where tracking is"),
+        ({"annotations": {}, "labels": {}}, "no Argo CD tracks it"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("address", ["https://far.invalid", "https://elsewhere.invalid"])
+def test_a_wrong_context_is_noticed(
+    run: Run, incident: Incident, marks: dict[str, Any], why: str, address: str
+) -> None:
+    """A workload of the name is there, of another application: nothing is written, with --yes as well."""
+    incident.api.edit(
+        APPLICATION, "argocd", "traefik",
+        lambda o: o["spec"].update(destination={"server": "https://far.invalid", "namespace": "traefik"}),
+    )  # fmt: skip
+    far = traefik_incident()
+    far.api.where = Target("far", address, "default")
+    far.api.edit(DEPLOYMENT, "traefik", "traefik", lambda o: o["metadata"].update(marks))
+    run.contexts["far"] = far.api
+    before = len(incident.api.writes()), len(far.api.writes())
+    ran = run(incident.api, "rescue", "traefik", "--workloads", "--destination-context", "far", "--yes")
+    assert ran.code == 5 and why in ran.err and "is not the cluster that" in ran.err, ran
+    assert (len(incident.api.writes()), len(far.api.writes())) == before
+
+
 def test_a_context_for_the_same_cluster_is_refused(run: Run, incident: Incident) -> None:
     ran = run(incident.api, "rescue", "traefik", "--workloads", "--destination-context", "far", "--yes")
     assert ran.code == 5 and "leave --destination-context out" in ran.err
@@ -965,6 +1002,36 @@ def test_a_workload_that_is_listed_and_not_there_is_said() -> None:
     plan = planned(past(replica_set("1", "x:1"), replica_set("2", "x:2")), None)
     assert "Deployment ns/x1 is listed by x but is not there" in plan.warnings
     assert [s.to_revision for s in plan.steps if isinstance(s, WorkloadRollback)] == [1]
+
+
+def named_by(app: str) -> History:
+    """A Deployment that this application tracks, with something to go back to."""
+    live = deployment()
+    live["metadata"]["annotations"] = {TRACKING_ID: f"{app}:apps/Deployment:ns/x"}
+    return past(replica_set("1", "x:1"), replica_set("2", "x:2"), live=live)
+
+
+def test_of_two_applications_with_one_workload_it_is_the_one_that_it_names() -> None:
+    plan = planned(named_by("x"), named_by("other"))
+    assert len([s for s in plan.steps if isinstance(s, WorkloadRollback)]) == 1
+    left = [u.detail for u in plan.unchanged if u.action == ROLLED_BACK]
+    assert len(left) == 1 and "names Application argocd/other" in left[0]
+    with pytest.raises(RefusedError, match="names Application argocd/other"):
+        planned(named_by("other"))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_whose_a_workload_is(own: bool) -> None:
+    """By the method that is set; where that may not be read the tracking id counts before the label."""
+    it = deployment()
+    it["metadata"]["labels"] = {"app.kubernetes.io/instance": "x" if own else "other"}
+    key = Key("Application", "argocd", "x")
+    unknown = ArgoCD("argocd", settings_are_known=False)
+    assert ownership.not_of(it, key, unknown) is None
+    assert (ownership.not_of(it, key, ArgoCD("argocd", tracking=Tracking.LABEL)) is None) is own
+    del it["metadata"]["annotations"]
+    assert (ownership.not_of(it, key, unknown) is None) is own
+    assert ownership.not_of(it, key, ArgoCD("argocd")) is not None
 
 
 def test_a_workload_that_would_not_follow_refuses_all() -> None:

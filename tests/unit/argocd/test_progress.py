@@ -211,3 +211,43 @@ def test_which_workloads_are_looked_at() -> None:
     applied = [{**RESOURCE, "status": "Synced"}, {**RESOURCE, "name": "gone", "status": "Pruned"}]
     it = app(state=state("Succeeded", "id", syncResult={"resources": applied}))
     assert progress.workload_keys(it, rollback=True) == (DEPLOYMENT,)
+
+
+OTHER = {"group": "argoproj.io", "kind": "Rollout", "namespace": "web", "name": "canary", "status": "Synced"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "destination", "watched", "told"),
+    [
+        ([RESOURCE], IN_CLUSTER, True, ()),
+        ([RESOURCE, {**OFF, "status": "Synced"}], IN_CLUSTER, True, ()),
+        ([RESOURCE], IN_CLUSTER, False, ("Deployment web/traefik may not be read",)),
+        ([RESOURCE, OTHER], IN_CLUSTER, True, ("not watched by this tool: Rollout canary",)),
+        ([RESOURCE, {**OTHER, "kind": "Job", "group": "batch"}], IN_CLUSTER, True, ("not watched by this tool: Job canary",)),
+        ([RESOURCE, {**OTHER, "kind": "Job", "group": "batch", "hook": True}], IN_CLUSTER, True, ()),
+        ([RESOURCE, {**OTHER, "kind": "StatefulSet", "group": "apps.kruise.io"}], IN_CLUSTER, True, ("not watched by this tool: StatefulSet canary",)),
+        ([RESOURCE, {**OTHER, "requiresPruning": True, "status": "OutOfSync"}], IN_CLUSTER, True, ()),
+        ([], IN_CLUSTER, False, ("it lists no Deployment, StatefulSet or DaemonSet that could be watched",)),
+        ([{**OTHER, "kind": "Application"}], IN_CLUSTER, False, ("not watched by this tool: Application canary",)),
+        ([RESOURCE], "https://far", False, ("it deploys into https://far, which is not looked at here",)),
+    ],
+)  # fmt: skip
+def test_what_a_success_rests_on(resources: Any, destination: str, watched: bool, told: Any) -> None:
+    it = app(resources=resources)
+    it["spec"]["destination"]["server"] = destination
+    got = look(it, obj=workload(**DONE) if watched else None)
+    assert (got.state, got.unverified) == (State.SUCCEEDED, told)
+
+
+def test_a_split_repository_is_told_whole() -> None:
+    sha = "a" * 40
+    why = (
+        "Failed to load target state: failed to generate manifest for source 1 of 2: rpc error: code = Unknown desc = "
+        f'cannot reference a different revision of the same repository ($values references "main" which resolves to "{sha}" '
+        f'while the application references "v1" which resolves to "{sha[::-1]}")'
+    )
+    it = app(status="Unknown", conditions=[{"type": "ComparisonError", "message": why}])
+    got = look(it)
+    assert (
+        got.state is State.FAILED and got.reason == f"Argo CD takes a repository at one revision only: {why}"
+    )

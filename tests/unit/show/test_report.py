@@ -437,9 +437,9 @@ def test_a_whole_source_shows_only_what_differs() -> None:
     after = {"repoURL": "https://git", "helm": {"values": "a: 2\n"}, "targetRevision": "1"}
     patch = manifest_patch(app(name="shop", source=after), [FieldChange(("spec", "source"), before, after)])
     assert [line for line in patch if line[0] in "+-"] == [
-        "-        a: 1",
+        "-      values: (1 line)",
         "-    targetRevision: '2'",
-        "+        a: 2",
+        "+      values: (changed, 1 line)",
         "+    targetRevision: '1'",
     ]
 
