@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -178,6 +179,9 @@ class RescueRun(Procedure):
         changes = tuple(c for e in rescue.pin for c in e.changes)
         self.session.reading.snapshot = self.snapshot
         ending = watch.run(self.session, Expectation(self.key, self.order_id, changes), timeout)
+        if self.writer and (saw := watch.what_failed(self.session, self.key, ending)):
+            with suppress(RescueError):  # only the memory of it is lost
+                self.writer.write([saw])
         return watch.with_ending(result, ending)
 
     def _still_open(self, rescue: Rescue) -> list[Edit]:

@@ -49,7 +49,11 @@ class Versions:
         work.verdicts = {}
         for key in keys:
             fold = work.folds[key, Role.VERSION]
-            verdict = handback.git_says(work.snapshot, key, fold.changes, work.witnesses)
+            verdict = (
+                Handback(key, Evidence.FREE)
+                if work.is_on_top(key)
+                else handback.git_says(work.snapshot, key, fold.changes, work.witnesses)
+            )
             gone = self._sets_gone({tag.entry for tag in fold.restored})
             if verdict.evidence is Evidence.FREE and gone:
                 why = f"its owner {gone[0]} of the time of the rescue does not exist any more"

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..argocd import application, reconciliation
+from ..argocd import application, history, reconciliation
 from ..argocd.progress import Assessment, Expectation, State, assess, workload_keys
 from ..cluster.client import Cluster
 from ..cluster.parallel import Done, Failed
+from ..journal.records import Outcome
 from ..model.errors import ExitStatus, Expired, Forbidden, NotFound, Overloaded, RescueError, TransportError
 from ..model.text import COMMAND, display_name, plain
 from ..model.values import (
@@ -394,7 +395,35 @@ def watch_after(session: Session, key: Key, plan: Plan, result: Result, timeout:
             elif isinstance(step, Edit) and step.role is Role.VERSION:
                 changes += step.changes
     ending = run(session, Expectation(key, order_id, tuple(changes), rollback), timeout)
+    remember(session, key, ending, rollback=rollback)
     return with_ending(result, ending)
+
+
+def remember(session: Session, key: Key, ending: Ending, *, rollback: bool) -> None:
+    """Keep a version that was seen failing in the newest entry of this machine that deployed the application."""
+    saw = what_failed(session, key, ending, rollback=rollback)
+    if saw is None:
+        return
+    for entry in reversed(session.journal.read().entries):
+        deploys = [o for _, o in entry.orders()] + [e for _, e in entry.edits() if e.role is Role.VERSION]
+        if "local" in entry.homes and not entry.begin.undoes and any(s.ref.key == key for s in deploys):
+            with suppress(RescueError):  # only the memory of it is lost
+                session.journal.reopen(entry).write([saw])
+            return
+
+
+def what_failed(session: Session, key: Key, ending: Ending, *, rollback: bool = False) -> Outcome | None:
+    """Return the record of a version that was seen failing, so that it is not called good again."""
+    parts = {part: good for part, _, good in ending.assessment.lines}
+    is_late = ending.status is ExitStatus.TIMEOUT and bool(parts.get("operation") and parts.get("sync"))
+    if ending.assessment.state not in (State.FAILED, State.FAILING) and not is_late:
+        return None
+    try:
+        app = session.cluster.get(APPLICATION, key.namespace, key.name)
+    except RescueError:
+        return None  # as above
+    what = history.attempted_identity(app) if rollback else history.failing_identity(app)
+    return Outcome({}, at=session.now(), failed=history.digest(what), is_late=is_late)
 
 
 def with_ending(result: Result, ending: Ending) -> Result:

@@ -274,16 +274,25 @@ def is_moving(kind: SourceKind, version: str) -> bool:
 # -- comparison
 
 
-def _plain_source(source: JSON) -> JSON:
-    """Drop what normalisation drops (Argo CD: appcontroller.go normalizeApplication)."""
+def plain_source(source: JSON) -> JSON:
+    """Drop what normalisation drops, and what Go's omitempty never writes.
+
+    Argo CD: appcontroller.go normalizeApplication, types.go ApplicationSource.
+    """
     if not isinstance(source, Mapping):
         return {}
-    empty: tuple[JSON, ...] = (None, "", {}, [])
-    return {
-        k: v
-        for k, v in source.items()
-        if v not in empty and not (k in ("helm", "kustomize", "directory") and not any(v.values()))
-    }
+    return {k: plain for k, v in source.items() if (plain := _without_empty(v, k)) not in _EMPTY}
+
+
+_EMPTY: tuple[JSON, ...] = (None, "", {}, [], False)
+
+
+def _without_empty(value: JSON, name: str = "") -> JSON:
+    if name == "valuesObject":
+        return value  # is passed on as it was written
+    if isinstance(value, Mapping):
+        return {k: plain for k, v in value.items() if (plain := _without_empty(v, k)) not in _EMPTY}
+    return [_without_empty(v) for v in value] if isinstance(value, list) else value
 
 
 def is_compared(app: JSON) -> bool:
@@ -299,7 +308,7 @@ def is_compared(app: JSON) -> bool:
         wanted, seen = list(spec["sources"]), list(compared.get("sources") or ())
     else:
         wanted, seen = [spec.get("source") or {}], [compared.get("source") or {}]
-    return [_plain_source(s) for s in wanted] == [_plain_source(s) for s in seen]
+    return [plain_source(s) for s in wanted] == [plain_source(s) for s in seen]
 
 
 def sync_status(app: JSON) -> str:

@@ -84,7 +84,7 @@ def command(
         session = call.read([app], to_write=True)
         key = session.target
         session.read_what_windows_touch(key)
-        good = None
+        good = known = None
         if version is None and not pause_only:
             live = session.reading.snapshot.objects[key]
             known = known_of(live, session.journal.read().entries)
@@ -94,7 +94,7 @@ def command(
             key,
             lambda s: rescue.plan_rescue(
                 s, key, version, order_id=order_id, actor=session.reading.actor, reason=writing.reason, good=good,
-                source=source, only=only, pause_only=pause_only, whole_source=whole_source,
+                known=known, source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),
             writing,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from ..act.options import Common
 from ..act.session import Invocation
-from ..act.watch import ending_data, run
+from ..act.watch import ending_data, remember, run
 from ..argocd.operation import operation
 from ..argocd.progress import Expectation
 from ..cli.flags import Verb, common_options, timeout_option
@@ -41,6 +41,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
             # Something came after it already: what the spec asks for is what counts again.
             expectation = replace(expectation, order_id="", rollback=False)
         ending = run(session, expectation, timeout)
+        remember(session, key, ending, rollback=expectation.rollback)
         result = Result(
             "watch", data=ending_data(ending), exit_status=ending.status, status=STATUS_WORDS[ending.status],
             warnings=() if not ending.status else (ending.message,),

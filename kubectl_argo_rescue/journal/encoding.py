@@ -424,7 +424,9 @@ def _other_fields(c: Begin | Context | Outcome | Settled | Reopened | End) -> tu
         }
     if isinstance(c, Outcome):
         of = {str(k): v for k, v in c.of.items()}
-        return "outcome", {"of": of, "detail": _clip(c.detail), "at": _time(c.at)}
+        fields: dict[str, JSON] = {"of": of, "detail": _clip(c.detail), "at": _time(c.at)}
+        failed: dict[str, JSON] = {"failed": c.failed, "late": c.is_late}
+        return "outcome", fields | (failed if c.failed else {})
     if isinstance(c, Settled):
         changes = [[edit, change, how] for (edit, change), how in c.changes.items()]
         return "settled", {"changes": changes, "by": c.by, "at": _time(c.at)}
@@ -471,7 +473,9 @@ def _read_order(o: dict[str, JSON]) -> Order:
 
 def _read_outcome(o: dict[str, JSON]) -> Outcome:
     of = {_number(int(k)): _text(v, 32) for k, v in _map(o.get("of")).items()}
-    return Outcome(of, _text(o.get("detail", "")), _read_time(o.get("at")))
+    failed = _text(o.get("failed", ""), 64)
+    is_late = bool(failed) and o.get("late") is True
+    return Outcome(of, _text(o.get("detail", "")), _read_time(o.get("at")), failed, is_late)
 
 
 def _read_settled(s: dict[str, JSON]) -> Settled:

@@ -45,6 +45,10 @@ class Outcome(Struct, frozen=True):
     of: Mapping[int, str]
     detail: str = ""
     at: datetime | None = None
+    failed: str = ""
+    """What a watch of this entry saw failing: a digest of the whole source. Versions before read past it."""
+    is_late: bool = False
+    """It was deployed and not well in time, which is less than to fail."""
 
 
 class Settled(Struct, frozen=True):

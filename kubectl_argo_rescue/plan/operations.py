@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..argocd import application, history
 from ..argocd.application import application_of, living_application
 from ..argocd.components import is_part_down
-from ..argocd.history import Deployment, choose_deployment, describe_deployment
+from ..argocd.history import Deployment, choose_deployment, describe_deployment, next_candidate
 from ..argocd.operation import INFO_NAME, operation, sync_operation
 from ..argocd.reconciliation import blocked_text, obstacles_of, windows_allow
 from ..model.errors import RefusedError
@@ -118,7 +118,10 @@ def plan_rollback(
             ref_of(app), order_id, ordered, f"to {describe_deployment(deployment)}", kind=OrderKind.ROLLBACK
         )
     )
-    return joined("rollback", total, steps, warnings=warnings, next_commands=[f"{COMMAND} watch {name}"])
+    notes = next_candidate(app, deployment, known, snapshot.now) if to is None else []
+    return joined(
+        "rollback", total, steps, warnings=warnings, notes=notes, next_commands=[f"{COMMAND} watch {name}"]
+    )
 
 
 def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool = False) -> Plan:

@@ -8,8 +8,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..argocd import application, ownership
-from ..argocd.application import Source, SourceKind, living_application, require_project
-from ..argocd.history import Deployment, choose_deployment, describe_deployment, for_how_long
+from ..argocd.application import Source, living_application, require_project
+from ..argocd.history import (
+    Deployment,
+    KnownVersions,
+    choose_deployment,
+    describe_deployment,
+    for_how_long,
+    next_candidate,
+    values_of,
+)
 from ..argocd.operation import operation, sync_operation
 from ..argocd.reconciliation import blocked_text, source_trouble, will_act, windows_allow
 from ..model import patches
@@ -69,6 +77,7 @@ def plan_rescue(
     order_id: str,
     actor: str,
     good: Deployment | None = None,
+    known: KnownVersions | None = None,
     reason: str = "",
     source: str | None = None,
     only: bool = False,
@@ -85,9 +94,8 @@ def plan_rescue(
     if pause_only:
         return _pause_only(snapshot, key, only=only)
     require_project(snapshot, app)
-    changes, notes, questions, words = _rescue_changes(
-        snapshot, app, version or good or choose_deployment(app, None), source, whole_source
-    )
+    to = version or good or choose_deployment(app, None, known)
+    changes, notes, questions, words = _rescue_changes(snapshot, app, to, source, whole_source, known)
     pin = _pin(snapshot, app, changes, words)
     opened = window_edits(snapshot, app)
     reopened = tuple(_closed_again(opened))
@@ -184,7 +192,12 @@ HOLD_SECONDS = 3.0
 
 
 def _rescue_changes(
-    snapshot: Snapshot, app: JSON, to: str | Deployment, selector: str | None, whole_source: bool
+    snapshot: Snapshot,
+    app: JSON,
+    to: str | Deployment,
+    selector: str | None,
+    whole_source: bool,
+    known: KnownVersions | None,
 ) -> tuple[tuple[FieldChange, ...], list[str], list[str], str]:
     """Return the changes to the version, what is worth saying, what must be asked, and it in words."""
     refuse_hydrated(app, snapshot.argocd)
@@ -196,6 +209,7 @@ def _rescue_changes(
     good = to
     now_sources = application.sources(app)
     notes = [f"last good: {describe_deployment(good)}" + for_how_long(good, snapshot.now)]
+    notes += next_candidate(app, good, known, snapshot.now)
     if len(good.sources) != len(now_sources):
         raise RefusedError(
             f"{application.key_of(app)} had {len(good.sources)} source(s) when it was good and has "
@@ -205,25 +219,21 @@ def _rescue_changes(
         )
     changes: list[FieldChange] = []
     for s, body, revision in zip(now_sources, good.sources, good.revisions, strict=False):
-        kept = {k: v for k, v in s.body.items() if k != s.revision_field}
-        was = {k: v for k, v in body.items() if k != "targetRevision"}
-        differing = sorted(
-            k for k in {*kept, *was} if kept.get(k) != was.get(k) and s.kind is not SourceKind.HYDRATOR
-        )
-        if differing and whole_source:
-            changes.append(FieldChange(_by_index(s), s.body, {**body, "targetRevision": revision}))
-            continue
-        if place := [name for name in differing if name in ("repoURL", "chart", "path")]:
+        place = [n for n in ("chart", "path", "repoURL") if (s.body.get(n) or "") != (body.get(n) or "")]
+        if place and not whole_source:
             raise RefusedError(
                 f"{application.key_of(app)} was of another {', '.join(place)} when it was good: "
                 f"{revision or 'its version'} means nothing to the source of now",
                 "add --whole-source to take the whole old source back",
             )
-        if differing:
-            notes.append(
-                f"{', '.join(differing)} of the source changed as well since then; --whole-source takes "
-                "the whole old source back"
-            )
+        kept, was = values_of(s.body), values_of(body)
+        differing = sorted(k for k in {*kept, *was} if kept.get(k) != was.get(k))
+        if place or differing:
+            # An old version with new values was never deployed: nobody knows whether that is good.
+            if differing:
+                notes.append(f"{', '.join(differing)} of the source changed since then and goes back with it")
+            changes.append(FieldChange(_by_index(s), s.body, {**body, "targetRevision": revision}))
+            continue
         if s.yields_manifests or revision:
             change = _revision_change(s, revision)
             if change:

@@ -14,11 +14,11 @@ from msgspec import Struct
 from ..argocd import application, handback, ownership
 from ..argocd.handback import Evidence, Handback
 from ..journal.encoding import side
-from ..journal.entry import LEFT, Entry, neighbours
+from ..journal.entry import LEFT, Entry, neighbours, same_place
 from ..journal.owed import Piece, left_over, pieces_of, relied_on
 from ..model import merge, patches
 from ..model.errors import ConflictError
-from ..model.merge import Conflict, Fold, Tag
+from ..model.merge import Conflict, Fold, Standing, Tag
 from ..model.patches import shown
 from ..model.text import display_name
 from ..model.values import (
@@ -258,6 +258,34 @@ class UndoWork:
         """Judge all of it once more, over objects that were read again."""
         self.settled = {tag: fate for tag, fate in self.settled.items() if fate is Fate.LEFT}
         return self.fold()
+
+    def is_on_top(self, key: Key) -> bool:
+        """Whether the version goes back to what another open entry has pinned, under what that has paused.
+
+        git has no say in it: it is asked when that one is undone. Not where this undo lets somebody go
+        who would write it.
+        """
+        mine = {entry.id for entry in self.entries}
+        let_go = {
+            k for (k, role), fold in self.folds.items() if role in (Role.PAUSE, Role.RULE) and fold.changes
+        }
+        if let_go.intersection(ownership.ancestors(self.snapshot, [key])):
+            return False
+        target = self.folds[key, Role.VERSION].target
+        pinned = [
+            change
+            for entry in self.known
+            if entry.id not in mine and entry.is_open
+            for _, _, edit, change in entry.unsettled()
+            if edit.ref == ref_of(target) and edit.role is Role.VERSION
+        ]
+        return bool(pinned) and all(
+            any(
+                same_place(change, theirs) and merge.standing_of(theirs, target) is Standing.OURS
+                for theirs in pinned
+            )
+            for change in self.folds[key, Role.VERSION].changes
+        )
 
     def already_back(self) -> list[Key]:
         """Return the objects of which something stands as it was, by what was read."""

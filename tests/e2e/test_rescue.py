@@ -118,6 +118,46 @@ def test_last_good_after_a_fight_and_no_wait(argocd: ArgoCD, plugin: Plugin, sce
     assert "already" in again.stdout
 
 
+def test_what_a_watch_saw_failing_is_not_proposed_again(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    scene.start().upgrade(BROKEN).upgrade("2.6.0")
+    first = plugin("rescue", scene.app, "--yes", "--timeout", "20s")
+    assert first.returncode != 0 and scene.revision() == BROKEN
+    assert "next candidate: 2.4.1 (history id " in first.stderr
+    argocd.until_idle(scene.app)
+    plugin("rescue", scene.app, "--yes", check=True)
+    assert scene.revision() == GOOD and scene.is_serving(GOOD)
+
+
+def test_where_only_a_value_changed_the_whole_source_goes_back(
+    argocd: ArgoCD, plugin: Plugin, scene: Scene
+) -> None:
+    scene.start()
+    good = scene.live()["spec"]["source"]
+    parameters = [{"name": "replicas", "value": "0"}]
+    scene.commit(source={**good, "helm": {**good["helm"], "parameters": parameters}})
+    argocd.follow_git(scene.root)
+    argocd.until(lambda: len(scene.live()["status"]["history"]) > 1, 120, "the new value is deployed")
+    for app in (scene.root, scene.app):
+        argocd.until_idle(app)
+    plugin("rescue", scene.app, "--yes", check=True)
+    assert scene.live()["spec"]["source"] == good and scene.is_serving(GOOD)
+
+
+def test_one_typo_is_no_dead_end(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    scene.start().upgrade(BROKEN)
+    plugin("rescue", scene.app, "--yes", check=True)
+    pinned = plugin("pin", scene.app, "2.4.9", "--yes", "-o", "json", check=True)
+    entry = json.loads(pinned.stdout)["entry"]
+    for verb in ("rescue", "rollback"):
+        planned = plugin(verb, scene.app, "--dry-run", check=True)
+        assert GOOD in planned.stdout + planned.stderr
+    with scene.unmoved():
+        plugin("undo", entry, "--yes", check=True)
+    assert scene.revision() == GOOD
+    again = plugin("rescue", scene.app, "--yes", check=True)
+    assert f"already at {GOOD}" in again.stdout
+
+
 def test_pause_only_lets_a_human_work_with_kubectl(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(BROKEN)
     plugin("rescue", scene.app, "--pause-only", check=True)

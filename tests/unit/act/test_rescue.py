@@ -157,7 +157,7 @@ def test_a_version_of_another_place_means_nothing_here(run: Run, incident: Incid
     )
     incident.argocd.run(200)
     why = _refused(run, incident, "rescue", "traefik", "--yes")
-    assert f"was of another {field} when it was good: 2.5.1 means nothing" in why
+    assert f"was of another {field} when it was good: 2.4.1 means nothing" in why
     assert "--whole-source" in why
     ran = run(incident.api, "rescue", "traefik", "--whole-source", "--yes", "--no-wait")
     assert ran.code == 0, ran.err

@@ -218,7 +218,8 @@ def test_what_a_chart_range_meant_last() -> None:
 )
 def test_what_somebody_was_rescued_from_is_not_good(past: list[tuple[str, int]], good: int | None) -> None:
     it = failing("2.4.1", *(deployed(i, v, m) for i, (v, m) in enumerate(past)))
-    known = history.KnownVersions(left=((0, "2.5.1", NOW.replace(hour=16, minute=30)),))
+    left = history.Rescued(NOW.replace(hour=16, minute=30), (history.Version(0, "2.5.1"),), (), is_open=False)
+    known = history.KnownVersions(rescues=(left,))
     got = history.last_good(it, known)
     assert (got.id if got else None) == good
 
@@ -228,7 +229,10 @@ def test_history_of_several_sources_has_an_empty_source() -> None:  # T:1839
     (got,) = history.deployments(app({"history": [entry]}))
     assert got.sources == (CHART, REF) and got.revisions == ("2.4.1", SHA)
     assert [got.version(i) for i in range(3)] == ["2.4.1", SHA, ""]
-    assert got.identity == (("https://charts", "traefik", "2.4.1"), ("https://git/values.git", "values", SHA))
+    assert [part[:3] for part in got.identity] == [
+        ("https://charts", "traefik", "2.4.1"),
+        ("https://git/values.git", "values", SHA),
+    ]
     assert got.in_force(NOW) == timedelta(minutes=59, seconds=59, microseconds=876544)
     assert not got.is_automated
 

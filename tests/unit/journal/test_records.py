@@ -150,7 +150,14 @@ contents: st.SearchStrategy[Content] = st.one_of(
         total=st.integers(0, 99),
     ),
     st.builds(Intent, st.integers(0, 99), edits | orders),
-    st.builds(Outcome, st.dictionaries(st.integers(0, 99), names, max_size=3), words, st.none() | times),
+    st.builds(
+        Outcome,
+        st.dictionaries(st.integers(0, 99), names, max_size=3),
+        words,
+        st.none() | times,
+        st.just("0" * 64),
+        st.booleans(),
+    ),
     st.builds(Settled, st.dictionaries(pairs, names, max_size=3), names, st.none() | times),
     st.builds(Reopened, st.lists(pairs, max_size=3).map(tuple), names),
     st.builds(

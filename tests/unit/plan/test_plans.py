@@ -18,6 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from kubectl_argo_rescue.argocd import application, reconciliation
+from kubectl_argo_rescue.argocd.history import KnownVersions
 from kubectl_argo_rescue.argocd.operation import order_ops
 from kubectl_argo_rescue.model import patches, text
 from kubectl_argo_rescue.model.errors import NotFound, RefusedError, RescueError, UsageError
@@ -745,10 +746,10 @@ def test_only_the_values_changed() -> None:
         {"id": 3, "source": {**CHART, "helm": {"values": "old"}}, "revision": "2.5.1"},
         {"id": 4, "source": now, "revision": "2.5.1"},
     ]
-    with pytest.raises(RefusedError) as refused:
-        rescue(app(source=now, status={"sync": sync, "history": past}))
-    assert "but with other values: 2.5.1 (history id 3)" in refused.value.message
-    assert refused.value.hint == "deploy that: kubectl argo-rescue rollback argocd/traefik --to 3"
+    got = rescue(app(source=now, status={"sync": sync, "history": past}))
+    (change,) = edit_of(got.plan, "traefik").changes
+    assert change == FieldChange(("spec", "source"), now, {**now, "helm": {"values": "old"}})
+    assert "helm of the source changed since then and goes back with it" in got.plan.notes
     with pytest.raises(RefusedError, match="say a version yourself"):
         rescue(app(source=now, status={"sync": sync, "history": past[1:]}))
 
@@ -759,17 +760,15 @@ def test_a_rescue_ends_the_operation_in_the_way() -> None:
     assert got.order is None and got.plan.warnings == ()
 
 
-def test_a_source_that_changed_otherwise_is_offered_as_a_whole() -> None:
+def test_an_old_version_is_not_taken_with_new_values() -> None:
     now = {**CHART, "helm": {"values": "new"}}
     it = app(source=now, status=PAST)
     got = rescue(it)
-    assert any("helm of the source changed as well" in n for n in got.plan.notes)
-    got = rescue(it, whole_source=True)
     (change,) = edit_of(got.plan, "traefik").changes
     assert isinstance(change, FieldChange) and change.path == ("spec", "source")
     assert change.after == {**CHART, "targetRevision": "2.4.1"}
     several = app(sources=[now], status={"history": [{"id": 0, "sources": [CHART], "revisions": ["2.4.1"]}]})
-    got = rescue(several, whole_source=True)
+    got = rescue(several)
     live = patches.applied(several, edit_of(got.plan, "traefik").changes)
     assert live["spec"]["sources"] == [{**CHART, "targetRevision": "2.4.1"}]
 
@@ -781,7 +780,7 @@ def test_a_rescue_where_the_number_of_sources_changed_is_refused() -> None:
 
 def test_a_rescue_to_where_it_is_already() -> None:
     it = app(source={**CHART, "targetRevision": "2.4.1"}, status=PAST)
-    got = rescue(it)
+    got = rescue(it, known=KnownVersions(is_pinned=True))
     assert got.pin == () and got.plan.unchanged[0].detail == "already at 2.4.1"
 
 
