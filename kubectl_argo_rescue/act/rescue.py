@@ -80,6 +80,8 @@ class RescueRun(Procedure):
         else:
             is_over = self.status is ExitStatus.OK
             left = self._close_windows(rescue, GRACE_SECONDS if is_over else PARTING_SECONDS)
+        if self.status is ExitStatus.INTERRUPTED:
+            result = replace(result, exit_status=self.status, status=STATUS_WORDS[self.status])
         return replace(result, edits=tuple(self.results), warnings=(*result.warnings, *left))
 
     def _what_is_hidden(self, plan: Plan) -> list[str]:
