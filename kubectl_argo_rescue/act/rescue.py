@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -192,6 +193,7 @@ class RescueRun(Procedure):
 
         Returns what is left open, in words; a second ^C leaves it at that.
         """
+        closing: list[Edit] = []
         try:
             self._see_what_landed(rescue)
             closing = self._still_open(rescue)
@@ -204,7 +206,10 @@ class RescueRun(Procedure):
                 return self._leave_windows(rescue, "since it could not be closed")
         except KeyboardInterrupt:
             self.status = ExitStatus.INTERRUPTED
-            return self._leave_windows(rescue, "since this was interrupted")
+            with suppress(RescueError):
+                self._see_what_landed(rescue)
+            if not closing or self._still_open(rescue):
+                return self._leave_windows(rescue, "since this was interrupted")
         except RescueError as e:
             return self._leave_windows(rescue, f"since the cluster does not answer ({e.message})")
         shared = {e.ref for e in rescue.windows if any(isinstance(c, FieldChange) for c in e.changes)}

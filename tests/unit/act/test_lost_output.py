@@ -217,7 +217,6 @@ def test_a_hangup_is_an_end_like_an_interrupt(when: str, tmp_path: Path) -> None
             raise AssertionError(f"hung up {when} {whole.facts['asked'][at]} ({at}): {e}") from e
 
 
-@pytest.mark.xfail(reason="undo leaves the window otherwise than it was where the closing landed unanswered")
 def test_a_hangup_when_the_closing_of_the_window_has_landed(tmp_path: Path) -> None:
     check_hung_up(process(tmp_path, *RESCUE, when="after", at=4))
 
