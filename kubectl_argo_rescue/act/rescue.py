@@ -81,6 +81,8 @@ class RescueRun(Procedure):
         else:
             is_over = self.status is ExitStatus.OK
             left = self._close_windows(rescue, GRACE_SECONDS if is_over else PARTING_SECONDS)
+        if self.status is ExitStatus.INTERRUPTED:
+            result = replace(result, exit_status=self.status, status=STATUS_WORDS[self.status])
         return replace(result, edits=tuple(self.results), warnings=(*result.warnings, *left))
 
     def _what_is_hidden(self, plan: Plan) -> list[str]:
@@ -194,6 +196,7 @@ class RescueRun(Procedure):
 
         Returns what is left open, in words; a second ^C leaves it at that.
         """
+        closing: list[Edit] = []
         try:
             self._see_what_landed(rescue)
             closing = self._still_open(rescue)
@@ -206,7 +209,10 @@ class RescueRun(Procedure):
                 return self._leave_windows(rescue, "since it could not be closed")
         except KeyboardInterrupt:
             self.status = ExitStatus.INTERRUPTED
-            return self._leave_windows(rescue, "since this was interrupted")
+            with suppress(RescueError):
+                self._see_what_landed(rescue)
+            if not closing or self._still_open(rescue):
+                return self._leave_windows(rescue, "since this was interrupted")
         except RescueError as e:
             return self._leave_windows(rescue, f"since the cluster does not answer ({e.message})")
         shared = {e.ref for e in rescue.windows if any(isinstance(c, FieldChange) for c in e.changes)}
