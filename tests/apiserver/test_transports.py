@@ -402,8 +402,8 @@ def test_rejected_credentials_are_asked_for_anew(
 PROMPTED = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from kubectl_argo_rescue.transport import Connection
-from kubectl_argo_rescue.connect import open_transport
+from kubectl_argo_rescue.cluster.transport import Connection
+from kubectl_argo_rescue.cluster.connect import open_transport
 transport = open_transport(Connection(kubeconfig=sys.argv[1]), prefer=sys.argv[2])
 print("answered", transport.request("GET", "/api").status)
 transport.close()
@@ -528,8 +528,8 @@ VICTIM = """
 import signal, sys, threading, time
 # Whoever runs the tests below nohup has it ignored, and children inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-from kubectl_argo_rescue.transport import Connection
-from kubectl_argo_rescue.kubectl import KubectlTransport
+from kubectl_argo_rescue.cluster.transport import Connection
+from kubectl_argo_rescue.cluster.kubectl import KubectlTransport
 how, kubeconfig, kubectl = sys.argv[1:]
 if how == "thread":
     # No parent-death signal then: it comes when a thread ends, and fork needs to be alone.

@@ -334,11 +334,11 @@ CHILD = textwrap.dedent(
     """
     import base64, json, os, sys, threading
     from datetime import datetime
-    from kubectl_argo_rescue import cli
-    from kubectl_argo_rescue.client import Cluster
-    from kubectl_argo_rescue.errors import TransportError
-    from kubectl_argo_rescue.transport import Response, Target
-    from kubectl_argo_rescue.connect import Runtime
+    from kubectl_argo_rescue.cli import root
+    from kubectl_argo_rescue.cluster.client import Cluster
+    from kubectl_argo_rescue.cluster.connect import Runtime
+    from kubectl_argo_rescue.cluster.transport import Response, Target
+    from kubectl_argo_rescue.model.errors import TransportError
 
     ask, answers = os.fdopen(int(sys.argv[1]), "w"), os.fdopen(int(sys.argv[2]))
     lock = threading.Lock()
@@ -361,7 +361,7 @@ CHILD = textwrap.dedent(
             pass
 
     now = datetime.fromisoformat(sys.argv[3])  # else the windows would be those of today
-    cli.run(sys.argv[4:], Runtime(lambda connection, **talk: Cluster(Pipe()), lambda: now))
+    root.run(sys.argv[4:], Runtime(lambda connection, **talk: Cluster(Pipe()), lambda: now))
     """
 )
 
@@ -405,6 +405,7 @@ def _die_for_real(bed: Bed, kill_at: int, *, answered: bool) -> int:
 @pytest.mark.parametrize("scenario", ["pause", "unblock"])
 def test_sigkill(scenario: str, answered: bool, run: Run, sample: int, tmp_path: Path) -> None:
     total = _die_for_real(Bed(run, scenario), -1, answered=False)
+    assert total > 3, "the command did not run"
     for kill_at in _chosen(total, sample and 3, 1 if answered else total - 3):
         run.homes = tmp_path / f"homes-{kill_at}"
         bed = Bed(run, scenario)
