@@ -5,7 +5,7 @@
         ran = run(incident.api, "pause", "root")
         assert (ran.code, ran.out, ran.err) == (0, "application.argoproj.io/root paused\n", …)
 
-Everything above the transport is the real thing: `cli.run` with its error handling, the Session, the
+Everything above the transport is the real thing: `root.run` with its error handling, the Session, the
 journal's files below tmp_path. Time is the API's own clock, also for what sleeps.
 """
 
