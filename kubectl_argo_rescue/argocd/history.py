@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -77,6 +76,8 @@ def _identity(sources: Iterable[JSON], revisions: Iterable[str]) -> Identity:
 
 def digest(identity: Identity) -> str:
     """Name an identity without telling its values."""
+    import hashlib  # lazy: OpenSSL takes as long as half of ours
+
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 

@@ -5,7 +5,6 @@ No discovery and no OpenAPI download: the kinds that are addressed are known (`R
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -120,6 +119,8 @@ class Cluster:
     def identity(self) -> str:
         """Return what the connection tells of the cluster: digest of its server and certificate authority."""
         authority = self._transport.authority() if isinstance(self._transport, Proves) else ""
+        import hashlib  # lazy: OpenSSL takes as long as half of ours
+
         return hashlib.sha256(f"{self.target().server}\n{authority.strip()}".encode()).hexdigest()[:32]
 
     def close(self) -> None:

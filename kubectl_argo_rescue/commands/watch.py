@@ -5,9 +5,6 @@ from __future__ import annotations
 import click
 
 from ..act.options import Common
-from ..act.session import Invocation
-from ..act.watch import ending_data, remember, run
-from ..argocd.operation import operation
 from ..cli.flags import Verb, common_options, timeout_option
 
 
@@ -29,7 +26,9 @@ def command(common: Common, app: str, timeout: float | None) -> int:
     # lazy: not for --help
     from msgspec.structs import replace
 
-    from ..act.watch import expected
+    from ..act.session import Invocation
+    from ..act.watch import ending_data, expected, remember, run
+    from ..argocd.operation import operation
     from ..model.values import Result
     from ..show.steps import STATUS_WORDS
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,8 @@ def process(
         stdout=out,
         stderr=err,
         timeout=60,
+        # Where the tests themselves run under nohup it is ignored, and would be in the child.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     for fd in {out, err} - {subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT}:
         os.close(fd)

@@ -111,7 +111,7 @@ def test_a_claim_is_held_for_as_long_as_git_is_waited_for(run: Run, incident: In
     ran = _waiting(run, incident, entry, 3 * CLAIM_SECONDS, also)
     (other,) = others
     assert other.code == 3 and f"entry {entry} is being undone by alice" in other.err, other.err
-    assert ran.code == 5, ran.err
+    assert ran.code == 6, ran.err
 
 
 def test_who_lost_the_claim_writes_no_more(run: Run, incident: Incident) -> None:

@@ -371,6 +371,7 @@ def test_deployments_of_one_version_are_told_apart(run: Run, incident: Incident)
             {**first, **later, "id": 2, "source": values},
             {**first, **later, "id": 3, "source": values},
         ]
+        app["spec"]["source"] = values
 
     incident.api.edit(APPLICATION, "argocd", "traefik", deploy)
     lines = run(incident.api, "status", "traefik").out.splitlines()
