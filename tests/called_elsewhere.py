@@ -12,6 +12,7 @@ from kubernetes.client import Configuration
 
 from kubectl_argo_rescue.cli import flags, root
 from kubectl_argo_rescue.model.values import Tracking
+from kubectl_argo_rescue.show.outlet import Outlet
 from kubectl_argo_rescue.simulation import incident, schemas
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 
@@ -23,7 +24,13 @@ def _(wire: HTTPConnection, configuration: Configuration, member: TarInfo) -> No
         flags.Verb.format_help,
         flags.Duration.convert,
     )
-    libraries = (wire.auto_open, configuration.no_proxy, configuration.verify_ssl, member.mtime)
+    libraries = (
+        wire.auto_open,
+        configuration.no_proxy,
+        configuration.verify_ssl,
+        member.mtime,
+        Outlet.writable,
+    )
     argocd_cm = (Tracking.ANNOTATION_AND_LABEL,)
     tests = (
         InMemoryApi.deny,
