@@ -278,14 +278,14 @@ def running_and_failing(app: JSON, known: KnownVersions) -> Deployment | None:
     if not past or past[-1].identity == wanted or known.is_rescue(past[-1]):
         return None
     newest = past[-1]
-    if known.is_pinned:
-        return newest  # a pin of ours has already left it, whatever became of that pin
     is_compared = application.is_compared(app)
     state = (app.get("status") or {}).get("operationState") or {}
     running = operation(app)
     never_compared = not ((app.get("status") or {}).get("sync") or {}).get("comparedTo")
     if running.own_id in known.rollbacks or (not state and (is_compared or never_compared)):
         return None
+    if known.is_pinned:
+        return newest  # a pin of ours has already left it, whatever became of that pin
     attempted = attempted_identity(app)
     is_other = bool(attempted) and attempted != newest.identity
     resources = (state.get("syncResult") or {}).get("resources") or ()
