@@ -62,9 +62,9 @@ def open_transport(connection: Connection, *, prefer: str | None = None) -> Tran
             return KubectlTransport(connection)
     elif choice == "kubectl":
         raise UsageError("the kubectl transport needs Linux or macOS", f"set {VARIABLE}=package")
-    import importlib.util  # lazy: kubectl is the usual way
+    from importlib.util import find_spec  # lazy: kubectl is the usual way
 
-    if importlib.util.find_spec("kubernetes") is None:
+    if find_spec("kubernetes") is None:
         # Krew's archives for Linux and macOS come without it.
         hint = f"set {VARIABLE}=kubectl, or install with: pipx install kubectl-argo-rescue"
         if choice != "package":

@@ -254,9 +254,10 @@ class Proxy:
         self._finalizer()
 
     def _connect(self, deadline: Deadline) -> HTTPConnection:
-        import http.client
+        # The class itself: while another thread imports the module, the package may lack its name for a moment.
+        from http.client import HTTPConnection
 
-        wire = http.client.HTTPConnection("localhost")
+        wire = HTTPConnection("localhost")
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             channel.settimeout(deadline.remaining())
