@@ -9,14 +9,16 @@ from ..cluster.client import Cluster
 from ..cluster.parallel import Failed
 from ..model import patches
 from ..model.errors import ExitStatus, Forbidden, RefusedError, RescueError
-from ..model.text import ROLLED_BACK
+from ..model.text import DELETED, ROLLED_BACK
 from ..model.values import (
     BY_KIND,
     JSON,
+    WRITTEN,
     Key,
     Order,
     Plan,
     PlanStep,
+    Removal,
     Result,
     Role,
     Snapshot,
@@ -75,6 +77,10 @@ class Checks:
                 reason="Forbidden",
             )
 
+    def may(self, steps: Sequence[PlanStep]) -> bool:
+        """Whether the user may do all of some steps that are not worth a refusal."""
+        return not self._denied(_rights_to_patch(steps), self.cluster)
+
     def hidden(self, keys: Iterable[Key], plan: Plan) -> list[Key]:
         """Return those of some objects that the user may not read or watch.
 
@@ -95,7 +101,7 @@ class Checks:
         known = self.access if cluster is self.cluster else {}
         answers = {q: known[q] for q in questions if q in known}
         questions = [q for q in questions if q not in answers]
-        thunks = [partial(cluster.review_access, q[0], BY_KIND[q[1]], q[2], q[3]) for q in questions]
+        thunks = [partial(cluster.review_access, q[0], WRITTEN[q[1]], q[2], q[3]) for q in questions]
         for question, got in zip(questions, cluster.gather_outcomes(*thunks), strict=True):
             # A server that does not answer the question decides at the write itself.
             answers[question] = known[question] = True if isinstance(got, Failed) else bool(got.value)
@@ -141,6 +147,8 @@ class Checks:
         for step in plan.steps:
             if isinstance(step, WorkloadRollback):
                 result, came_to = self._try_rollout(step, on_server=on_server)
+            elif isinstance(step, Removal):
+                result, came_to = self._try_removal(step, on_server=on_server)
             else:
                 result, came_to = self._try(step, objects, actions, on_server=on_server)
             results.append(result)
@@ -159,6 +167,16 @@ class Checks:
         from . import workload_writes  # lazy: workloads are the last resort
 
         result = workload_writes.roll_back(self.destination, step, dry_run=True)
+        is_good = result.status in (StepStatus.PLANNED, StepStatus.UNCHANGED)
+        return result, ExitStatus.OK if is_good else ExitStatus.ERROR
+
+    def _try_removal(self, step: Removal, *, on_server: bool) -> tuple[StepResult, ExitStatus]:
+        planned = StepResult(step.ref, StepStatus.PLANNED, DELETED, reason=step.reason)
+        if not on_server:
+            return planned, ExitStatus.OK
+        from .removals import remove  # lazy: little is ever deleted
+
+        result = remove(self.cluster, step, dry_run=True)
         is_good = result.status in (StepStatus.PLANNED, StepStatus.UNCHANGED)
         return result, ExitStatus.OK if is_good else ExitStatus.ERROR
 
@@ -185,7 +203,12 @@ class Checks:
 
 
 def _rights_to_patch(steps: Iterable[PlanStep]) -> list[Right]:
-    return list(dict.fromkeys(("patch", s.ref.kind, s.ref.namespace, s.ref.name) for s in steps))
+    return list(
+        dict.fromkeys(
+            ("delete" if isinstance(s, Removal) else "patch", s.ref.kind, s.ref.namespace, s.ref.name)
+            for s in steps
+        )
+    )
 
 
 def _whole_places(rights: Iterable[Right]) -> list[Right]:

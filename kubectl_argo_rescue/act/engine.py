@@ -20,6 +20,7 @@ from ..cluster.parallel import Done, Failed
 from ..journal.journal import Journal, Writer
 from ..journal.records import Begin, Content, Context, End, Intent, Outcome
 from ..model.errors import RescueError
+from ..model.text import DELETED
 from ..model.values import (
     BY_KIND,
     DEPLOYMENT,
@@ -27,11 +28,13 @@ from ..model.values import (
     JSON,
     Plan,
     PlanStep,
+    Removal,
     Role,
     Snapshot,
     StepResult,
     StepStatus,
     WorkloadRollback,
+    whole_kind,
 )
 from .send import ACTIONS, Batch, ObjectSender, Run, action_of, result_of
 
@@ -184,6 +187,10 @@ class Engine:
             return workload_writes.roll_back(
                 self.destination, step, in_doubt=lambda: batch.run.doubtful.add(number)
             )
+        if isinstance(step, Removal):
+            from .removals import remove  # lazy: little is ever deleted
+
+            return remove(self.cluster, step, in_doubt=lambda: batch.run.doubtful.add(number))
         return ObjectSender(self.cluster, batch, number, step).send()
 
     def _failed(self, step: PlanStep, error: RescueError) -> StepResult:
@@ -201,7 +208,7 @@ def events_for(
 
     `entry` is the journal entry's id; it also makes the names unique.
     """
-    applied = [r for r in results if r.status is StepStatus.APPLIED]
+    applied = [r for r in results if r.status is StepStatus.APPLIED and r.action != DELETED]
     if len(applied) > MAX_EVENTS:
         return []
     at = now.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -223,7 +230,7 @@ def events_for(
                 },
                 "involvedObject": {
                     "apiVersion": f"{group}{resource.version}",
-                    "kind": ref.kind,
+                    "kind": whole_kind(ref.kind),
                     "namespace": ref.namespace,
                     "name": ref.name,
                     "uid": ref.uid,

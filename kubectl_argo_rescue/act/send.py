@@ -36,7 +36,7 @@ from ..model.errors import (
     TransportError,
     may_have_landed,
 )
-from ..model.text import ROLLED_BACK
+from ..model.text import DELETED, ROLLED_BACK
 from ..model.values import (
     ABSENT,
     BY_KIND,
@@ -48,6 +48,7 @@ from ..model.values import (
     Order,
     Plan,
     PlanStep,
+    Removal,
     Role,
     Snapshot,
     StepResult,
@@ -68,6 +69,7 @@ ACTIONS: Mapping[Role, str] = {
     Role.VERSION: "pinned",
     Role.RULE: "ruled",
     Role.WORKLOAD: "rolled back",
+    Role.SCALE: "stopped",
 }
 
 
@@ -134,6 +136,8 @@ def action_of(step: PlanStep, actions: Mapping[Role, str] = ACTIONS) -> str:
     """Return the past participle that is printed for a step."""
     if isinstance(step, WorkloadRollback):
         return ROLLED_BACK
+    if isinstance(step, Removal):
+        return DELETED
     return step.kind.value if isinstance(step, Order) else actions[step.role]
 
 

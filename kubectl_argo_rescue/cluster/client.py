@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ..model.errors import Expired, Forbidden, GuardFailed, Invalid, NotFound, Overloaded, TransportError
 from ..model.patches import encode
-from ..model.values import ACCESSREVIEW, FIELD_MANAGER, JSON, SUBJECTREVIEW, Resource
+from ..model.values import ACCESSREVIEW, FIELD_MANAGER, JSON, SUBJECTREVIEW, Resource, whole_kind
 from .answers import Read, api_error, status_error
 from .exchange import Exchange
 from .parallel import Attempts, gather, gather_outcomes
@@ -51,7 +51,7 @@ def object_path(resource: Resource, namespace: str = "", name: str = "", subreso
     if resource.namespaced and namespace:
         parts += ["namespaces", namespace]
     parts.append(resource.plural)
-    parts += [part for part in (name, subresource) if part]
+    parts += [part for part in (name, subresource or (name and resource.subresource)) if part]
     return "".join("/" + quote(part, safe="") for part in parts)
 
 
@@ -139,9 +139,10 @@ class Cluster:
 
     def get(self, resource: Resource, namespace: str, name: str) -> JSON:
         """Read one object."""
-        return self._exchange.call(
+        answer = self._exchange.call(
             "GET", object_path(resource, namespace, name), what=_what(resource, namespace, name)
         )
+        return _named_after(resource, answer)
 
     def list(
         self,
@@ -342,7 +343,7 @@ class Cluster:
         Never sent a second time unless the first one was certainly not carried out. On
         TransportError and Overloaded only a read tells whether it was.
         """
-        return self._exchange.call(
+        answer = self._exchange.call(
             "PATCH",
             object_path(resource, namespace, name),
             _write_query(dry_run),
@@ -351,6 +352,7 @@ class Cluster:
             what=_what(resource, namespace, name),
             read=read,
         )
+        return _named_after(resource, answer)
 
     def is_current(self, resource: Resource, obj: JSON) -> bool:
         """Whether what is stored still has the spec that was read.
@@ -419,7 +421,7 @@ class Cluster:
             "group": resource.group,
             "version": resource.version,
             "resource": resource.plural,
-            "subresource": subresource,
+            "subresource": subresource or resource.subresource,
             "namespace": namespace if resource.namespaced else "",
             "name": name,
         }
@@ -469,10 +471,18 @@ def is_older(one: JSON, other: JSON) -> bool:
     return int(versions[0]) < int(versions[1])
 
 
+def _named_after(resource: Resource, obj: JSON) -> JSON:
+    """Give a subresource the kind by which it was asked for: the server calls the scale of all kinds Scale."""
+    if resource.subresource and isinstance(obj, dict):
+        obj["kind"] = resource.kind
+    return obj
+
+
 def _what(resource: Resource, namespace: str = "", name: str = "") -> str:
     if not name:
         return f"{resource.plural} in {namespace}" if namespace else resource.plural
-    return f"{resource.kind} {namespace}/{name}" if namespace else f"{resource.kind} {name}"
+    kind = whole_kind(resource.kind)
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
 def _selectors(label_selector: str, field_selector: str) -> Query:

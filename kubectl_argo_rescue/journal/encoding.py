@@ -25,6 +25,7 @@ from ..model.values import (
     Path,
     Ref,
     Reliance,
+    Removal,
     Role,
     Witness,
     WorkloadRollback,
@@ -92,8 +93,12 @@ def role_of(kind: str, path: Path) -> Role:
         return Role.WINDOW
     if kind == "ApplicationSet":
         return Role.RULE
+    if kind in _CONTROLLERS:
+        return Role.SCALE
     return Role.PAUSE if path[:2] == ("spec", "syncPolicy") else Role.VERSION
 
+
+_CONTROLLERS = ("StatefulSet/scale", "Deployment/scale", "ArgoCD")
 
 _PATTERNS = ("applications", "namespaces", "clusters")
 """The lists of a sync window."""
@@ -117,6 +122,12 @@ _WRITTEN: Mapping[str, Mapping[tuple[str, ...], type]] = {
         ("spec", "ignoreApplicationDifferences"): list,
         ("spec", "syncPolicy"): dict,
         ("spec", "syncPolicy", "applicationsSync"): str,
+    },
+    "StatefulSet/scale": {("spec", "replicas"): int},
+    "Deployment/scale": {("spec", "replicas"): int},
+    "ArgoCD": {
+        ("spec", "controller", "enabled"): bool,
+        ("spec", "applicationSet", "enabled"): bool,
     },
 }
 """What this tool writes; `*` is an item of a list."""
@@ -295,6 +306,13 @@ def _read_edit(fields: dict[str, JSON]) -> Edit:
     return Edit(ref, changes, _text(fields.get("reason")), role, fields.get("named") is not False)
 
 
+def _read_removal(fields: dict[str, JSON]) -> Removal:
+    ref = _read_ref(fields.get("ref"))
+    if ref.kind != "Pod":
+        raise Untrusted("a removal is not of a pod")
+    return Removal(ref, _text(fields.get("reason")), fields.get("named") is not False)
+
+
 def _read_rollout(fields: dict[str, JSON]) -> WorkloadRollback:
     ref, app = _read_ref(fields.get("ref")), _read_key(fields.get("app"))
     if ref.kind not in ("Deployment", "StatefulSet", "DaemonSet"):
@@ -381,6 +399,8 @@ def _intent_fields(intent: Intent) -> tuple[str, dict[str, JSON]]:
             "reason": _clip(what.reason),
             "named": what.named,
         }
+    if isinstance(what, Removal):
+        return "removal", fields | {"reason": _clip(what.reason), "named": what.named}
     return "rollout", fields | {
         "app": _key(what.app),
         "from": what.from_revision,
@@ -509,6 +529,7 @@ _READERS: dict[str, Callable[[dict[str, JSON]], Content]] = {
     "edit": lambda e: Intent(_number(e.get("number")), _read_edit(e)),
     "order": lambda o: Intent(_number(o.get("number")), _read_order(o)),
     "rollout": lambda w: Intent(_number(w.get("number")), _read_rollout(w)),
+    "removal": lambda r: Intent(_number(r.get("number")), _read_removal(r)),
     "outcome": _read_outcome,
     "settled": _read_settled,
     "reopened": _read_reopened,

@@ -16,6 +16,7 @@ from ..model.times import human
 from ..model.values import (
     ABSENT,
     JSON,
+    POD,
     Change,
     Edit,
     Key,
@@ -24,12 +25,17 @@ from ..model.values import (
     PlanStep,
     Ref,
     Reliance,
+    Role,
     Witness,
     WorkloadRollback,
+    whole_kind,
 )
 from .records import Begin, Context, Intent, Outcome, Record, Reopened, Settled
 
 Live = Mapping[Key, JSON]
+
+THAW = "thaw"
+"""The verb of the entry that keeps the windows of a thaw: they are owed until it is done."""
 
 LONGEST = 8
 """Entries that a message names before it says how many more there are."""
@@ -73,12 +79,12 @@ def newest_first(entries: Sequence[Entry]) -> list[Entry]:
 def name_of(key: Key, argocd_namespace: str) -> str:
     """Name an object as briefly as it is clear: `traefik`, `team/shop`, `AppProject cluster`."""
     name = key.name if key.namespace in ("", argocd_namespace) else f"{key.namespace}/{key.name}"
-    return name if key.kind == "Application" else f"{key.kind} {name}"
+    return name if key.kind == "Application" else f"{whole_kind(key.kind)} {name}"
 
 
 def objects_of(entry: Entry) -> list[Key]:
-    """Return the objects of an entry, those that were named first."""
-    steps = [step for _, step in sorted(entry.intents.items())]
+    """Return the objects of an entry, those that were named first; not the pods that were stopped with them."""
+    steps = [step for _, step in sorted(entry.intents.items()) if step.ref.kind != POD.kind]
     return list(dict.fromkeys(s.ref.key for s in sorted(steps, key=lambda s: not s.named)))
 
 
@@ -337,6 +343,11 @@ class Entry(Struct, frozen=True):
             for n, r in self.rollouts()
             if self.outcomes.get(n) not in ("not-applied", "conflict") and (n, 0) not in self.settled
         ]
+
+    @property
+    def is_freeze(self) -> bool:
+        """Whether it scaled Argo CD's own controllers: its undo is a thaw."""
+        return any(edit.role is Role.SCALE for _, edit in self.edits())
 
     def is_in_doubt(self, number: int) -> bool:
         """Whether nothing is known of an intent: the live object decides."""

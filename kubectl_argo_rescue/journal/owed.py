@@ -9,7 +9,7 @@ from msgspec import Struct
 from ..model import patches
 from ..model.merge import Tag
 from ..model.values import Change, Key, MemberChange, Ref, Role
-from .entry import Entry
+from .entry import THAW, Entry
 
 
 class Piece(Struct, frozen=True):
@@ -84,7 +84,8 @@ def is_about(entry: Entry, app: Key) -> bool:
         {app.name} if app.namespace == entry.begin.argocd_namespace else set()
     )
     # The words of an undo are the ids of entries as well.
-    return touches(entry, app) or (not entry.begin.undoes and not words.isdisjoint(entry.begin.argv))
+    is_undo = bool(entry.begin.undoes) or entry.begin.verb == THAW
+    return touches(entry, app) or (not is_undo and not words.isdisjoint(entry.begin.argv))
 
 
 def touches(entry: Entry, app: Key) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
-from .values import BY_KIND, JSON, ArgoCD, Key, Ref
+from .values import JSON, WRITTEN, ArgoCD, Key, Ref
 
 # Compiled when first used: most commands need the first alone.
 _CONTROL = (
@@ -71,6 +71,9 @@ def time_json(at: datetime | None) -> JSON:
 ROLLED_BACK = "rolled back"
 """What is printed for a workload that was taken back."""
 
+DELETED = "deleted"
+"""What is printed for an object that was deleted, as kubectl does."""
+
 COMMAND = "kubectl argo-rescue"
 
 
@@ -81,8 +84,14 @@ def display_name(key: Key, argocd: ArgoCD) -> str:
 
 def resource_name(ref: Ref) -> str:
     """`application.argoproj.io/traefik`, as `kubectl -o name` says it."""
-    resource = BY_KIND.get(ref.kind)
+    resource = WRITTEN.get(ref.kind)
     return f"{resource.singular if resource else ref.kind.lower()}/{ref.name}"
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Name some of many, and say how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def columns(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> list[str]:

@@ -38,11 +38,19 @@ class Resource(Struct, frozen=True):
     plural: str
     kind: str
     namespaced: bool = True
+    subresource: str = ""
+    """What of the object is read and written in its place; the kind says it then, behind a slash."""
 
     @property
     def singular(self) -> str:
         """The name that kubectl prints: `application.argoproj.io`."""
-        return f"{self.kind.lower()}.{self.group}" if self.group else self.kind.lower()
+        kind = whole_kind(self.kind).lower()
+        return f"{kind}.{self.group}" if self.group else kind
+
+
+def whole_kind(kind: str) -> str:
+    """Return the kind of the whole object: of `StatefulSet/scale` it is StatefulSet."""
+    return kind.partition("/")[0]
 
 
 APPLICATION = Resource(GROUP, "v1alpha1", "applications", "Application")
@@ -59,6 +67,10 @@ STATEFULSET = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMONSET = Resource("apps", "v1", "daemonsets", "DaemonSet")
 REPLICASET = Resource("apps", "v1", "replicasets", "ReplicaSet")
 CONTROLLERREVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
+STATEFULSET_SCALE = Resource("apps", "v1", "statefulsets", "StatefulSet/scale", subresource="scale")
+DEPLOYMENT_SCALE = Resource("apps", "v1", "deployments", "Deployment/scale", subresource="scale")
+OPERATED = Resource(GROUP, "v1beta1", "argocds", "ArgoCD")
+"""What argocd-operator makes an Argo CD of."""
 ACCESSREVIEW = Resource(
     "authorization.k8s.io",
     "v1",
@@ -71,9 +83,16 @@ SUBJECTREVIEW = Resource(
 )
 
 BY_KIND: Final[Mapping[str, Resource]] = {
-    r.kind: r for r in (APPLICATION, APPPROJECT, APPLICATIONSET, DEPLOYMENT, STATEFULSET, DAEMONSET)
+    r.kind: r
+    for r in (
+        *(APPLICATION, APPPROJECT, APPLICATIONSET, DEPLOYMENT, STATEFULSET, DAEMONSET),
+        *(DEPLOYMENT_SCALE, STATEFULSET_SCALE, OPERATED),
+    )
 }
 """The kinds that an edit may address, by the name the journal keeps."""
+
+WRITTEN: Final[Mapping[str, Resource]] = {**BY_KIND, POD.kind: POD}
+"""The kinds of all that is written: what is only ever deleted as well."""
 
 
 class Confidential(Struct, frozen=True):
@@ -93,7 +112,8 @@ class Key(Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         """Say it as in messages: `Application argocd/traefik`."""
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        kind = whole_kind(self.kind)
+        return f"{kind} {self.namespace}/{self.name}" if self.namespace else f"{kind} {self.name}"
 
 
 class Ref(Struct, frozen=True, order=True):
@@ -172,6 +192,8 @@ class Role(Enum):
     VERSION = "version"
     RULE = "rule"
     WORKLOAD = "workload"
+    SCALE = "scale"
+    """Argo CD's own controllers to 0: a freeze."""
 
 
 class Edit(Struct, frozen=True):
@@ -236,7 +258,15 @@ class WorkloadRollback(Struct, frozen=True):
     """The id in the Application's history of what made `to_revision`; None where not known."""
 
 
-PlanStep: TypeAlias = Edit | Order | WorkloadRollback
+class Removal(Struct, frozen=True):
+    """An object that is deleted, and only this very one."""
+
+    ref: Ref
+    reason: str
+    named: bool = True
+
+
+PlanStep: TypeAlias = Edit | Order | WorkloadRollback | Removal
 """What a plan is made of, and what the journal keeps the intent of."""
 
 

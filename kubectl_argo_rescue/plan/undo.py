@@ -43,6 +43,7 @@ RESTORED: dict[Role, str] = {
     Role.VERSION: "version restored",
     Role.RULE: "rule taken away",
     Role.WORKLOAD: "handed back",
+    Role.SCALE: "started",
 }
 
 NOT_BACK: dict[Role, str] = {

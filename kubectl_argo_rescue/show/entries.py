@@ -34,7 +34,17 @@ from ..journal.entry import (
 from ..model import patches
 from ..model.discretion import without_values
 from ..model.text import one_line, time_json, time_text
-from ..model.values import JSON, Change, Edit, FieldChange, Order, PlanStep, Ref, WorkloadRollback
+from ..model.values import (
+    JSON,
+    Change,
+    Edit,
+    FieldChange,
+    Order,
+    PlanStep,
+    Ref,
+    Removal,
+    WorkloadRollback,
+)
 
 
 def _order_now(order: Order, live: Live) -> Now:
@@ -80,6 +90,8 @@ def doubt(entry: Entry, live: Live) -> str:
 def _step_now(step: PlanStep, live: Live) -> str:
     if isinstance(step, WorkloadRollback):
         return rollout_now(step, live)
+    if isinstance(step, Removal):
+        return "deleted or not"
     now = edit_now(step, live) if isinstance(step, Edit) else _order_now(step, live)
     return now.value
 
@@ -220,7 +232,7 @@ def entry_json(
 def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live, values: bool) -> dict[str, list[JSON]]:
     settled = {place: _settlement_json(how) for place, how in settlements(entry).items()}
     at = outcome_times(entry)
-    found: dict[str, list[JSON]] = {"edits": [], "orders": [], "rollouts": []}
+    found: dict[str, list[JSON]] = {"edits": [], "orders": [], "rollouts": [], "removals": []}
     for number, step in sorted(entry.intents.items()):
         common: dict[str, JSON] = {
             "number": number,
@@ -242,6 +254,8 @@ def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live, values: bool
                 "operation": step.operation if values else without_values(step.operation),
             }
             found["orders"].append({**common, **what_for, "fate": fate})
+        elif isinstance(step, Removal):
+            found["removals"].append(common)
         elif isinstance(step, WorkloadRollback):
             place = {
                 "app": {"namespace": step.app.namespace, "name": step.app.name},

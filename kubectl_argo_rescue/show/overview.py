@@ -20,6 +20,7 @@ from ..journal.entry import Entry, newest_first
 from ..model.text import display_name, one_line
 from ..model.times import human
 from ..model.values import JSON, ArgoCD, Key, ref_of
+from .destruction import Destruction
 from .diagnosis import Ours, Pause, our_pauses, pause_of, stuck_text
 
 STUCK, BROKEN, MISSING, ROLLING, BLOCKED, DRIFTED, PAUSED, FINE = range(8)
@@ -60,6 +61,8 @@ class Overview(Struct, frozen=True):
     entries: tuple[Entry, ...]
     """Open journal entries, newest first."""
     traces: tuple[Trace, ...]
+    destruction: Destruction
+    """What waits to be destroyed."""
 
 
 class Collector(Struct):
@@ -68,19 +71,22 @@ class Collector(Struct):
     argocd: ArgoCD
     projects: Sequence[JSON] | None
     """None where they may not be listed."""
-    sets: Sequence[JSON]
+    sets: Sequence[JSON] | None
+    """The same of ApplicationSets."""
     entries: Sequence[Entry]
     now: datetime
     view: Callable[[JSON, WindowVerdict], JSON] | None = None
     """Makes the JSON view of an Application; None where nobody wants it."""
     facts: list[Fact] = field(default_factory=list)
+    destruction: Destruction | None = None
     _unanswered: list[Trace] = field(default_factory=list)
     _newest: dict[str, Trace] = field(default_factory=dict)
 
     def add(self, apps: Sequence[JSON]) -> None:
         """Reduce one page of Applications that this Argo CD serves."""
+        self._destruction.add(apps)
         ours = our_pauses(self.entries)
-        rolling = {ref_of(s).key for s in self.sets if applicationset.is_rolling(s)}
+        rolling = {ref_of(s).key for s in self.sets or () if applicationset.is_rolling(s)}
         # Where projects may not be listed, nothing can be said of windows.
         unread = frozenset() if self.projects is not None else frozenset(map(application.project_name, apps))
         verdicts = judge_apps(
@@ -92,6 +98,12 @@ class Collector(Struct):
                 self._unanswered.append(trace)
             self._remember(app, trace)
             self.facts.append(self._fact(app, verdict, ours, rolling))
+
+    @property
+    def _destruction(self) -> Destruction:
+        if self.destruction is None:
+            self.destruction = Destruction(self.argocd, self.sets)
+        return self.destruction
 
     def _remember(self, app: JSON, trace: Trace) -> None:
         destination = (app.get("spec") or {}).get("destination") or {}
@@ -132,10 +144,11 @@ class Collector(Struct):
             sync=Counter(f.sync for f in self.facts),
             health=Counter(f.health for f in self.facts),
             blocked=sum(f.is_blocked for f in self.facts),
-            sets=tuple(_set_lines(self.sets, self.argocd)),
+            sets=tuple(_set_lines(self.sets or (), self.argocd)),
             frozen=tuple(_frozen(self._newest, stale_after(settings or {}, self.argocd), self.now)),
             entries=tuple(newest_first([e for e in self.entries if e.is_open])),
             traces=(*self._newest.values(), *self._unanswered),
+            destruction=self._destruction,
         )
 
 

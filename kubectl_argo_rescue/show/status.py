@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -48,6 +48,12 @@ def _wrapped(text: str, indent: int, *, colour: str = "", mark: str = "") -> Ite
 
 
 # -- Argo CD
+
+
+def alarm_lines(texts: Iterable[str]) -> Iterator[Line]:
+    """Show what must be seen first."""
+    for text in texts:
+        yield from _wrapped(text, 0, colour="red", mark="✗ ")
 
 
 _LIFE: Final = {Life.ALIVE: "green", Life.PARTLY: "yellow", Life.DEAD: "red", Life.UNKNOWN: "dim"}

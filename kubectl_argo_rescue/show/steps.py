@@ -15,6 +15,7 @@ from ..model.values import (
     Order,
     OrderKind,
     PlanStep,
+    Removal,
     Result,
     StepResult,
     StepStatus,
@@ -52,6 +53,8 @@ def _whole(value: JSON, before: JSON = ABSENT) -> str:
 
 def step_lines(step: PlanStep, *, values: bool = False) -> list[str]:
     """Show a step as the lines of a diff; with `values` also what may be secret."""
+    if isinstance(step, Removal):
+        return ["- all of it"]
     if isinstance(step, WorkloadRollback):
         return [f"- revision {step.from_revision}", f"+ revision {step.to_revision} ({step.revision})"]
     if isinstance(step, Order):

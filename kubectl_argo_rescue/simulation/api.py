@@ -17,7 +17,7 @@ from ..cluster.transport import Response, Target
 from ..model import values
 from ..model.errors import TransportError
 from ..model.values import JSON, Resource
-from . import schemas
+from . import scale, schemas
 from .jsonpatch_go import ServerPanic
 from .kinds import BUILT_IN_GROUPS, CRD, Kind, definition, kinds
 from .reading import Reader, Watch
@@ -413,6 +413,8 @@ class InMemoryApi:
             if group in BUILT_IN_GROUPS:
                 raise no_such_resource()
             return PAGE_NOT_FOUND
+        if scale.is_scaled(resource, subresource):
+            return scale.served(self._writer, Call(asked, kind, namespace, name, subresource, user))
         if subresource and not (subresource == "status" and kind.has_status):
             raise not_found(resource, name) if kind.custom else no_such_resource()
         call = Call(asked, kind, namespace, name, subresource, user)

@@ -19,6 +19,7 @@ from ..argocd import windows
 from ..argocd.globs import is_app_namespace_allowed
 from ..model import values
 from ..model.values import JSON, ArgoCD, Tracking, Version
+from . import scale
 from .api import InMemoryApi
 from .applicationsets import SimulatedApplicationSets
 from .clock import SteppedClock
@@ -110,13 +111,18 @@ class SimulatedArgoCD:
         """One round of all controllers; whether anything was written."""
         with self._stepping:
             before = self.api.revision
-            if self.controller_alive:
+            if self.controller_alive and self._is_wanted("application-controller"):
                 self._controller_round()
-            if self.appset_alive:
+            if self.appset_alive and self._is_wanted("applicationset-controller"):
                 self.application_sets.step()
             if self.workloads_alive:
                 self.workloads.step()
             return self.api.revision != before
+
+    def _is_wanted(self, component: str) -> bool:
+        """Whether its workload is not scaled to 0."""
+        workloads = [w for kind in scale.SCALED for w in self.api.peek(kind, self.namespace)]
+        return scale.is_wanted(workloads, component)
 
     def settle(self, max_rounds: int = 50) -> int:
         """Step until nothing changes any more at this instant; the rounds it took."""

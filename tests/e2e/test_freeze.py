@@ -1,108 +1,91 @@
-"""A whole Argo CD frozen and thawed, on real controllers.
+"""The other incident on real controllers that end with their pods: freeze, look, thaw.
 
-Shown: one command pauses every Application, of app-of-apps and of an ApplicationSet, and it holds
-against self-heal, a new commit and the set's controller; another freeze changes nothing; one undo
-brings every spec back as it was, and git is followed again. A selection by label and by project.
+- frozen, nothing heals, syncs or is deleted, and both processes have ended; a bare undo never thaws;
+- a dying application keeps the thaw from starting (5), whatever `--yes`; let go by name it is deleted;
+- nothing is synced before everything was compared: an operation that would go on is ended, the
+  windows are gone afterwards, and what lived at the freeze has the uid that it had.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import json
+from collections.abc import Iterator
+
+import pytest
 
 from tests.testbed.api import JSON
-from tests.testbed.argocd import ArgoCD
-from tests.testbed.incident import APP, BROKEN, GOOD, OTHER, PROJECT, ROOT, Incident
+from tests.testbed.argocd import APPLICATIONSETS, CONTROLLER, ArgoCD
+from tests.testbed.obedience import obeying
 from tests.testbed.plugin import Plugin
-from tests.testbed.sources import application
 
-from .scene import is_auto_sync_on
+from .scene import Scene
 
-SET = "fleet"
-
-
-def _apps(argocd: ArgoCD) -> dict[str, JSON]:
-    return {a["metadata"]["name"]: a for a in argocd.api.list("application", argocd.namespace)}
+FINALIZER = "resources-finalizer.argocd.argoproj.io"
 
 
-def _set(argocd: ArgoCD) -> JSON:
-    """Return an ApplicationSet of two small git apps."""
-    one: JSON = application(
-        "{{name}}",
-        {"repoURL": argocd.repository.url, "path": "web", "targetRevision": "main"},
-        namespace=argocd.namespace,
-        destination="fleet",
-        automated={"prune": True, "selfHeal": True},
-    )
-    template: JSON = {"metadata": {"name": "{{name}}", "labels": {"tier": "fleet"}}, "spec": one["spec"]}
-    template["spec"]["syncPolicy"]["syncOptions"] = ["CreateNamespace=true"]
+@pytest.fixture(autouse=True, scope="module")
+def obedient(argocd: ArgoCD) -> Iterator[None]:
+    with obeying(argocd):
+        yield
+
+
+def are_running(argocd: ArgoCD) -> set[str]:
+    """Which of both controllers have a process."""
+    running = argocd.processes.running()
+    return {part for part in (CONTROLLER, APPLICATIONSETS) if argocd.process_name(part) in running}
+
+
+def entry_of(plugin: Plugin) -> str:
+    """The newest entry."""
+    return plugin("log", "-o", "name", check=True).stdout.split()[0].removeprefix("entry/")
+
+
+def uids(argocd: ArgoCD, *namespaces: str) -> dict[str, str]:
+    """What lives in some namespaces."""
     return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "ApplicationSet",
-        "metadata": {"name": SET, "namespace": argocd.namespace},
-        "spec": {
-            "generators": [{"list": {"elements": [{"name": "fleet-a"}, {"name": "fleet-b"}]}}],
-            "template": template,
-        },
+        f"{kind} {namespace}/{o['metadata']['name']}": o["metadata"]["uid"]
+        for namespace in namespaces
+        for kind in ("deployment", "service", "configmap", "replicaset")
+        for o in argocd.api.list(kind, namespace)
+        if "deletionTimestamp" not in o["metadata"] and o["metadata"]["name"] != "kube-root-ca.crt"
     }
 
 
-def _is_clean(argocd: ArgoCD, name: str) -> bool:
-    return "touched" not in _apps(argocd)[name]["metadata"].get("labels", {})
+def test_it_stands_still_and_thaws(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    scene.start()
+    other = Scene(argocd, f"{scene.name}-b").start()
+    alive = uids(argocd, scene.target)
 
-
-def test_a_freeze_is_one_command_and_one_undo(argocd: ArgoCD, plugin: Plugin) -> None:
-    incident = Incident(argocd)
-    incident.day0()
-    argocd.apply(_set(argocd))
-    argocd.until(lambda: {"fleet-a", "fleet-b"} <= set(_apps(argocd)), 120, "the set has generated its apps")
-    for name in ("fleet-a", "fleet-b"):
-        argocd.until_synced(name)
-    before = {name: a["spec"] for name, a in _apps(argocd).items()}
-    assert all(is_auto_sync_on(a) for a in _apps(argocd).values())
-
-    refused = plugin("pause", "--all")
-    assert refused.returncode == 5, refused.stderr
-    assert f"ApplicationSet {argocd.namespace}/{SET}" in refused.stderr
-    assert {name: a["spec"] for name, a in _apps(argocd).items()} == before
-
-    frozen = plugin("pause", "--all", "--yes", "--reason", "cluster upgrade")
+    frozen = plugin("freeze", "--reason", "INC-1", "-o", "json")
     assert frozen.returncode == 0, frozen.stderr
-    assert set(_apps(argocd)) == {ROOT, APP, OTHER, "fleet-a", "fleet-b"}
-    rules = argocd.get("applicationset", SET)["spec"]["ignoreApplicationDifferences"]
-    assert rules == [{"jsonPointers": ["/spec/syncPolicy"]}], "one rule for all apps of the set"
+    assert are_running(argocd) == set()
+    assert json.loads(frozen.stdout)["data"]["frozen"] is True
+    entry = entry_of(plugin)
 
-    # It holds against a new commit, against drift and against the set's own controller.
-    file = "apps/traefik.yaml"
-    old = argocd.repository.read(file)
-    argocd.git((file, old.replace(GOOD, BROKEN)), message="a commit in the freeze")
-    argocd.follow_git(ROOT)
-    for name in ("fleet-a", "fleet-b"):
-        argocd.api.patch("application", name, argocd.namespace, {"metadata": {"labels": {"touched": "yes"}}})
-        argocd.until(partial(_is_clean, argocd, name), 120, f"the set has written {name} again")
-    assert not [name for name, a in _apps(argocd).items() if is_auto_sync_on(a)]
-    assert incident.revision() == GOOD
+    # Nothing heals and nothing is deleted while it is frozen.
+    argocd.api.patch("application", other.app, argocd.namespace, {"metadata": {"finalizers": [FINALIZER]}})
+    argocd.api.delete("application", other.app, argocd.namespace)
+    replicas: JSON = {"spec": {"replicas": 1}}
+    argocd.api.patch("deployment", "traefik", scene.target, replicas)
+    told = plugin("status", check=True)
+    assert entry in told.stdout and "FROZEN" in told.stdout
+    assert scene.deployment()["spec"]["replicas"] == 1
 
-    again = plugin("pause", "--all")
-    assert again.returncode == 0
-    assert again.stdout.count("already paused") == 5
+    bare = plugin("undo", "--yes")
+    assert bare.returncode == 5 and entry in bare.stderr
+    refused = plugin("undo", entry, "--yes")
+    assert refused.returncode == 5 and other.app in refused.stderr
+    assert are_running(argocd) == set()
+    assert other.deployment()
 
-    argocd.git((file, old), message="taken back")
-    argocd.follow_git(ROOT)
-    thawed = plugin("undo", "--yes")
+    thawed = plugin("undo", entry, "--yes", "--let-delete", other.app)
     assert thawed.returncode == 0, thawed.stderr
-    argocd.until(
-        lambda: {name: a["spec"] for name, a in _apps(argocd).items()} == before,
-        120,
-        "every spec is as it was",
-    )
-    assert "ignoreApplicationDifferences" not in argocd.get("applicationset", SET)["spec"]
-
-    by_label = plugin("pause", "-l", "tier=fleet", "--dry-run=client", "-o", "name")
-    assert by_label.stdout.splitlines() == [
-        f"applicationset.argoproj.io/{SET}",
-        "application.argoproj.io/fleet-a",
-        "application.argoproj.io/fleet-b",
-    ]
-    by_project = plugin("pause", "--project", PROJECT, "--dry-run=client", "-o", "name")
-    assert "application.argoproj.io/traefik" in by_project.stdout.splitlines()
-    assert "fleet" not in by_project.stdout
+    assert are_running(argocd) == {CONTROLLER, APPLICATIONSETS}
+    assert plugin("log", "--open", "-o", "name").stdout == ""
+    for project in argocd.api.list("appproject", argocd.namespace):
+        assert "syncWindows" not in project["spec"]
+    # It heals again, and nothing that lived was made anew.
+    argocd.until(lambda: scene.deployment()["spec"]["replicas"] == 2, 60, "it heals again")
+    argocd.until_idle(scene.app)
+    now = uids(argocd, scene.target)
+    assert {name: now.get(name) for name in alive} == alive

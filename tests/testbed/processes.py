@@ -199,7 +199,7 @@ class Processes:
 
     def check(self) -> None:
         """Raise if a program ended that nobody stopped."""
-        for process in self._running.values():
+        for process in list(self._running.values()):
             if not process.is_running:
                 code = process.popen.returncode
                 raise Died(f"{process.name} ended with {code}\n{tail(process.log)}")

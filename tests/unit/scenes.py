@@ -8,6 +8,7 @@
 `overruled`        the rescue, and somebody set another version since
 `stuck`            the application's operation waits for ever
 `set`              an ApplicationSet generates shop-prod
+`frozen`           Argo CD's controllers are scaled to 0
 `sources`          the application shop has two sources
 """
 
@@ -158,6 +159,11 @@ def _set(scene: Scene, run: Run) -> None:
     incident.argocd.run(10)
 
 
+def _frozen(scene: Scene, run: Run) -> None:
+    _does(scene, run, "freeze", "--reason", "INC-4711")
+    scene.incident.api.idle = lambda: scene.incident.argocd.tick(0.5)
+
+
 def _sources(scene: Scene, run: Run) -> None:
     del run
     incident = scene.incident
@@ -182,6 +188,7 @@ _MOMENTS: dict[str, Callable[[Scene, Run], None]] = {
     "overruled": _overruled,
     "stuck": _stuck,
     "set": _set,
+    "frozen": _frozen,
     "sources": _sources,
 }
 

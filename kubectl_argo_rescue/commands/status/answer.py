@@ -11,7 +11,7 @@ from ...act import status_reading
 from ...act.options import Common
 from ...act.reading import parse_target
 from ...act.session import Invocation, Session
-from ...argocd import components
+from ...argocd import components, controllers
 from ...argocd.application import application_of
 from ...argocd.reconciliation import WindowVerdict
 from ...cluster.parallel import Attempt, Done
@@ -20,7 +20,7 @@ from ...model.errors import Expired, Forbidden, NotFound, NotServed
 from ...model.text import COMMAND, resource_name
 from ...model.values import APPLICATIONSET, APPPROJECT, JSON, Key, Result, Snapshot, ref_of
 from ...plan.known_versions import known_of
-from ...show import diagnosis, status
+from ...show import destruction, diagnosis, status
 from ...show.overview import Collector, Overview
 
 
@@ -78,6 +78,21 @@ def _health(
     return components.health_of(argocd, parts, traces, around, session.now())
 
 
+def _is_frozen(session: Session, entries: Sequence[Entry]) -> bool:
+    """Whether nothing of Argo CD is wanted; where its workloads may not be seen, an open freeze says so."""
+    seen = controllers.controllers_of(session.reading.snapshot)
+    return controllers.is_frozen(session.reading.snapshot) or (
+        not seen and destruction.frozen_by(entries) is not None
+    )
+
+
+def _say_frozen(session: Session, entries: Sequence[Entry]) -> None:
+    if _is_frozen(session, entries):
+        text = destruction.frozen_line(destruction.frozen_by(entries), session.now())
+        for line in status.alarm_lines([text]):
+            session.printer.spans(line)
+
+
 def _warnings(session: Session, around: components.Surroundings, more: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*session.reader.warnings, *around.warnings, *more)))
 
@@ -122,6 +137,7 @@ def _named(session: Session, notes: Sequence[str]) -> Result:
     health = _health(session, traces, around)
     if printer.form == "human":
         session.header()
+        _say_frozen(session, entries)
         for line in status.health_lines(snapshot.argocd, health):
             printer.spans(line)
         for d in found:
@@ -175,6 +191,7 @@ def _everything(session: Session, selector: str) -> Result:
     argocd = session.reading.snapshot.argocd
     wants_json = session.printer.form in ("json", "yaml")
     overview, more = _collect(session, entries, selector, with_view=wants_json)
+    is_frozen = _is_frozen(session, entries)
     health = _health(session, overview.traces, around)
     for text in more:
         session.printer.warn(text)
@@ -182,6 +199,9 @@ def _everything(session: Session, selector: str) -> Result:
     printer = session.printer
     if printer.form == "human":
         session.header()
+        _say_frozen(session, entries)
+        for line in status.alarm_lines(overview.destruction.lines(is_frozen=is_frozen)):
+            printer.spans(line)
         has_trouble = health.reconciling is not True or any(
             p.life is components.Life.DEAD for p in health.parts
         )
@@ -205,6 +225,8 @@ def _everything(session: Session, selector: str) -> Result:
             "argocd": status.health_json(argocd, health, around),
             "apps": {status.app_key(f.key): f.view for f in overview.facts},
             "entries": [status.entry_json(e, e.state, now) for e in overview.entries],
+            "frozen": is_frozen,
+            "destruction": overview.destruction.as_json(),
         }
     return Result("status", warnings=_warnings(session, around, more), data=data)
 
@@ -244,7 +266,7 @@ def _collect(
         return status.app_json(_diagnose(snapshot, key, entries, verdict=verdict), now)
 
     def collect(namespace: str) -> Collector:
-        made = Collector(argocd, projects, sets or (), entries, now, view if with_view else None)
+        made = Collector(argocd, projects, sets, entries, now, view if with_view else None)
         for page in status_reading.application_pages(cluster, argocd, namespace, label_selector=selector):
             made.add(page)
             page.clear()

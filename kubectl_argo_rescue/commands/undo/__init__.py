@@ -20,6 +20,15 @@ from ...plan.on_conflict import OnConflict
     help="What to do with fields that somebody else changed since.",
 )
 @click.option("--redeploy", is_flag=True, help="Put versions back though git does not agree: they roll out.")
+@click.option(
+    "--let-delete",
+    multiple=True,
+    metavar="APP",
+    help="Of a freeze: let these dying applications go, with their workloads.",
+)
+@click.option(
+    "--keep-operation", multiple=True, metavar="APP", help="Of a freeze: let the operations of these go on."
+)
 @click.option("--when-safe", is_flag=True, help="Wait until git agrees with what is deployed.")
 @timeout_option(None, "How long --when-safe waits; for ever by default.")
 @common_options
@@ -31,12 +40,17 @@ def command(
     on_conflict: str,
     redeploy: bool,
     when_safe: bool,
+    let_delete: tuple[str, ...],
+    keep_operation: tuple[str, ...],
     timeout: float | None,
 ) -> int:
     r"""Put the saved originals back: all open entries, or those named by entry id or application.
 
     A version that git owns is not written back: git must agree with what is deployed first, and
     then nothing moves at all. While git still asks for what broke, undo refuses.
+
+    A freeze thaws only by its entry's id, in steps that look: what is being deleted is settled
+    first, nothing is synced before you have seen what would be.
 
     \b
     Examples:
@@ -52,4 +66,8 @@ def command(
     from .answer import answer
 
     options = Options(OnConflict(on_conflict), redeploy, when_safe, timeout)
-    return answer(common, writing, what, options)
+    return answer(common, writing, what, options, _names(let_delete), _names(keep_operation))
+
+
+def _names(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for word in words for name in word.split(",") if name)

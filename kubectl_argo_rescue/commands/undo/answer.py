@@ -10,7 +10,7 @@ from ...act.options import Common, Writing
 from ...act.reading import parse_target
 from ...act.session import Invocation, Session
 from ...act.undo import Undo
-from ...journal.entry import Entry, elsewhere, find_entry, is_of, lost
+from ...journal.entry import THAW, Entry, elsewhere, find_entry, is_of, lost
 from ...journal.journal import JournalReading
 from ...journal.owed import is_about, owes, touches
 from ...model.errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
@@ -23,7 +23,14 @@ SHORTEST = 4
 """Characters of an entry's id that undo wants to see."""
 
 
-def answer(common: Common, writing: Writing, what: tuple[str, ...], options: Options) -> int:
+def answer(
+    common: Common,
+    writing: Writing,
+    what: tuple[str, ...],
+    options: Options,
+    let_delete: tuple[str, ...] = (),
+    keep_operation: tuple[str, ...] = (),
+) -> int:
     """Choose the entries, and put back what they saved."""
     with Invocation(common) as call:
         session = call.read([])
@@ -45,6 +52,11 @@ def answer(common: Common, writing: Writing, what: tuple[str, ...], options: Opt
                 f"{', '.join(again)} is an undo itself: to undo it means to do what it took back once more",
                 "name it alone",
             )
+        if _is_thaw(chosen, what, reading):
+            from ...act.thaw import Thaw, ThawOptions  # lazy: a freeze is rare
+
+            thawing = ThawOptions(let_delete, keep_operation, options.on_conflict, options.timeout)
+            return call.finish(Thaw(session, chosen, thawing, writing, reading.entries).run())
         ids = {e.id for e in chosen}
         others = [e for e in reading.entries if e.is_open and e.id not in ids]
         undo = Undo(session, chosen, options, writing, reading.entries)
@@ -54,6 +66,28 @@ def answer(common: Common, writing: Writing, what: tuple[str, ...], options: Opt
             e.data["conflicts"] = undo.work.conflicts_json()
             raise
         return call.finish(_with_lost(session, chosen, result, unknown))
+
+
+def _is_thaw(chosen: Sequence[Entry], what: Sequence[str], reading: JournalReading) -> bool:
+    """Whether freezes are undone, which takes more than to write back. Raises RefusedError, UsageError."""
+    frozen = [e for e in chosen if e.is_freeze]
+    if frozen and not what:
+        e = frozen[0]
+        raise RefusedError(
+            f"entry {e.id} is a freeze: Argo CD stands still since then, and only its id thaws it",
+            f"nothing was changed; thaw: {COMMAND} undo {e.id}; others are undone by their ids: {COMMAND} log --open",
+        )
+    if any(e.begin.undoes for e in frozen):
+        raise RefusedError("a thaw is not undone", f"nothing was changed; freeze again: {COMMAND} freeze")
+    still = [e for e in reading.entries if e.is_open and e.is_freeze]
+    if still and any(e.begin.verb == THAW for e in chosen):
+        raise RefusedError(
+            f"these windows hold syncs back while entry {still[0].id} thaws",
+            f"nothing was changed; go on with the thaw: {COMMAND} undo {still[0].id}",
+        )
+    if frozen and len(frozen) < len(chosen):
+        raise UsageError(f"{frozen[0].id} is a freeze, others are not", "thaw it alone, then undo the others")
+    return bool(frozen)
 
 
 def _nothing(session: Session, reading: JournalReading) -> Result:

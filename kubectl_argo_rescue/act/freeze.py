@@ -1,0 +1,265 @@
+"""A freeze: both controllers to 0, their pods stopped, and seen to stay so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from msgspec.structs import replace
+
+from ..argocd import controllers, listed
+from ..argocd.application import parse_time
+from ..argocd.controllers import Controller
+from ..argocd.deletion import Doomed, doomed
+from ..cluster.client import PAGE_OF_APPLICATIONS
+from ..cluster.parallel import Done
+from ..model.errors import ExitStatus, Forbidden, NotFound, RescueError
+from ..model.text import COMMAND, some
+from ..model.values import (
+    APPLICATION,
+    BY_KIND,
+    DEPLOYMENT,
+    JSON,
+    POD,
+    STATEFULSET,
+    Plan,
+    Removal,
+    Result,
+    StepStatus,
+    ref_of,
+)
+from ..plan import freeze
+from ..show.steps import STATUS_WORDS
+from .options import Writing
+from .procedure import Procedure
+from .session import Session
+
+STILL_SECONDS = 5.0
+"""How long it is watched after the last pod is gone: operators and autoscalers act within seconds."""
+
+LOOK_SECONDS = 0.5
+"""Between two looks at the pods."""
+
+
+class Freeze(Procedure):
+    """One freeze, from the first look to the certainty that nothing runs any more."""
+
+    def __init__(self, session: Session, writing: Writing, timeout: float) -> None:
+        """Take how long the pods may take to end, in seconds."""
+        super().__init__(session, "freeze", writing)
+        self.timeout = timeout
+        self.left: list[JSON] = []
+        """Pods that have not ended."""
+        self.back: list[str] = []
+        """Controllers that somebody scaled back, and who."""
+        self.under_way: list[Doomed] | None = None
+
+    def run(self) -> Result:
+        """Stop both controllers. Raises RefusedError, Forbidden before anything is written."""
+        found = self._find()
+        plan = freeze.plan_freeze(self.snapshot)
+        if self.writing.is_dry_run:
+            return self.dry_run(plan)
+        self.printer.plan_talk(plan.warnings, plan.notes)
+        self.session.header()
+        self._require_rights(plan)
+        try:
+            self.carry_out(plan, replan=freeze.plan_freeze)
+            if any(r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED) for r in self.results):
+                self._stop_pods(found)
+                self._look()
+                self._see_that_it_stays(found)
+        except KeyboardInterrupt:
+            self.status = ExitStatus.INTERRUPTED
+        return self._told(plan)
+
+    # -- before
+
+    def _find(self) -> list[Controller]:
+        """Find the controllers, also where they have none of the usual labels, and who operates them."""
+        session, namespace = self.session, self.snapshot.argocd.namespace
+        found = controllers.controllers_of(self.snapshot)
+        objects = dict(self.snapshot.objects)
+        if {c.part for c in found} != set(controllers.PARTS):
+            cluster = session.cluster
+            for outcome in cluster.gather_outcomes(
+                partial(cluster.list, STATEFULSET, namespace), partial(cluster.list, DEPLOYMENT, namespace)
+            ):
+                # Where they may not be listed the plan says that none was found.
+                listed_here = outcome.value if isinstance(outcome, Done) else ()
+                objects.update((ref_of(o).key, o) for o in listed_here)
+            self.snapshot = replace(self.snapshot, objects=objects)
+            found = controllers.controllers_of(self.snapshot)
+        for key in freeze.operated(self.snapshot):
+            try:
+                objects[key] = session.cluster.get(BY_KIND[key.kind], key.namespace, key.name)
+            except (NotFound, Forbidden) as e:
+                self.printer.warn(f"{key}, which the operator makes Argo CD of, cannot be read: {e.message}")
+        self.snapshot = replace(self.snapshot, objects=objects)
+        self.snapshot = replace(self.snapshot, objects={**objects, **controllers.with_scales(self.snapshot)})
+        return found
+
+    def _require_rights(self, plan: Plan) -> None:
+        try:
+            self.session.checks.require_rights(plan)
+        except Forbidden as e:
+            e.hint = f"nothing was changed; ask for these rights (docs/rbac.md), or {freeze.ELSEWHERE}"
+            raise
+
+    # -- until nothing runs
+
+    def _stop_pods(self, found: Sequence[Controller]) -> None:
+        """Delete the controllers' pods and wait until none is left: a StatefulSet stops one after the other."""
+        cluster = self.session.cluster
+        deadline = cluster.clock() + self.timeout
+        may_delete: bool | None = None
+        while True:
+            self.left = self._pods(found)
+            fresh = tuple(
+                Removal(ref_of(p), "its process is to end now", named=False)
+                for p in self.left
+                if not p["metadata"].get("deletionTimestamp")
+            )
+            if fresh and may_delete is None:
+                may_delete = self._may_delete(fresh)
+            if fresh and may_delete:
+                self.carry_out(Plan("freeze", fresh, independent_from=0))
+            if not self.left or cluster.clock() >= deadline:
+                return
+            cluster.sleep(min(LOOK_SECONDS, max(0.05, deadline - cluster.clock())))
+
+    def _may_delete(self, steps: Sequence[Removal]) -> bool:
+        if allowed := self.session.checks.may(steps):
+            return allowed
+        self.printer.warn(
+            "you may not delete pods: the controllers end in their own time, a StatefulSet one pod after the other"
+        )
+        return False
+
+    def _pods(self, found: Sequence[Controller]) -> list[JSON]:
+        cluster = self.session.cluster
+        selectors = dict.fromkeys((c.key.namespace, c.selector) for c in found if c.selector)
+        lists = cluster.gather(
+            *[partial(cluster.list, POD, namespace, label_selector=labels) for namespace, labels in selectors]
+        )
+        pods = {ref_of(p): p for pods in lists for p in pods}
+        return [
+            p for p in pods.values() if (p.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        ]
+
+    # -- what was under way, and whether it stays
+
+    def _look(self) -> None:
+        """Read what was under way when the controllers ended."""
+        argocd, found = self.snapshot.argocd, list[Doomed]()
+        everywhere = bool(argocd.application_namespaces)
+        try:
+            for page in self.session.cluster.pages(
+                APPLICATION,
+                "" if everywhere else argocd.namespace,
+                page=PAGE_OF_APPLICATIONS,
+                read=listed.read_page,
+            ):
+                found += doomed(page, argocd)
+        except RescueError as e:
+            self.printer.warn(f"what was under way is not known: {e.message}")
+            return
+        self.under_way = sorted(found, key=lambda d: (not d.is_dying, not d.cascades, d.key))
+
+    def _see_that_it_stays(self, found: Sequence[Controller]) -> None:
+        """Watch for some seconds that nobody scales them back."""
+        cluster = self.session.cluster
+        deadline = cluster.clock() + STILL_SECONDS
+        while not self.back:
+            live = cluster.gather(
+                *[
+                    partial(cluster.get, BY_KIND[c.key.kind], c.key.namespace, c.key.name)
+                    for c in found
+                    if not c.operated_by
+                ]
+            )
+            for workload in live:
+                if (workload.get("spec") or {}).get("replicas"):
+                    name = f"{workload.get('kind')} {workload['metadata']['name']}"
+                    self.back.append(
+                        f"{name} was scaled back to {workload['spec']['replicas']}: "
+                        f"{controllers.who_scales(workload)}"
+                    )
+            if cluster.clock() >= deadline:
+                return
+            cluster.sleep(min(1.0, max(0.05, deadline - cluster.clock())))
+
+    # -- the end
+
+    def _told(self, plan: Plan) -> Result:
+        say, paint = self.printer.say, self.printer.paint
+        status = self.status
+        warnings = [*plan.warnings, *self.warnings]
+        for pod in self.left:
+            warnings.append(_not_ended(pod))
+            status = status or ExitStatus.TIMEOUT
+        for text in self.back:
+            warnings.append(f"{text}; stop that first, then freeze again")
+            status = status or ExitStatus.CONFLICT
+        for text in warnings:
+            self.printer.warn(text)
+        if status is ExitStatus.OK:
+            say(f"{paint('frozen:', 'green')} {self._what_stands_still()}")
+        elif status is ExitStatus.INTERRUPTED:
+            say(f"interrupted: whether all of it stands still is not known; see it: {COMMAND} status")
+        else:
+            say(f"{paint('not known to stand still:', 'red')} see above")
+        for text in _under_way_lines(self.under_way or ()):
+            say(text)
+        if self.entry:
+            say(f"thaw with: {COMMAND} undo {self.entry}   (a bare undo never thaws)")
+        say(f"what waits to be destroyed: {COMMAND} status")
+        data: dict[str, JSON] = {
+            "frozen": status is ExitStatus.OK,
+            "podsLeft": [p["metadata"]["name"] for p in self.left],
+            "scaledBack": list(self.back),
+            "underWay": None if self.under_way is None else [_doomed_json(d) for d in self.under_way],
+        }
+        return Result(
+            "freeze", self.entry, tuple(self.results), tuple(warnings), data, status, STATUS_WORDS[status]
+        )
+
+    def _what_stands_still(self) -> str:
+        parts = dict.fromkeys(c.part for c in controllers.controllers_of(self.snapshot))
+        names = " and ".join(parts)
+        return (
+            f"{names} {'are' if len(parts) > 1 else 'is'} at 0 and no pod is left; nothing is synced, healed or "
+            "deleted by Argo CD. Its UI still shows what was last known. Kubernetes' own garbage collector goes on"
+        )
+
+
+def _not_ended(pod: JSON) -> str:
+    node = (pod.get("spec") or {}).get("nodeName") or "no node"
+    asked = parse_time(pod["metadata"].get("deletionTimestamp"))
+    why = "was told to end and has not" if asked else "has not ended"
+    return (
+        f"Pod {pod['metadata']['name']} on {node} {why}: a node that does not answer may still run it, so Argo CD "
+        f"is not known to stand still. Look: kubectl get pod -n {pod['metadata'].get('namespace', '')} "
+        f"{pod['metadata']['name']} -o wide"
+    )
+
+
+def _under_way_lines(found: Sequence[Doomed]) -> list[str]:
+    dying = [d for d in found if d.is_dying]
+    running = [d for d in found if d.operation]
+    lines = []
+    if dying:
+        lines.append(f"being deleted when it stopped: {some([d.name for d in dying])}")
+    if running:
+        lines.append(f"operations that go on at the thaw: {some([d.name for d in running])}")
+    return lines
+
+
+def _doomed_json(d: Doomed) -> dict[str, JSON]:
+    return {
+        "namespace": d.key.namespace,
+        "name": d.key.name,
+        "deleting": d.is_dying,
+        "cascading": d.cascades,
+        "operation": d.operation or None,
+    }

@@ -1,0 +1,491 @@
+"""A thaw: what a controller that starts would destroy is settled first, then it goes in steps that look.
+
+The order: dying Applications, operations that would go on, a deny window on every AppProject, the
+application-controller, a comparison of everything, a yes, the windows back, the sets' controller last.
+Each step is told by the cluster, so that a thaw that was killed goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..argocd import application, controllers, deletion
+from ..argocd.controllers import APPLICATIONS, SETS, Controller
+from ..argocd.deletion import Doomed
+from ..cluster.objects import look
+from ..cluster.refresh import wake
+from ..journal.entry import THAW, Entry, what_others_wrote
+from ..journal.records import Settled
+from ..model import merge
+from ..model.errors import ConflictError, ExitStatus, NotFound, NotServed, RefusedError, RescueError, TimedOut
+from ..model.patches import inverse
+from ..model.text import COMMAND, display_name, some
+from ..model.times import ago
+from ..model.values import (
+    APPLICATIONSET,
+    APPPROJECT,
+    BY_KIND,
+    JSON,
+    Edit,
+    Key,
+    Plan,
+    Result,
+    Role,
+    Snapshot,
+    StepStatus,
+    ref_of,
+)
+from ..plan import operations, thaw
+from ..plan.on_conflict import OnConflict
+from ..plan.undo import RESTORED
+from ..show.steps import STATUS_WORDS
+from .options import Writing
+from .procedure import Procedure
+from .session import Session, new_order_id
+from .undo import Claims
+
+COMPARE_SECONDS = 5.0
+"""How long one Application is waited for before all are looked at again."""
+
+SETTLE_SECONDS = 3.0
+"""How long Argo CD has to take back what was edited while it stood still."""
+
+PATIENCE = 600.0
+"""How long each step may take by default."""
+
+
+class ThawOptions(Struct, frozen=True):
+    """How a thaw is to go."""
+
+    let_delete: tuple[str, ...] = ()
+    """Dying Applications that may take their workloads along."""
+    keep_operation: tuple[str, ...] = ()
+    """Applications whose operation may go on."""
+    on_conflict: OnConflict = OnConflict.STOP
+    timeout: float | None = None
+
+
+class Thaw(Procedure):
+    """One thaw of some freezes."""
+
+    def __init__(
+        self,
+        session: Session,
+        entries: Sequence[Entry],
+        options: ThawOptions,
+        writing: Writing,
+        known: Sequence[Entry],
+    ) -> None:
+        """Take the freezes, and all entries that are known."""
+        super().__init__(session, "undo", writing, undoes=[e.id for e in entries], actions=RESTORED)
+        self.entries = tuple(entries)
+        self.options = options
+        self.known = tuple(known)
+        self.pauses = [e for e in known if e.is_open and not e.is_freeze and e.begin.verb != THAW]
+        self.windows = [e for e in known if e.is_open and e.begin.verb == THAW]
+        """Entries of a thaw that was killed: the windows that it placed."""
+        self.apps: list[JSON] = []
+        self.back = thaw.ScalesBack()
+        self.found: list[Controller] = []
+
+    @property
+    def _patience(self) -> float:
+        return self.options.timeout or PATIENCE
+
+    # -- the whole way
+
+    def run(self) -> Result:
+        """Thaw, or refuse before any write. Raises RefusedError, ConflictError, Forbidden."""
+        self._read()
+        self._judge()
+        self._refuse_what_would_be_destroyed()
+        plan = self._plan()
+        if self.writing.is_dry_run:
+            return self.dry_run(plan, self._data())
+        self.printer.plan_talk(plan.warnings, plan.notes)
+        self.session.header()
+        self.session.checks.require_rights(plan)
+        self.session.checks.confirm(plan, self.writing)
+        claims = Claims(self.session, self.entries)
+        claims.take()
+        try:
+            self._write(claims.renew)
+        except KeyboardInterrupt:
+            self.status = ExitStatus.INTERRUPTED
+        finally:
+            claims.release()
+        return self._result()
+
+    def _write(self, meanwhile: Callable[[], None]) -> None:
+        """Each step, unless one before it went wrong."""
+        if not (self._end_operations() and self._close_windows()):
+            return
+        started = self.session.now().replace(microsecond=0)
+        if not self._start(APPLICATIONS):
+            return
+        meanwhile()
+        silent = self._compare(started)
+        if not self._ask(silent):
+            self._freeze_again()
+            return
+        if not (self._open_windows() and self._start_sets()):
+            return
+        self._settle_freezes()
+        self._see_that_pauses_hold()
+
+    # -- finding out
+
+    def _read(self) -> None:
+        session, argocd = self.session, self.snapshot.argocd
+        cluster = session.cluster
+        self.found = controllers.controllers_of(self.snapshot)
+        keys = list(dict.fromkeys(edit.ref.key for e in self.entries for _, edit in e.edits()))
+        if any(key.namespace != argocd.namespace for key in keys):
+            raise RefusedError(
+                f"entry {self.entries[0].id} names controllers outside of {argocd.namespace}",
+                "nothing was changed; a freeze never does that",
+            )
+        objects, unreadable = look(cluster, keys)
+        if unreadable:
+            raise RescueError(unreadable[0], "nothing was changed")
+        got = cluster.gather(
+            lambda: session.reader.all_applications(argocd),
+            lambda: cluster.list(APPPROJECT, argocd.namespace),
+            lambda: self._sets(),
+        )
+        self.apps = got[0]
+        read = [*self.apps, *got[1], *got[2]]
+        objects = {k: o for k, o in objects.items() if o is not None}
+        self.snapshot = replace(
+            self.snapshot,
+            objects={**self.snapshot.objects, **{ref_of(o).key: o for o in read}, **objects},
+            now=session.now(),
+        )
+
+    def _sets(self) -> list[JSON]:
+        argocd = self.snapshot.argocd
+        place = "" if argocd.application_namespaces else argocd.namespace
+        try:
+            return self.session.cluster.list(APPLICATIONSET, place)
+        except NotServed:
+            return []  # a core install has none
+
+    def _of(self, kind: str) -> list[JSON]:
+        return [o for k, o in self.snapshot.objects.items() if k.kind == kind]
+
+    def _judge(self) -> None:
+        """See what stands of the freezes. Raises ConflictError where somebody else scaled a controller."""
+        self.back = thaw.scales_back(self.snapshot, self.entries, self.known)
+        for ref in self.back.gone:
+            self.printer.warn(f"{ref} was created anew or taken away since: nothing of it is put back")
+        if self.back.conflicts and self.options.on_conflict is OnConflict.STOP:
+            ref, conflict = self.back.conflicts[0]
+            raise ConflictError(
+                f"{ref} was scaled to {conflict.ours} by somebody else since; nothing was written",
+                "use --on-conflict=skip to leave it as it is",
+            )
+
+    def _refuse_what_would_be_destroyed(self) -> None:
+        """Raise RefusedError where a dying Application would take its workloads along: no yes answers that."""
+        found = self._waiting()
+        if not found.dying:
+            return
+        one = found.dying[0].name
+        every = ",".join(d.name for d in found.dying[:8])
+        raise RefusedError(
+            f"{_count(found.dying)} would be deleted with their workloads as soon as Argo CD runs: "
+            f"{_names(found.dying)}",
+            f"nothing was changed; keep the workloads: {COMMAND} orphan {one}; or let them go by name: "
+            f"{COMMAND} undo {self.entries[0].id} --let-delete {every}",
+        )
+
+    def _waiting(self) -> thaw.Waiting:
+        return thaw.waiting(
+            self.apps,
+            self.snapshot.argocd,
+            let_go=self.options.let_delete,
+            keep=self.options.keep_operation,
+        )
+
+    def _plan(self) -> Plan:
+        """Say all that this thaw writes whatever the comparison tells, and ask what is to be asked now."""
+        ending = self._ending()
+        windows = thaw.window_edits(self.snapshot, self._of(APPPROJECT.kind))
+        questions = [text for entry in self.entries if (text := self._whose(entry))]
+        questions += [text for entry in self.entries if (text := what_others_wrote(entry))]
+        questions += [text for plan in ending for text in plan.questions]
+        let = thaw.waiting(self.apps, self.snapshot.argocd, let_go=(), keep=()).dying
+        notes = [f"let go with their workloads, as you said: {_names(let)}"] if let else []
+        steps = [step for plan in ending for step in plan.steps]
+        return Plan(
+            "undo",
+            (*steps, *windows, *self.back.edits),
+            notes=tuple(notes),
+            questions=tuple(questions),
+        )
+
+    def _whose(self, entry: Entry) -> str:
+        b, me = entry.begin, self.session.reading.actor
+        if me and b.actor == me:
+            return ""
+        who = f"{b.actor or 'somebody'} on {b.host or 'an unknown machine'}"
+        return f"entry {entry.id}: {b.verb} by {who}, {ago(self.session.now() - b.started)}; it is not yours"
+
+    # -- step by step
+
+    def _ending(self) -> list[Plan]:
+        """Plan the end of each operation that would go on: nobody runs that could end it."""
+        return [
+            operations.plan_terminate(self.snapshot, d.key, order_id=new_order_id(), force=True)
+            for d in self._waiting().operations
+        ]
+
+    def _end_operations(self) -> bool:
+        for doomed in self._waiting().operations:
+            replan = partial(operations.plan_terminate, key=doomed.key, order_id=new_order_id(), force=True)
+            self.printer.note(f"ended: the operation of {doomed.name} ({doomed.operation})")
+            if not self.carry_out(replan(self.snapshot), replan=replan):
+                return False
+        return True
+
+    def _close_windows(self) -> bool:
+        """Have no sync start meanwhile, by an entry of its own: it is owed until the thaw is done."""
+        edits = thaw.window_edits(self.snapshot, self._of(APPPROJECT.kind))
+        if not edits:
+            return True
+        part = Procedure(self.session, THAW, self.writing, actions={Role.WINDOW: "closed for a moment"})
+        part.snapshot = self.snapshot
+
+        def replan(snapshot: Snapshot) -> Plan:
+            projects = [snapshot.objects[e.ref.key] for e in edits]
+            return Plan(THAW, tuple(thaw.window_edits(snapshot, projects)), independent_from=0)
+
+        went_well = part.carry_out(replan(self.snapshot), replan=replan)
+        self.results += part.results
+        self.warnings += part.warnings
+        self.snapshot = part.snapshot
+        self.status = part.status or self.status
+        if part.entry:
+            self.windows += [e for e in self.session.journal.read().entries if e.id == part.entry]
+        return went_well
+
+    def _start(self, part: str) -> bool:
+        """Scale a controller back and wait until its pods are ready."""
+        edits = tuple(e for e in self.back.edits if thaw.is_of_part(e, part, self.found))
+        if edits and not self.carry_out(Plan("undo", edits, independent_from=0), replan=self._replan):
+            return False
+        for controller in (c for c in self.found if c.part == part):
+            key = controller.key
+            if not self._follow(key, _is_ready):
+                raise TimedOut(
+                    f"{key} has no ready pod yet",
+                    f"see why: kubectl describe {key.kind.lower()} -n {key.namespace} {key.name}; then go on: "
+                    f"{self._go_on()}",
+                )
+        return True
+
+    def _follow(self, key: Key, wanted: Callable[[JSON], bool], timeout: float = 0.0) -> bool:
+        """Wait until an object is as wanted; False where it is not in time."""
+        cluster, resource = self.session.cluster, BY_KIND[key.kind]
+        obj = cluster.get(resource, key.namespace, key.name)
+        return cluster.follow(resource, obj, wanted, timeout or self._patience)[1]
+
+    def _replan(self, snapshot: Snapshot) -> Plan:
+        back = thaw.scales_back(snapshot, self.entries, self.known)
+        return Plan("undo", tuple(back.edits))
+
+    def _compare(self, started: datetime) -> list[str]:
+        """Have every Application compared with git; return the names of those that were not in time."""
+        cluster, argocd = self.session.cluster, self.snapshot.argocd
+        keys = [ref_of(a).key for a in self.apps if not application.is_skipping_reconcile(a)]
+        self.printer.say(
+            f"comparing {len(keys)} application{'s' if len(keys) != 1 else ''} with git; no sync starts"
+        )
+        deadline = cluster.clock() + self._patience
+        late = set(keys)
+        asked = 0.0
+        while late:
+            if not asked or cluster.clock() - asked > 30:
+                asked = cluster.clock()
+                cluster.gather_outcomes(*[partial(wake, cluster, key) for key in sorted(late)])
+            self.apps = self.session.reader.all_applications(argocd)
+            late = {ref_of(a).key for a in self.apps if self._is_late(a, started)} & set(keys)
+            if cluster.clock() >= deadline:
+                break
+            if late:
+                with contextlib.suppress(NotFound):
+                    self._follow(min(late), lambda a: not self._is_late(a, started), COMPARE_SECONDS)
+        self.snapshot = replace(
+            self.snapshot, objects={**self.snapshot.objects, **{ref_of(a).key: a for a in self.apps}}
+        )
+        return [display_name(key, argocd) for key in sorted(late)]
+
+    @staticmethod
+    def _is_late(app: JSON, started: datetime) -> bool:
+        at = application.reconciled_at(app)
+        return at is None or at < started
+
+    def _ask(self, silent: Sequence[str]) -> bool:
+        """Show what auto-sync would do, and what sets may delete; whether that is wanted."""
+        ours = [ref_of(p).key for p in self._of(APPPROJECT.kind)]
+        argocd = self.snapshot.argocd
+        questions = [f"auto-sync will act on {t}" for t in thaw.what_follows(self.apps, argocd, ours)]
+        if silent:
+            questions.append(f"what Argo CD will do with {some(silent)} is not known: not compared in time")
+        if self._sets_will_start() and (
+            sets := thaw.sets_that_delete(self.snapshot, self._of("ApplicationSet"))
+        ):
+            questions.append(
+                f"ApplicationSet {some(sets)} may delete Applications that its generators do not give any more; "
+                f"to be safe first: {COMMAND} pause appset/{sets[0]}"
+            )
+        if not questions:
+            return True
+        try:
+            self.session.checks.confirm(Plan("undo", questions=tuple(questions)), self.writing)
+        except RefusedError as e:
+            self.warnings += questions
+            self.status = ExitStatus.REFUSED
+            self.printer.say(f"{self.printer.paint('refused:', 'yellow')} {e.message}")
+            return False
+        return True
+
+    def _sets_will_start(self) -> bool:
+        return any(thaw.is_of_part(e, SETS, self.found) for e in self.back.edits)
+
+    def _freeze_again(self) -> None:
+        """Stop the application-controller again before any window is touched, then take the windows away."""
+        started = [e for e in self.back.edits if thaw.is_of_part(e, APPLICATIONS, self.found)]
+        again = [Edit(e.ref, tuple(map(inverse, e.changes)), "frozen again", Role.SCALE) for e in started]
+        self.actions = {**self.actions, Role.SCALE: "stopped again"}
+        if self.execute(Plan("undo", tuple(again), independent_from=0), None) is not ExitStatus.OK:
+            return
+        for controller in (c for c in self.found if c.part == APPLICATIONS):
+            key = controller.key
+            if not self._follow(key, lambda w: not (w.get("status") or {}).get("replicas")):
+                self.printer.warn(
+                    f"{key} still has pods: the windows of this thaw stay; see {COMMAND} status"
+                )
+                return
+        self._open_windows()
+        self.printer.say(f"frozen as before; mend git, then go on: {self._go_on()}")
+
+    def _open_windows(self) -> bool:
+        """Take the windows of this thaw away again, project by project."""
+        went_well = True
+        for entry in self.windows:
+            changes: dict[tuple[int, int], str] = {}
+            for number, index, edit, change in entry.unsettled():
+                live = self.snapshot.objects.get(edit.ref.key)
+                if live is None or live["metadata"].get("uid") != edit.ref.uid:
+                    changes[number, index] = "gone"
+                    continue
+                fold = merge.fold(live, [(merge.Tag(entry.id, number, index), change)])
+                if fold.changes:
+                    back = Edit(edit.ref, fold.changes, "the window of this thaw", Role.WINDOW, named=False)
+                    if not self.carry_out(Plan("undo", (back,))):
+                        went_well = False
+                        continue
+                changes[number, index] = "restored" if fold.changes else "already"
+            self._append(entry, changes)
+        if went_well:
+            cluster = self.session.cluster
+            keys = [ref_of(a).key for a in self.apps if application.is_auto_sync_on(a)]
+            # Argo CD does not notice by itself that a window opened.
+            cluster.gather_outcomes(*[partial(wake, cluster, key) for key in keys])
+        return went_well
+
+    def _start_sets(self) -> bool:
+        """Start the sets' controller, once no dying Application of a set would take its workloads along."""
+        if not self._sets_will_start():
+            return self._start(SETS)
+        argocd = self.snapshot.argocd
+        for key in thaw.dying_of_sets(self.apps):
+            try:
+                self._follow(key, lambda a: not deletion.is_cascading(a))
+            except NotFound:
+                continue
+        self.apps = self.session.reader.all_applications(argocd)
+        if still := [display_name(key, argocd) for key in thaw.dying_of_sets(self.apps)]:
+            raise TimedOut(
+                f"{some(still)} are still being deleted, so the ApplicationSet controller stays at 0",
+                f"look: {COMMAND} status; then go on: {self._go_on()}",
+            )
+        return self._start(SETS)
+
+    def _settle_freezes(self) -> None:
+        """Close the freezes: what they stopped runs again."""
+        well = {r.ref for r in self.results if r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED)}
+        settled = dict(self.back.done)
+        for ref, tags in self.back.by_ref.items():
+            if ref in well:
+                settled.update(dict.fromkeys(tags, "restored"))
+        for entry in self.entries:
+            self._append(
+                entry, {(t.edit, t.change): how for t, how in settled.items() if t.entry == entry.id}
+            )
+
+    def _append(self, entry: Entry, changes: dict[tuple[int, int], str]) -> None:
+        if not changes:
+            return
+        try:
+            self.session.journal.reopen(entry).write([Settled(changes, self.entry, self.session.now())])
+        except RescueError as e:
+            self.printer.warn(f"entry {entry.id} could not be closed: {e.message}")
+
+    def _see_that_pauses_hold(self) -> None:
+        """See that what was edited while nobody reconciled stays: that it held until now proves nothing."""
+        wanted = [(e, edit) for e in self.pauses for _, _, edit, _ in e.unsettled()]
+        if not wanted:
+            return
+        cluster = self.session.cluster
+        cluster.sleep(SETTLE_SECONDS)
+        live, _ = look(cluster, [edit.ref.key for _, edit in wanted])
+        for entry, edit in wanted:
+            obj = live.get(edit.ref.key)
+            if obj is None or any(merge.standing_of(c, obj) is merge.Standing.ORIGINAL for c in edit.changes):
+                self.warnings.append(
+                    f"{edit.ref}: what entry {entry.id} wrote does not stand any more since Argo CD runs; look: "
+                    f"{COMMAND} show {entry.id}"
+                )
+                self.printer.warn(self.warnings[-1])
+                self.status = self.status or ExitStatus.PARTIAL
+
+    # -- the end
+
+    def _go_on(self) -> str:
+        return f"{COMMAND} undo {' '.join(self.undoes)}"
+
+    def _data(self) -> dict[str, JSON]:
+        return {"undoes": list(self.undoes), "owed": [], "conflicts": []}
+
+    def _result(self) -> Result:
+        status = self.status
+        if status is ExitStatus.INTERRUPTED:
+            self.printer.say(f"interrupted; go on with: {self._go_on()}")
+        elif status is ExitStatus.OK:
+            self.printer.say(f"{self.printer.paint('thawed:', 'green')} Argo CD runs again")
+        return Result(
+            "undo", self.entry, tuple(self.results), tuple(self.warnings), self._data(), status,
+            STATUS_WORDS[status],
+        )  # fmt: skip
+
+
+def _is_ready(workload: JSON) -> bool:
+    wanted: int = (workload.get("spec") or {}).get("replicas", 1)
+    ready: int = (workload.get("status") or {}).get("readyReplicas") or 0
+    return ready >= wanted
+
+
+def _names(found: Sequence[Doomed]) -> str:
+    return some([d.name for d in found])
+
+
+def _count(found: Sequence[Doomed]) -> str:
+    return f"{len(found)} application{'' if len(found) == 1 else 's'}"

@@ -1,0 +1,64 @@
+"""Plans a freeze: both controllers to 0, and what of them is stopped already. Pure."""
+
+from __future__ import annotations
+
+from ..argocd import controllers
+from ..argocd.controllers import APPLICATIONS, SETS, Controller
+from ..model.errors import RefusedError
+from ..model.text import COMMAND
+from ..model.values import Edit, Key, Plan, Role, Snapshot, StepResult, StepStatus, ref_of
+
+WHY = {
+    APPLICATIONS: "nothing is synced, healed or deleted",
+    SETS: "no Application is made, changed or deleted by a set",
+}
+
+ELSEWHERE = f"turn auto-sync off instead, one by one: {COMMAND} pause --all"
+"""What to do where Argo CD's controllers cannot be stopped. A deletion that has begun goes on."""
+
+
+def plan_freeze(snapshot: Snapshot) -> Plan:
+    """Stop both controllers, each by its scale or by the operator's resource that makes it.
+
+    Raises RefusedError where the application-controller is not in this cluster.
+    """
+    found = controllers.controllers_of(snapshot)
+    argocd = snapshot.argocd
+    if not any(c.part == APPLICATIONS for c in found):
+        raise RefusedError(
+            f"no application-controller is in namespace {argocd.namespace}: it may run elsewhere, or under "
+            "another name",
+            f"nothing was changed; {ELSEWHERE}",
+        )
+    warnings = []
+    if not any(c.part == SETS for c in found):
+        warnings.append(
+            f"no applicationset-controller is in namespace {argocd.namespace}: where there is one elsewhere, "
+            "it goes on"
+        )
+    steps: list[Edit] = []
+    unchanged: list[StepResult] = []
+    for controller in found:
+        edit = _stopped(snapshot, controller)
+        if edit is None:
+            ref = ref_of(controller.scale)
+            unchanged.append(StepResult(ref, StepStatus.UNCHANGED, "stopped", detail="already at 0"))
+        else:
+            steps.append(edit)
+    return Plan("freeze", tuple(steps), tuple(unchanged), tuple(warnings), independent_from=0)
+
+
+def _stopped(snapshot: Snapshot, controller: Controller) -> Edit | None:
+    operated = controller.operated_by
+    ref, reason = ref_of(controller.scale), f"{controller.part} to 0: {WHY[controller.part]}"
+    change = controllers.stop_change(controller)
+    if operated is not None and (made := snapshot.objects.get(operated.key)):
+        # The operator puts a scale back at once; its own resource says whether there is a controller.
+        ref, change = ref_of(made), controllers.switch_change(controller.part, made)
+    return Edit(ref, (change,), reason, Role.SCALE) if change else None
+
+
+def operated(snapshot: Snapshot) -> list[Key]:
+    """Return the operator's resources that controllers are made of."""
+    found = (c.operated_by for c in controllers.controllers_of(snapshot))
+    return list(dict.fromkeys(ref.key for ref in found if ref))
