@@ -21,6 +21,8 @@ on_two_cores := -n 2 --dist worksteal
 # Of the tests: pytest's hooks and fixtures, and what http.server and socketserver call or look at.
 called_by_frameworks := _,pytest_*,do_*,log_message,handle_error,daemon_threads,block_on_close,protocol_version,close_connection,address_family,request_queue_size,disable_nagle_algorithm,wbufsize
 
+beside_the_beds := tests/contract tests/apiserver tests/fault tests/oracle
+
 # In types that lists are decoded into: camelCase is nobody's but Kubernetes' and Argo CD's.
 fields_as_argo_cd_has_them := *[a-z][A-Z]*
 
@@ -58,9 +60,11 @@ venv: $(installed) ## Make .venv with the plugin and what its tests need
 programs: $(installed) ## Build the test bed's programs into the cache (cold: about 15 minutes on 2 cores)
 	$(run)/python -m tests.testbed.programs
 
+# A fresh $(venv) has the newest packages: the pure lane runs a second time with the lowest alone.
 .PHONY: test
-test: lint $(installed) programs test-floors ## Run `make lint`, then every lane: unit, contract, apiserver, e2e
-	$(run)/pytest tests --ignore=tests/e2e $(PYTEST_ARGS)
+test: lint $(installed) programs test-lowest ## Run `make lint`, then every lane: unit, contract, apiserver, fault, oracle, e2e
+	$(run)/pytest tests/unit $(on_two_cores) $(PYTEST_ARGS)
+	$(run)/pytest $(beside_the_beds) $(two_at_once) $(PYTEST_ARGS)
 	$(run)/pytest tests/e2e $(two_at_once) $(PYTEST_ARGS)
 
 .PHONY: test-unit
@@ -80,7 +84,7 @@ test-lowest test-newest: test-%: | $(run)/python
 .PHONY: test-apiserver
 test-apiserver: $(installed) ## Run the lanes on a real API server
 	$(run)/python -m tests.testbed.programs kubernetes etcd
-	$(run)/pytest tests/contract tests/apiserver $(PYTEST_ARGS)
+	$(run)/pytest tests/contract tests/apiserver $(two_at_once) $(PYTEST_ARGS)
 
 .PHONY: test-e2e
 test-e2e: $(installed) programs ## Run the lane on real Argo CD controllers
@@ -88,7 +92,8 @@ test-e2e: $(installed) programs ## Run the lane on real Argo CD controllers
 
 .PHONY: test-long
 test-long: $(installed) programs ## Run every lane with the property and fault tests at full size
-	ARGO_RESCUE_TEST_SIZE=full $(run)/pytest tests --ignore=tests/e2e $(PYTEST_ARGS)
+	ARGO_RESCUE_TEST_SIZE=full $(run)/pytest tests/unit $(on_two_cores) $(PYTEST_ARGS)
+	ARGO_RESCUE_TEST_SIZE=full $(run)/pytest $(beside_the_beds) $(two_at_once) $(PYTEST_ARGS)
 	ARGO_RESCUE_TEST_SIZE=full $(run)/pytest tests/e2e $(two_at_once) $(PYTEST_ARGS)
 
 .PHONY: lint

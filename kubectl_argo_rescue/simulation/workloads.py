@@ -37,16 +37,22 @@ class Workloads:
         self.clock = clock
         self.broken_images: set[str] = set()
         self.rollout_seconds = 1.0
+        self._at_rest: object = None
+        """What everything followed from when a round found nothing to do and nothing that waits for time."""
         self._digests: dict[tuple[str, int], str] = {}
 
     def step(self) -> None:
         """One round over all workloads, in order."""
+        state = (self.api.revision, frozenset(self.broken_images), self.rollout_seconds)
+        if state == self._at_rest:
+            return
         self._collect_garbage()
-        for deployment in self.api.peek(values.DEPLOYMENT):
-            self._deployment(deployment)
+        has_ended = [self._deployment(deployment) for deployment in self.api.peek(values.DEPLOYMENT)]
         for resource in (values.STATEFULSET, values.DAEMONSET):
             for workload in self.api.peek(resource):
                 self._replica_counts(resource, workload)
+        if all(has_ended) and self.api.revision == state[0]:
+            self._at_rest = state
 
     def _collect_garbage(self) -> None:
         """Delete what nobody owns any more, as the garbage collector does."""
@@ -64,7 +70,8 @@ class Workloads:
                 if references and not any(owner["uid"] in owners for owner in references):
                     self.api.delete(resource, meta.get("namespace", ""), meta["name"])
 
-    def _deployment(self, deployment: JSON) -> None:
+    def _deployment(self, deployment: JSON) -> bool:
+        """Move one on; whether its rollout has ended, so that time alone changes nothing any more."""
         meta = deployment["metadata"]
         current = self._replica_set(deployment)
         revision = current["metadata"]["annotations"][REVISION]
@@ -119,6 +126,7 @@ class Workloads:
         if (known, deployment.get("status")) != (revision, status):
             self.api.edit(values.DEPLOYMENT, meta["namespace"], meta["name"], observe)
         self._scale(deployment, current, wanted, available)
+        return rolled or late
 
     def _condition(self, deployment: JSON, kind: str, status: str, reason: str, message: str) -> JSON:
         """A condition that keeps its times while it stays as it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,17 @@ def sample(is_full_size: bool) -> int:
     """How many faults of each verb are tried; 0 is all of them."""
     wanted = os.environ.get("ARGO_RESCUE_FAULT_SAMPLE", "all" if is_full_size else "4")
     return 0 if wanted == "all" else int(wanted)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["figures"] = (FIGURES.points, FIGURES.tried, FIGURES.wrong)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    FIGURES.note(*getattr(node, "workeroutput", {}).get("figures", (0, 0, ())))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

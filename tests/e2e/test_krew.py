@@ -42,13 +42,16 @@ NEXT = "99.0.0"
 
 
 @pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the archive and the manifest, as `make archive` leaves them."""
     folder = tmp_path_factory.mktemp("dist")
     start = time.monotonic()
-    archive = build.build(folder)
-    print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        # Whoever commits meanwhile changes no date.
+        patch.setenv("SOURCE_DATE_EPOCH", str(build.source_date()))
+        archive = build.build(folder)
+        print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s")
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,19 @@ def sample(is_full_size: bool) -> int:
     """How many points of each scenario are tried; 0 is all of them."""
     wanted = os.environ.get("ARGO_RESCUE_FAULT_SAMPLE", "all" if is_full_size else "12")
     return 0 if wanted == "all" else int(wanted)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["fault points"] = (TRIED, LOST)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    tried, lost = getattr(node, "workeroutput", {}).get("fault points", ({}, []))
+    TRIED.update(tried)
+    LOST.extend(lost)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -31,7 +31,9 @@ from kubectl_argo_rescue.model.values import (
     ref_of,
 )
 from kubectl_argo_rescue.show.printer import Printer, Streams
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
+
+from ..played import traefik_incident
 
 ARGOCD = ArgoCD("argocd")
 

@@ -17,10 +17,11 @@ from kubectl_argo_rescue.cluster.transport import Response
 from kubectl_argo_rescue.model.errors import ExitStatus
 from kubectl_argo_rescue.model.values import APPLICATION, APPLICATIONSET, APPPROJECT, CONFIGMAP, JSON, Key
 from kubectl_argo_rescue.simulation.api import InMemoryApi
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 from kubectl_argo_rescue.simulation.wire import PAGE_NOT_FOUND, Request
 
 from ..harness import Run
+from ..played import traefik_incident
 
 
 @pytest.mark.parametrize("verb", ["status", "pause", "unblock", "windows", "watch", "terminate"])

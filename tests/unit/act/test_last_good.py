@@ -38,12 +38,13 @@ def good(run: Run, incident: Incident) -> str:
 def push(incident: Incident, version: str, *, broken: bool = False, **of_source: JSON) -> None:
     """Let root deploy another version or other values; deployed where no window stops it."""
     if broken:
+        incident.api.idle = lambda: incident.argocd.tick(5)  # ten minutes until it counts as failed
         incident.argocd.workloads.broken_images.add(f"traefik:{version}")
     incident.charts.publish("traefik", version, traefik_chart(version))
     asked = {"repoURL": CHARTS, "chart": "traefik", "targetRevision": version, **of_source}
     incident.push(version, source=asked)
     incident.clock.advance(60)
-    incident.argocd.run(200)
+    incident.argocd.run(200, every=5)
 
 
 def thaw(incident: Incident) -> None:
@@ -78,7 +79,7 @@ def does(run: Run, incident: Incident, *words: str, code: int = 0) -> str:
     ran = run(incident.api, *words)
     assert ran.code == code, ran.out + ran.err
     incident.clock.advance(60)
-    incident.argocd.run(60)
+    incident.argocd.run(60, every=5)
     return ran.out + ran.err
 
 
@@ -110,7 +111,7 @@ def test_but_what_runs_well_while_the_version_asked_for_cannot_be_had(run: Run, 
     push(incident, "2.5.2")
     incident.push("2.9.9")
     incident.clock.advance(60)
-    incident.argocd.run(200)
+    incident.argocd.run(200, every=5)
     assert good(run, incident).startswith("2.5.2: the newest that succeeded and is not what is asked for")
 
 

@@ -13,10 +13,10 @@ from collections import Counter
 import pytest
 
 from kubectl_argo_rescue.cluster import connect
-from kubectl_argo_rescue.simulation.incident import traefik_incident
 from kubectl_argo_rescue.simulation.wire import Request
 
 from ..harness import Run
+from ..played import traefik_incident
 
 REVIEWS = ("/selfsubjectaccessreviews", "/selfsubjectreviews")
 

@@ -21,8 +21,9 @@ from kubectl_argo_rescue.cluster.client import Cluster
 from kubectl_argo_rescue.cluster.transport import Response
 from kubectl_argo_rescue.model.errors import ExitStatus, Forbidden, Overloaded
 from kubectl_argo_rescue.model.values import APPLICATION, DEPLOYMENT, JSON, FieldChange, Key
-from kubectl_argo_rescue.simulation.incident import traefik_incident
 from kubectl_argo_rescue.simulation.wire import Request
+
+from ..played import traefik_incident
 
 KEY = Key("Application", "argocd", "traefik")
 

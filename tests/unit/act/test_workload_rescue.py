@@ -59,12 +59,13 @@ from kubectl_argo_rescue.model.values import (
 from kubectl_argo_rescue.plan.workload_rescue import Workloads, plan_workloads
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.simulation.incident import BAD, GOOD, Incident, traefik_chart, traefik_incident
+from kubectl_argo_rescue.simulation.incident import BAD, GOOD, Incident, traefik_chart
 from kubectl_argo_rescue.simulation.status import StatusError
 from kubectl_argo_rescue.simulation.wire import Request, failure
 
 from .. import build
 from ..harness import Ran, Run, lag
+from ..played import traefik_incident
 
 T0 = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
 APP = Key("Application", "argocd", "traefik")

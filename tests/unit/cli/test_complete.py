@@ -27,10 +27,11 @@ from kubectl_argo_rescue.cluster.transport import Connection
 from kubectl_argo_rescue.commands.completion import NAME, place
 from kubectl_argo_rescue.model.errors import TransportError
 from kubectl_argo_rescue.model.values import APPLICATION
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 from tests.testbed.kubeconfigs import script
 
 from ..harness import Run
+from ..played import traefik_incident
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import pytest
 
 from kubectl_argo_rescue.model.values import APPLICATION, JSON
 from kubectl_argo_rescue.simulation.api import InMemoryApi
-from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident
 
 from ..harness import Run
+from ..played import traefik_incident
 
 EXTRA = 60
 

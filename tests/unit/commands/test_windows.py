@@ -15,9 +15,10 @@ import pytest
 from kubectl_argo_rescue.argocd import foresight, windows
 from kubectl_argo_rescue.argocd.reconciliation import judge_apps
 from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, CONFIGMAP, ArgoCD
-from kubectl_argo_rescue.simulation.incident import Incident, application, traefik_incident
+from kubectl_argo_rescue.simulation.incident import Incident, application
 
 from ..harness import Run
+from ..played import traefik_incident
 
 WEEKEND = "cluster #0: deny 0 16 * * 5 for 64h"
 NIGHT = "cluster #1: deny 0 16 * * * for 14h"

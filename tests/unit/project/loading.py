@@ -1,8 +1,8 @@
 """Which modules each verb loads: `python -m tests.unit.project.loading` writes modules.txt anew.
 
-In a process for each verb: the incident is played, all of the package is forgotten, and the verb runs
-on the in-memory API as if nothing had been loaded before. What is loaded when the first request goes
-out is what a person waits for; what comes later is loaded because an answer asks for it.
+The incident is played, all of the package is forgotten, and a fork for each verb runs it on the in-memory
+API as if nothing had been loaded before. What is loaded when the first request goes out is what a person
+waits for; what comes later is loaded because an answer asks for it.
 """
 
 from __future__ import annotations
@@ -73,14 +73,25 @@ def open_cluster(connection, *, log=None, on_warning=None):
     )
 
 
-argv = sys.argv[1:]
-told = os.dup(1)
-try:
-    root.run(argv, Runtime(open_cluster, incident.api.clock, os.environ, argv))
-except SystemExit:
-    pass
-moments.append(set(sys.modules) - known - moments[0])
-os.write(told, b"\\n" + json.dumps([sorted(m) for m in moments]).encode())
+def tell(argv, told):
+    try:
+        root.run(argv, Runtime(open_cluster, incident.api.clock, os.environ, argv))
+    except SystemExit:
+        pass
+    moments.append(set(sys.modules) - known - moments[0])
+    os.write(told, json.dumps([sorted(m) for m in moments]).encode())
+
+
+for argv in json.loads(sys.argv[1]):
+    reads, told = os.pipe()
+    if not os.fork():
+        os.environ["XDG_STATE_HOME"] += "/" + argv[0] + str(len(argv))
+        tell(argv, told)
+        os._exit(0)
+    os.close(told)
+    with open(reads) as answer:
+        print(answer.read(), flush=True)
+    os.wait()
 """
 
 
@@ -130,10 +141,10 @@ class Loaded(NamedTuple):
     """Loaded from then on."""
 
 
-def loaded(argv: Iterable[str], home: Path) -> Loaded:
-    """Run one verb and say what it loads."""
+def loaded(home: Path) -> dict[str, Loaded]:
+    """Run each verb and say what it loads."""
     ran = subprocess.run(
-        [sys.executable, "-c", PROBE, *argv],
+        [sys.executable, "-c", PROBE, json.dumps([*VERBS.values()])],
         capture_output=True,
         text=True,
         env={**os.environ, "XDG_STATE_HOME": str(home), "NO_COLOR": "", "TERM": "dumb"},
@@ -141,9 +152,14 @@ def loaded(argv: Iterable[str], home: Path) -> Loaded:
         check=False,
     )
     assert ran.returncode == 0 and "internal error" not in ran.stderr, ran.stderr
+    answers = [line for line in ran.stdout.splitlines() if line.startswith("[[")]
+    return dict(zip(VERBS, map(_loaded, answers), strict=True))
+
+
+def _loaded(answer: str) -> Loaded:
     first, later = (
         frozenset(m.removeprefix("kubectl_argo_rescue.") for m in moment if m.count(".") > 1)
-        for moment in json.loads(ran.stdout.splitlines()[-1])
+        for moment in json.loads(answer)
     )
     return Loaded(first, later)
 
@@ -170,4 +186,4 @@ if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        FILE.write_text(text({verb: loaded(argv, Path(folder) / verb) for verb, argv in VERBS.items()}))
+        FILE.write_text(text(loaded(Path(folder))))

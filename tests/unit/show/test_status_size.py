@@ -48,25 +48,33 @@ def project(i):
     windows = [window() for _ in range(chance.randint(0, 4))]
     return {"metadata": {"name": f"p{i}", "namespace": "argocd"}, "spec": {"syncWindows": windows}}
 
+# Rendered once: what differs is put into the text.
+SOURCE = {"repoURL": "https://git.invalid/x.git", "path": "apps/@I@", "targetRevision": "main"}
+APP = json.dumps({
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "Application",
+    "metadata": {"name": "app-@NAME@", "namespace": "argocd", "uid": "u@I@"},
+    "spec": {"project": "@PROJECT@", "source": SOURCE, "destination": {"name": "in-cluster", "namespace": "ns-@I@"}, "syncPolicy": "@POLICY@"},
+    "status": {
+        "sync": {"status": "Synced", "revision": "a" * 40, "comparedTo": {"source": SOURCE}},
+        "health": {"status": "@HEALTH@"},
+        "history": [{"id": n, "revision": f"@NAME@{n:035x}", "source": SOURCE} for n in range(10)],
+        "resources": [
+            {"group": "apps", "version": "v1", "kind": "Deployment", "namespace": "ns-@I@", "name": f"deploy-@I@-{n}", "status": "Synced"}
+            for n in range(130)
+        ],
+    },
+})
+
 def app(i):
-    source = {"repoURL": "https://git.invalid/x.git", "path": f"apps/{i}", "targetRevision": "main"}
     block = edited.get(str(i), AUTOMATED)
-    policy = {} if block is None else {"automated": block}
-    return {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Application",
-        "metadata": {"name": f"app-{i:05}", "namespace": "argocd", "uid": f"u{i}"},
-        "spec": {"project": f"p{i % PROJECTS}", "source": source, "destination": {"name": "in-cluster", "namespace": f"ns-{i}"}, "syncPolicy": policy},
-        "status": {
-            "sync": {"status": "Synced", "revision": "a" * 40, "comparedTo": {"source": source}},
-            "health": {"status": "Healthy" if i % 9 else "Degraded"},
-            "history": [{"id": n, "revision": f"{i * n:040x}", "source": source} for n in range(10)],
-            "resources": [
-                {"group": "apps", "version": "v1", "kind": "Deployment", "namespace": f"ns-{i}", "name": f"deploy-{i}-{n}", "status": "Synced"}
-                for n in range(130)
-            ],
-        },
-    }
+    policy = json.dumps({} if block is None else {"automated": block})
+    parts = {"@I@": str(i), "@NAME@": f"{i:05}", "@PROJECT@": f"p{i % PROJECTS}", '"@POLICY@"': policy}
+    parts["@HEALTH@"] = "Healthy" if i % 9 else "Degraded"
+    text = APP
+    for place, part in parts.items():
+        text = text.replace(place, part)
+    return text.encode()
 
 def answer(status, body):
     return Response(status, {}, json.dumps(body).encode())
@@ -101,7 +109,7 @@ class Stub:
             return answer(201, {"status": {"allowed": True}})
         if name.startswith("app-"):
             i = int(name[4:])
-            return answer(200, patched(i, json.loads(body)) if method == "PATCH" else app(i))
+            return Response(200, {}, patched(i, json.loads(body)) if method == "PATCH" else app(i))
         if name.startswith("argo-rescue-") or (method, name) == ("POST", "configmaps"):
             return config_map(method, name, body)
         if name == "configmaps" and "managed-by" in str(query):
@@ -111,9 +119,9 @@ class Stub:
             asked = dict(query)
             start = int(asked.get("continue") or 0)
             end = min(start + int(asked["limit"]), TOTAL)
-            meta = {"continue": str(end)} if end < TOTAL else {}
-            items = [app(i) for i in range(start, end)]
-            return answer(200, {"apiVersion": "argoproj.io/v1alpha1", "metadata": meta, "items": items})
+            meta = json.dumps({"continue": str(end)} if end < TOTAL else {}).encode()
+            items = b",".join(app(i) for i in range(start, end))
+            return Response(200, {}, b'{"apiVersion": "argoproj.io/v1alpha1", "metadata": %b, "items": [%b]}' % (meta, items))
         if name == "appprojects":
             items = [project(i) for i in range(PROJECTS)]
             return answer(200, {"apiVersion": "argoproj.io/v1alpha1", "metadata": {}, "items": items})
