@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from ..model import values
-from ..model.values import JSON
+from ..model.values import JSON, Version
 from .api import InMemoryApi
 from .diffing import without_pointers
 from .wire import copied, timestamp
@@ -29,10 +29,11 @@ class SimulatedApplicationSets:
     `policy` is the controller's own (`--policy`), `allows_override` whether a set may choose.
     """
 
-    def __init__(self, api: InMemoryApi, clock: Callable[[], datetime]) -> None:
-        """Generate into that API."""
+    def __init__(self, api: InMemoryApi, clock: Callable[[], datetime], version: Version) -> None:
+        """Generate into that API, as that version of Argo CD does."""
         self.api = api
         self.clock = clock
+        self.version = version
         self.policy = "sync"
         self.allows_override = True
         self.heeds_rules = True
@@ -61,6 +62,8 @@ class SimulatedApplicationSets:
         names = {app["metadata"]["name"] for app in wanted}
         for app in wanted:
             live = self.api.look(values.APPLICATION, meta["namespace"], app["metadata"]["name"])
+            if (application_set["spec"].get("strategy") or {}).get("type") == "RollingSync":
+                self._roll(app, live)
             if live is None:
                 self.api.create(app)
             elif policy in ("sync", "create-update"):
@@ -70,6 +73,35 @@ class SimulatedApplicationSets:
                 if live["metadata"]["name"] not in names:
                     self.api.delete(values.APPLICATION, meta["namespace"], live["metadata"]["name"])
         self._report(application_set)
+
+    def _roll(self, app: JSON, live: JSON) -> None:
+        """Sync in place of auto-sync, by operations without a source.
+
+        Argo CD: progressivesync/progressive_sync.go SyncDesiredApplications. Its steps are not simulated:
+        all Applications are in the first.
+        """
+        policy = app["spec"].get("syncPolicy") or {}
+        automated = policy.get("automated")
+        if automated is not None and self.version.at_least(3, 3):
+            policy["automated"] = {**automated, "enabled": False}
+        elif automated is not None:
+            del policy["automated"]
+        app["spec"] = _normalised(app["spec"])
+        status = (live or {}).get("status") or {}
+        sync = status.get("sync") or {}
+        if sync.get("status") != "OutOfSync" or live.get("operation") is not None:
+            return
+        result = (status.get("operationState") or {}).get("syncResult") or {}
+        source = (sync.get("comparedTo") or {}).get("source")
+        if source == live["spec"].get("source") and (result.get("source"), result.get("revision")) != (
+            source,
+            sync.get("revision"),
+        ):
+            app["operation"] = {
+                "initiatedBy": {"username": "applicationset-controller", "automated": True},
+                "retry": policy.get("retry") or {"limit": 5},
+                "sync": {"prune": bool((automated or {}).get("prune"))},
+            }
 
     def _owned(self, application_set: JSON) -> list[JSON]:
         uid = application_set["metadata"]["uid"]
@@ -150,6 +182,8 @@ class SimulatedApplicationSets:
         if finalizers:
             meta["finalizers"] = finalizers
         wanted = {**live, "metadata": meta, "spec": generated["spec"]}
+        if "operation" in generated:
+            wanted["operation"] = generated["operation"]
         pointers = [
             pointer
             for rule in spec.get("ignoreApplicationDifferences", []) * self.heeds_rules

@@ -24,8 +24,11 @@ from .api import InMemoryApi
 from .applicationsets import SimulatedApplicationSets
 from .clock import SteppedClock
 from .comparison import (
+    Cached,
+    Child,
     Comparer,
     Comparison,
+    ObjectKey,
     app_health,
     apply_child,
     resource_statuses,
@@ -65,7 +68,8 @@ class SimulatedArgoCD:
     """The application-controller, the repo-server, the applicationset-controller and the workloads' own.
 
     `stuck` names apps ("namespace/name") whose operations wait for a hook for ever, `failing` those
-    whose syncs fail, with the message.
+    whose syncs fail, with the message, `slow` those whose comparison is written down a round after it
+    began, by what was there then: a refresh that is asked for meanwhile goes with it.
     """
 
     def __init__(
@@ -96,11 +100,18 @@ class SimulatedArgoCD:
         self.workloads_alive = True
         self.stuck: set[str] = set()
         self.failing: dict[str, str] = {}
+        self.slow: set[str] = set()
         self.workloads = Workloads(api, clock)
-        self.application_sets = SimulatedApplicationSets(api, clock)
+        self.application_sets = SimulatedApplicationSets(api, clock, self.version)
         self._clusters = dict(clusters or {})
         self._stepping = threading.RLock()
         self._seen = 0
+        self._own = 0
+        """The last change that the application-controller knows without its cache: it made it."""
+        self._unseen: dict[ObjectKey, JSON] = {}
+        """What its cache does not show yet, as it was before."""
+        self._under_way: dict[AppKey, Callable[[], None]] = {}
+        """The ends of comparisons that have begun."""
         self._requested: dict[AppKey, list[tuple[datetime, Level]]] = {}
         self._was_automated: dict[AppKey, tuple[bool, bool]] = {}
         self._repo_error_since: dict[AppKey, datetime] = {}
@@ -178,8 +189,9 @@ class SimulatedArgoCD:
         to = app["spec"]["destination"]
         return self._clusters.get(to.get("server") or to.get("name", ""), self.api)
 
-    def _comparer(self, app: JSON) -> Comparer:
-        return Comparer(self._api_of(app), self.sources)
+    def _comparer(self, app: JSON, unseen: Mapping[ObjectKey, JSON] | None = None) -> Comparer:
+        api = self._api_of(app)
+        return Comparer(Cached(api, unseen) if unseen and api is self.api else api, self.sources)
 
     def _project(self, app: JSON) -> JSON | None:
         name = app["spec"].get("project") or "default"
@@ -211,11 +223,13 @@ class SimulatedArgoCD:
                 continue
             self._refresh(key, level, argocd)
             self._operate(key, argocd)
+        self._own = self.api.revision
 
     def _events(self, argocd: ArgoCD) -> dict[AppKey, Level]:
         """Which apps the changes since the last round concern (appcontroller.go handleObjectUpdated)."""
         changes = self.api.changes(self._seen)
         self._seen = self.api.revision
+        self._unseen = {}
         wanted: dict[AppKey, Level] = {}
         if changes is None:
             for app in self.api.peek(values.APPLICATION):
@@ -227,6 +241,8 @@ class SimulatedArgoCD:
                 wanted[key] = max(wanted.get(key, Level.QUEUED), self._toggled(key, change.object))
             if not _concerns_owner(change):
                 continue
+            if change.revision > self._own:
+                self._unseen.setdefault((change.resource, change.namespace, change.name), change.previous)
             instance = tracked_by(change.object, argocd)
             if not instance:
                 continue
@@ -240,11 +256,17 @@ class SimulatedArgoCD:
     def _toggled(self, key: AppKey, app: JSON) -> Level:
         """Auto-sync or self-heal switched on asks for a comparison (appcontroller.go automatedSyncEnabled)."""
         automated = (app["spec"].get("syncPolicy") or {}).get("automated")
-        now = (_is_automated(app), bool(automated and automated.get("selfHeal")))
+        now = (self._is_automated(app), bool(automated and automated.get("selfHeal")))
         before = self._was_automated.get(key, now)
         self._was_automated[key] = now
         switched = (now[0] and not before[0]) or (now[0] and now[1] and not before[1])
         return Level.LATEST if switched else Level.QUEUED
+
+    def _is_automated(self, app: JSON) -> bool:
+        """Argo CD: types.go IsAutomatedSyncEnabled; `enabled` since 3.1."""
+        automated = (app["spec"].get("syncPolicy") or {}).get("automated")
+        known = self.version.at_least(3, 1)
+        return automated is not None and (not known or bool(automated.get("enabled", True)))
 
     def _request(self, key: AppKey, level: Level, after: float = 0.0) -> None:
         self._requested.setdefault(key, []).append((self.clock() + timedelta(seconds=after), level))
@@ -288,29 +310,49 @@ class SimulatedArgoCD:
 
     def _refresh(self, key: AppKey, requested: Level | None, argocd: ArgoCD) -> None:
         """Argo CD: appcontroller.go processAppRefreshQueueItem."""
+        if key in self._under_way:
+            self._under_way.pop(key)()
+            if requested is not None:
+                self._request(key, requested)
+            return
         app = self.api.look(values.APPLICATION, *key)
         level = self._reason(app, requested) if app is not None else None
         if level is None:
             return
-        status = copied(app.get("status") or {})
-        conditions = [
-            condition
-            for condition in status.get("conditions", [])
-            if condition["type"] not in ("InvalidSpecError", "UnknownError")
-        ]
         project = self._project(app)
         if project is None:
-            name = app["spec"].get("project") or "default"
-            text = f"Application referencing project {name} which does not exist"
-            self._condition(app, conditions, "InvalidSpecError", text)
-            status |= {"sync": {**(status.get("sync") or {}), "status": "Unknown"}, "conditions": conditions}
-            status["health"] = {"status": "Unknown"}
-            self._persist(key, status)
+            self._without_project(key, app)
             return
-        found = self._compare(key, app, level, argocd)
+        # Only what an event has asked for is in the cache for certain: the event came out of it.
+        unseen = {} if level is Level.RECENT else self._unseen
+        if unseen and requested is not None and requested >= Level.RECENT:
+            self._request(key, Level.RECENT)
+        found = self._compare(key, app, level, argocd, unseen)
         if found is None:
             return
-        conditions = [c for c in conditions if c["type"] != "ComparisonError"]
+        began = timestamp(self.clock())
+
+        def end() -> None:
+            self._compared(key, app, project, found, level, began, argocd)
+
+        if "/".join(key) in self.slow:
+            self._under_way[key] = end
+        else:
+            end()
+
+    def _compared(
+        self,
+        key: AppKey,
+        app: JSON,
+        project: JSON,
+        found: Comparison,
+        level: Level,
+        began: str,
+        argocd: ArgoCD,
+    ) -> None:
+        """Act on a comparison and write it down, all by what was read when it began."""
+        status = copied(app.get("status") or {})
+        conditions = self._kept_conditions(status, "ComparisonError")
         if found.error:
             self._condition(app, conditions, "ComparisonError", found.error)
         self._normalise(key)
@@ -322,7 +364,7 @@ class SimulatedArgoCD:
             if complaint:
                 self._condition(app, conditions, "SyncError", complaint)
         if not status.get("reconciledAt") or level >= Level.LATEST:
-            status["reconciledAt"] = timestamp(self.clock())
+            status["reconciledAt"] = began
         status |= {
             "sync": self._sync_status(app, found),
             "resources": resources,
@@ -340,6 +382,22 @@ class SimulatedArgoCD:
             status["resourceHealthSource"] = "appTree"
         self._persist(key, status)
 
+    def _without_project(self, key: AppKey, app: JSON) -> None:
+        status = copied(app.get("status") or {})
+        conditions = self._kept_conditions(status)
+        name = app["spec"].get("project") or "default"
+        text = f"Application referencing project {name} which does not exist"
+        self._condition(app, conditions, "InvalidSpecError", text)
+        status |= {"sync": {**(status.get("sync") or {}), "status": "Unknown"}, "conditions": conditions}
+        status["health"] = {"status": "Unknown"}
+        self._persist(key, status)
+
+    @staticmethod
+    def _kept_conditions(status: JSON, *more: str) -> list[JSON]:
+        """What stays of the conditions: those that a comparison finds anew go."""
+        gone = ("InvalidSpecError", "UnknownError", *more)
+        return [c for c in status.get("conditions", []) if c["type"] not in gone]
+
     @staticmethod
     def _sync_status(app: JSON, found: Comparison) -> dict[str, JSON]:
         sources, several = sources_of(app)
@@ -356,7 +414,9 @@ class SimulatedArgoCD:
             sync["revisions"] = found.revisions
         return sync
 
-    def _compare(self, key: AppKey, app: JSON, level: Level, argocd: ArgoCD) -> Comparison | None:
+    def _compare(
+        self, key: AppKey, app: JSON, level: Level, argocd: ArgoCD, unseen: Mapping[ObjectKey, JSON]
+    ) -> Comparison | None:
         """Compare; None where an error of the repo-server is still within its grace period."""
         sources, several = sources_of(app)
         revisions = [source.get("targetRevision", "") for source in sources]
@@ -365,10 +425,11 @@ class SimulatedArgoCD:
             known = sync.get("revisions", []) if several else [sync.get("revision", "")]
             if len(known) == len(sources) and all(known):
                 revisions = known
+        comparer = self._comparer(app, unseen)
         if self.repo_server_alive:
-            found = self._comparer(app).compare(app, sources, revisions, several, argocd)
+            found = comparer.compare(app, sources, revisions, several, argocd)
         else:
-            found = self._comparer(app).failed(app, sources, several, argocd, UNREACHABLE)
+            found = comparer.failed(app, sources, several, argocd, UNREACHABLE)
         if not found.error:
             self._repo_error_since.pop(key, None)
             return found
@@ -437,7 +498,7 @@ class SimulatedArgoCD:
         """Start a sync where one is due; else why it failed before (appcontroller.go autoSync)."""
         policy = app["spec"].get("syncPolicy") or {}
         automated = policy.get("automated") or {}
-        if not _is_automated(app) or app.get("operation") is not None:
+        if not self._is_automated(app) or app.get("operation") is not None:
             return ""
         if app["metadata"].get("deletionTimestamp") or found.status != "OutOfSync":
             return ""
@@ -681,11 +742,10 @@ class SimulatedArgoCD:
     def _apply(api: InMemoryApi, sync: JSON, found: Comparison, state: JSON) -> None:
         """Apply what git has, prune what it no longer has where the operation says so."""
         options = set(sync.get("syncOptions", []))
-        wanted = {(r.get("group", ""), r["kind"], r["name"]) for r in sync.get("resources", [])}
+        wanted = sync.get("resources", [])
         results = []
         for child in found.children:
-            identity = (child.resource.group, child.resource.kind, child.name)
-            if wanted and identity not in wanted:
+            if wanted and not any(_is_named(child, one) for one in wanted):
                 continue
             outcome, text = "Synced", ""
             if child.target is None:
@@ -760,18 +820,21 @@ class SimulatedArgoCD:
         self.api.edit(values.APPLICATION, meta["namespace"], meta["name"], change)
 
 
+def _is_named(child: Child, named: JSON) -> bool:
+    """Argo CD: types.go SyncOperationResource.Compare; no namespace is any."""
+    return (named.get("group", ""), named["kind"], named["name"]) == (
+        child.resource.group,
+        child.resource.kind,
+        child.name,
+    ) and named.get("namespace", "") in ("", child.namespace)
+
+
 def _global_projects(text: str) -> tuple[JSON, ...]:
     if not text:
         return ()
     import yaml  # lazy: hardly any installation has global projects
 
     return tuple(yaml.safe_load(text) or ())
-
-
-def _is_automated(app: JSON) -> bool:
-    """Argo CD: types.go IsAutomatedSyncEnabled."""
-    automated = (app["spec"].get("syncPolicy") or {}).get("automated")
-    return automated is not None and bool(automated.get("enabled", True))
 
 
 def _concerns_owner(change: Change) -> bool:

@@ -6,6 +6,8 @@ Mirrors Argo CD: controller/state.go CompareAppState.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import TypeAlias
 
 from msgspec import Struct, field
 
@@ -26,6 +28,7 @@ from .wire import copied
 from .workloads import health_of
 
 TRACKING_ID = "argocd.argoproj.io/tracking-id"
+SYNC_OPTIONS = "argocd.argoproj.io/sync-options"
 _WORST = ("Healthy", "Suspended", "Progressing", "Missing", "Degraded", "Unknown")
 
 
@@ -97,10 +100,51 @@ def _identity(obj: JSON) -> str:
     return f"{group}/{obj['kind']}:{meta.get('namespace', '')}/{meta['name']}"
 
 
+ObjectKey: TypeAlias = tuple[Resource, str, str]
+"""Resource, namespace and name of an object."""
+
+
+class Cached:
+    """Live objects as the controller's cache has them: what was written a moment ago is not in it yet.
+
+    Argo CD: controller/cache/cache.go takes events in batches of 100 ms.
+    """
+
+    def __init__(self, api: InMemoryApi, before: Mapping[ObjectKey, JSON]) -> None:
+        """Look through that API, but for objects that it is to show as they were: None where they were not."""
+        self._api = api
+        self._before = before
+
+    def resources(self) -> tuple[Resource, ...]:
+        """All resources that are served."""
+        return self._api.resources()
+
+    def resource_of(self, obj: JSON) -> Resource:
+        """The resource that serves an object of this apiVersion and kind."""
+        return self._api.resource_of(obj)
+
+    def look(self, resource: Resource, namespace: str, name: str) -> JSON:
+        """One object as the cache has it."""
+        key = (resource, namespace, name)
+        return self._before[key] if key in self._before else self._api.look(*key)
+
+    def peek(self, resource: Resource) -> list[JSON]:
+        """All objects of a kind as the cache has them."""
+        found = {
+            (o["metadata"].get("namespace", ""), o["metadata"]["name"]): o for o in self._api.peek(resource)
+        }
+        for (kind, namespace, name), before in self._before.items():
+            if kind == resource:
+                found.pop((namespace, name), None)
+                if before is not None:
+                    found[namespace, name] = before
+        return list(found.values())
+
+
 class Comparer:
     """Compares Applications with git on one API."""
 
-    def __init__(self, api: InMemoryApi, sources: Sources) -> None:
+    def __init__(self, api: InMemoryApi | Cached, sources: Sources) -> None:
         """Look at live objects through `api`, at manifests through `sources`."""
         self.api = api
         self.sources = sources
@@ -217,10 +261,12 @@ def app_health(found: Comparison, missing_needs_all: bool) -> str:
 def apply_child(api: InMemoryApi, child: Child, *, respects: bool, replaces: bool) -> str:
     """Apply one object as `kubectl apply` does and say what happened to it.
 
-    `respects` is RespectIgnoreDifferences, `replaces` is Replace.
+    `respects` is RespectIgnoreDifferences, `replaces` is Replace; git may ask for that in the object too.
     """
     assert child.target is not None
     target = child.target
+    options = (target["metadata"].get("annotations") or {}).get(SYNC_OPTIONS, "")
+    replaces = replaces or "Replace=true" in [option.strip() for option in options.split(",")]
     if respects and child.live is not None:
         target = with_pointers_of(target, child.live, child.pointers)
     name = f"{child.resource.singular}/{child.name}"

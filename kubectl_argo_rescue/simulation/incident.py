@@ -12,7 +12,8 @@ from datetime import datetime, timezone
 
 from msgspec import Struct
 
-from ..model.values import JSON
+from ..model.values import APPLICATION, JSON
+from . import schemas
 from .api import InMemoryApi
 from .argocd import SimulatedArgoCD
 from .clock import SteppedClock
@@ -67,7 +68,7 @@ def traefik_incident(
     if not isinstance(clock, SteppedClock):
         raise TypeError("the incident sets the time, so its API needs a SteppedClock")
     clock.now = INSTALLED
-    api = api or InMemoryApi(clock)
+    api = api or new_api(clock, version)
     git = GitRepository()
     charts = ChartRepository()
     for chart_version in (GOOD, BAD):
@@ -86,6 +87,14 @@ def traefik_incident(
     clock.now = NOW
     argocd.settle()
     return Incident(api, clock, git, charts, argocd, good_commit, bad_commit, apps)
+
+
+def new_api(clock: SteppedClock, version: tuple[int, int]) -> InMemoryApi:
+    """An API with the fields that this version of Argo CD knows, as far as that matters here."""
+    if version >= (3, 1):
+        return InMemoryApi(clock)
+    older = schemas.without(schemas.of(APPLICATION), "spec", "syncPolicy", "automated", "enabled")
+    return InMemoryApi(clock, replaced_schemas={APPLICATION: older})
 
 
 def root_application() -> JSON:

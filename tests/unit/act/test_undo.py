@@ -723,6 +723,7 @@ def test_a_set_is_not_mended_unasked(run: Run) -> None:
         fleet_set["spec"]["template"]["spec"]["source"]["targetRevision"] = GOOD
 
     fleet.incident.api.edit(APPLICATIONSET, "argocd", "fleet", mend)
+    fleet.run(1)
     ran = run(fleet.incident.api, "undo")
     assert (ran.code, ran.out) == (5, ""), ran.err
     assert "auto-sync of root will also change ApplicationSet fleet" in ran.err
@@ -1220,6 +1221,7 @@ def test_an_undo_that_is_interrupted_says_where_it_is(run: Run, incident: Incide
     """In the first wait nothing was written; in the second, windows and the app's own pause are back."""
     do(run, incident, "unblock", "traefik", "--yes")
     do(run, incident, "pin", "traefik", GOOD, "--yes")
+    incident.argocd.run(1)
     if moved:
         incident.push("2.4.0")
     started = incident.clock()
@@ -1245,6 +1247,7 @@ def test_an_undo_that_is_interrupted_says_where_it_is(run: Run, incident: Incide
 def test_a_long_wait_is_told_rarely(run: Run, incident: Incident) -> None:
     incident.api.idle = lambda: incident.argocd.tick(5)
     do(run, incident, "pin", "traefik", GOOD, "--yes")
+    incident.argocd.run(1)
     ran = run(incident.api, "undo", "--when-safe", "--timeout", "2h")
     assert ran.code == 6
     assert f"{incident.clock():%H:%M}" in ran.err, "until when"

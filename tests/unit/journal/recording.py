@@ -145,6 +145,7 @@ def put_back(name: str, recording: dict[str, Any], run: Run) -> Scene:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_text(text)
         file.chmod(0o600)
+    scene.incident.argocd.step()  # its controllers have seen long ago what is put back here at once
     return scene
 
 
