@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from ..argocd.operation import operation
 from ..argocd.progress import Expectation, workload_keys
 from ..cluster import refresh
+from ..journal.encoding import holds_secrets
+from ..journal.journal import ON_THIS_MACHINE
 from ..model import patches
 from ..model.errors import ExitStatus, RescueError
 from ..model.text import COMMAND, display_name
@@ -46,6 +48,9 @@ class RescueRun(Procedure):
         rescue = self.planner(self.snapshot)
         if wait and rescue.plan.steps and not rescue.is_pause_only:
             said = (*rescue.plan.warnings, *self._what_is_hidden(rescue.plan))
+            rescue = replace(rescue, plan=replace(rescue.plan, warnings=said))
+        if any(map(holds_secrets, rescue.plan.steps)) and not self.session.may_keep_secrets:
+            said = (*rescue.plan.warnings, f"{self.key}: {ON_THIS_MACHINE}")
             rescue = replace(rescue, plan=replace(rescue.plan, warnings=said))
         self.printer.plan_talk(rescue.plan.warnings, rescue.plan.notes)
         if self.writing.is_dry_run:

@@ -28,7 +28,7 @@ from ..model.discretion import without_credentials
 from ..model.errors import ExitStatus, Overloaded, TransportError
 from ..model.text import COMMAND, one_line
 from ..model.times import human
-from ..model.values import APPPROJECT, JSON, FieldChange, Key, Result, Snapshot
+from ..model.values import APPPROJECT, JSON, SECRET, FieldChange, Key, Result, Snapshot
 from ..show.printer import Printer, standard_streams
 from .checks import Checks
 from .options import Common, Writing
@@ -280,9 +280,18 @@ class Session:
         local = LocalHome(folders, unsure)
         journal = Journal(local, ClusterHome(self.cluster, r.snapshot.argocd.namespace))
         journal.warn = self.printer.warn
+        journal.may_keep_secrets = lambda: self.may_keep_secrets
         if any(folder.is_dir() for folder in folders):
             self._remember(journal)
         return journal
+
+    @cached_property
+    def may_keep_secrets(self) -> bool:
+        """Whether the user may keep Secrets beside Argo CD anyway: for originals that are not for everybody's eyes."""
+        namespace = self.reading.snapshot.argocd.namespace
+        verbs = ("create", "get")
+        asked = [partial(self.cluster.review_access, verb, SECRET, namespace) for verb in verbs]
+        return all(isinstance(o, Done) and o.value for o in self.cluster.gather_outcomes(*asked))
 
     def _unsure_folders(self, base: Path, *, is_named: bool) -> list[Path]:
         """Return where entries are kept of a cluster that neither uid names, but by how it is reached.
@@ -313,7 +322,7 @@ class Session:
             actor=self.reading.actor,
             host=_host(),
             started=self.now(),
-            reason=writing.reason,
+            reason=without_credentials(writing.reason),
             argocd_namespace=argocd.namespace,
             argocd_version=argocd.version.text if argocd.version else "",
             undoes=tuple(undoes),

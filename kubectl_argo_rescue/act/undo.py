@@ -318,6 +318,7 @@ class Undo(Procedure):
             else:
                 self.rolled.first_look()
             self._refuse_what_was_met()
+            self._refuse_what_is_lacking(self.work.versions_going_back())
         except KeyboardInterrupt:
             self.printer.say(f"interrupted: nothing was changed; {self._how_to_go_on()}")
             raise
@@ -328,6 +329,18 @@ class Undo(Procedure):
         """Raise ConflictError where somebody wrote a field while Argo CD was asked."""
         if met := self.work.meet(self.work.edits(list(Role))):
             raise ConflictError(three_values(*met[0]), "nothing was changed; run it again")
+
+    def _refuse_what_is_lacking(self, edits: Sequence[Edit]) -> None:
+        """Raise RefusedError where an original is not to be had from here: nothing is made up in its place."""
+        lacking = self.work.lacking(edits)
+        if not lacking:
+            return
+        by = dict.fromkeys(f"{e.begin.actor or 'somebody'} on {e.begin.host}" for e in self.work.entries)
+        raise RefusedError(
+            f"the original of {', '.join(lacking)} is not known here: its parameters and values are kept by "
+            f"{', '.join(by)} alone",
+            f"the entry stays open; undo it there, or once git says it: {COMMAND} undo --when-safe",
+        )
 
     def _check_permissions(self) -> None:
         steps = self.work.edits(list(Role))
@@ -479,6 +492,7 @@ class Undo(Procedure):
 
     def _restore(self, edits: Sequence[Edit]) -> bool:
         """Write some edits as a part of this undo's entry; False where it went wrong and must stop."""
+        self._refuse_what_is_lacking(edits)
         self.check.meanwhile()
         if met := self.work.meet(edits):
             self.printer.say(f"{self.printer.paint('conflict:', 'red')} {three_values(*met[0])}")

@@ -32,10 +32,12 @@ def command(common: Common, entry_id: str, values: bool) -> int:
     from ..show.entry import entry_lines
 
     with Invocation(common) as call:
-        _, journal = call.read_journal()
+        session, journal = call.read_journal()
         for text in journal.warnings:
             call.printer.warn(text)
         entry = find_entry(journal.entries, entry_id)
+        if values and session is not None:
+            entry = session.journal.completed(entry)
         live, unread = call.look(objects_of(entry))
         for text in unread:
             call.printer.warn(text)

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from ..model.errors import (
     AlreadyExists,
     ConflictError,
+    Forbidden,
     GuardFailed,
     NotFound,
     Overloaded,
@@ -19,9 +20,17 @@ from ..model.errors import (
     may_have_landed,
 )
 from ..model.patches import first_missing
-from ..model.values import CONFIGMAP, JSON, Resource
+from ..model.values import CONFIGMAP, JSON, SECRET, Resource
 from .claims import CLAIM, claimed_by, is_stale, own_process
-from .encoding import EXPIRES_MARK, Dropped, Untrusted, from_line, not_understood
+from .encoding import (
+    EXPIRES_MARK,
+    Dropped,
+    Untrusted,
+    from_line,
+    lacks_an_original,
+    not_understood,
+    without_secrets,
+)
 from .records import Record
 
 LABEL: Final = "app.kubernetes.io/managed-by"
@@ -60,6 +69,8 @@ class ClusterHome:
         """Per entry the claim that we hold."""
         self._tried: dict[str, str] = {}
         """Per entry the claim that we wrote last: it may be there though no answer said so."""
+        self._lacking: dict[str, list[str]] = {}
+        """Per entry the ids of records, as far as read, of which an original may be in a Secret."""
         self._parts: dict[str, list[tuple[str, int]]] = {}
         """Per entry: (ConfigMap name, bytes of records in it), as far as known."""
 
@@ -106,19 +117,56 @@ class ClusterHome:
         }
         if any(EXPIRES_MARK in line for _, line in chunk):
             obj["metadata"]["labels"][EXPIRES_LABEL] = "true"
+        self._send(CONFIGMAP, obj)
+
+    def _send(self, resource: Resource, obj: JSON) -> None:
         try:
-            check_kept(obj, self.cluster.create(CONFIGMAP, self.namespace, obj))
+            check_kept(obj, self.cluster.create(resource, self.namespace, obj))
         except (TransportError, Overloaded, AlreadyExists) as e:
             if not (may_have_landed(e) or isinstance(e, AlreadyExists)):
                 raise
-            # The answer may be lost and the ConfigMap there: it is ours if it holds our records.
+            # The answer may be lost and the object there: it is ours if it holds our records.
             try:
-                there = self.cluster.get(CONFIGMAP, self.namespace, name)
+                there = self.cluster.get(resource, self.namespace, obj["metadata"]["name"])
             except NotFound:
-                check_kept(obj, self.cluster.create(CONFIGMAP, self.namespace, obj))
+                check_kept(obj, self.cluster.create(resource, self.namespace, obj))
                 return
-            if any((there.get("data") or {}).get(key) != value for key, value in chunk):
+            if any((there.get("data") or {}).get(key) != value for key, value in obj["data"].items()):
                 raise
+
+    def keep_secret(self, entry: str, named: Sequence[tuple[str, str]]) -> None:
+        """Keep records, (id, line) each, that are not for everybody's eyes: a Secret for each. Raises RescueError."""
+        from base64 import b64encode  # lazy: whole sources are rare
+
+        for id, line in named:
+            self._send(
+                SECRET,
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {
+                        "name": f"{PREFIX}{entry}-{id}",
+                        "namespace": self.namespace,
+                        "labels": {LABEL: MANAGED_BY, ENTRY_LABEL: entry},
+                    },
+                    "immutable": True,
+                    "data": {id: b64encode(line.encode()).decode()},
+                },
+            )
+
+    def secrets(self, records: Iterable[Record]) -> dict[str, Record]:
+        """Return what records say with nothing withheld, by id, where that is kept and the user may read it."""
+        from base64 import b64decode  # lazy: whole sources are rare
+
+        found: dict[str, Record] = {}
+        for record in records:
+            with contextlib.suppress(RescueError, ValueError, KeyError):
+                there = self.cluster.get(SECRET, self.namespace, f"{PREFIX}{record.entry}-{record.id}")
+                whole = from_line(b64decode(there["data"][record.id]).decode())
+                # What everybody may read says what it must be.
+                if without_secrets(whole) == record:
+                    found[record.id] = whole
+        return found
 
     def _add_keys(self, name: str, chunk: Sequence[tuple[str, str]]) -> None:
         ops: list[JSON] = []
@@ -168,6 +216,8 @@ class ClusterHome:
                     self.dropped.append(not_understood(owner, where, f"key {key}", e))
                     continue
                 found.setdefault(owner, []).append(record)
+                if lacks_an_original(record):
+                    self._lacking.setdefault(owner, []).append(record.id)
             if owner:
                 self._parts.setdefault(owner, []).append((name, size))
                 self._parts[owner].sort(key=lambda p: (len(p[0]), p[0]))
@@ -241,7 +291,10 @@ class ClusterHome:
                     self.cluster.patch(CONFIGMAP, self.namespace, f"{PREFIX}{entry}", ops)
 
     def remove(self, entry: str) -> None:
-        """Delete the entry's ConfigMaps."""
+        """Delete the entry's ConfigMaps, and what was kept secret for it."""
+        for id in self._lacking.pop(entry, ()):
+            with contextlib.suppress(NotFound, Forbidden):
+                self.cluster.delete(SECRET, self.namespace, f"{PREFIX}{entry}-{id}")
         for name, _ in self._find_parts(entry):
             try:
                 self.cluster.delete(CONFIGMAP, self.namespace, name)

@@ -10,7 +10,9 @@ from datetime import datetime, timezone
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from ..model.discretion import Withheld, is_whole, withheld
 from ..model.values import (
     ABSENT,
     JSON,
@@ -23,6 +25,7 @@ from ..model.values import (
     Order,
     OrderKind,
     Path,
+    PlanStep,
     Ref,
     Reliance,
     Removal,
@@ -133,8 +136,8 @@ _WRITTEN: Mapping[str, Mapping[tuple[str, ...], type]] = {
 """What this tool writes; `*` is an item of a list."""
 
 
-FORMAT = 1
-"""The newest record format that this version reads and the one that it writes."""
+FORMAT = 2
+"""The newest record format that this version reads; it writes 1 where nothing of a record is withheld."""
 
 MAX_RECORD = 900_000
 """Bytes of one record; a ConfigMap holds 1 MiB in all."""
@@ -179,6 +182,69 @@ def _step(step: str | Match) -> JSON:
     }
 
 
+def without_secrets(record: Record) -> Record:
+    """Return a record as it may be kept where others read it: what may be secret is withheld."""
+    salt, content = f"{record.entry}/{record.id}", record.content
+    if not isinstance(content, Intent):
+        return record
+    what = content.what
+    if isinstance(what, Order):
+        what = replace(what, operation=withheld(what.operation, salt))
+    elif isinstance(what, Edit):
+        what = replace(what, changes=tuple(_without_secrets(change, salt) for change in what.changes))
+    return replace(record, content=replace(content, what=what))
+
+
+def _without_secrets(change: Change, salt: str) -> Change:
+    if not isinstance(change, FieldChange):
+        return change
+    path = tuple(
+        Match(tuple((name, withheld(value, salt)) for name, value in step.content), step.index)
+        if isinstance(step, Match)
+        else step
+        for step in change.path
+    )
+    return FieldChange(path, withheld(change.before, salt), withheld(change.after, salt))
+
+
+def holds_secrets(step: PlanStep) -> bool:
+    """Whether an undo of a step would put back what may be secret."""
+    return isinstance(step, Edit) and any(
+        isinstance(c, FieldChange) and not is_whole(withheld(c.before, "")) for c in step.changes
+    )
+
+
+def lacks_an_original(record: Record) -> bool:
+    """Whether what an undo would put back is withheld in a record."""
+    content = record.content
+    return (
+        isinstance(content, Intent)
+        and isinstance(content.what, Edit)
+        and any(isinstance(c, FieldChange) and not is_whole(c.before) for c in content.what.changes)
+    )
+
+
+_MARK = "withheld"
+
+
+def _as_written(value: JSON) -> JSON:
+    """Return fields with what is withheld as plain JSON."""
+    if isinstance(value, dict):
+        return {name: _as_written(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_as_written(item) for item in value]
+    return {_MARK: [value.salt, value.digest, value.lines]} if isinstance(value, Withheld) else value
+
+
+def _as_read(value: JSON) -> JSON:
+    if isinstance(value, dict):
+        if list(value) == [_MARK] and isinstance(value[_MARK], list) and len(value[_MARK]) == 3:
+            salt, digest, lines = value[_MARK]
+            return Withheld(_text(salt, 64), _text(digest, 64), _number(lines))
+        return {name: _as_read(item) for name, item in value.items()}
+    return [_as_read(item) for item in value] if isinstance(value, list) else value
+
+
 def side(name: str, value: JSON) -> dict[str, JSON]:
     """Write a value that may be absent: a key that is not there then."""
     return {} if value is ABSENT else {name: value}
@@ -209,8 +275,9 @@ def to_line(record: Record) -> str:
     """Write a record as one line of JSON, without the newline."""
     c = record.content
     kind, fields = _intent_fields(c) if isinstance(c, Intent) else _other_fields(c)
-    line = {"v": FORMAT, "entry": record.entry, "id": record.id, kind: fields}
-    return json.dumps(line, separators=(",", ":"))
+    is_plain = is_whole(fields)
+    line = {"v": 1 if is_plain else FORMAT, "entry": record.entry, "id": record.id}
+    return json.dumps({**line, kind: fields if is_plain else _as_written(fields)}, separators=(",", ":"))
 
 
 # -- reading
@@ -373,7 +440,7 @@ def from_line(text: str) -> Record:
     if line["v"] > FORMAT:
         raise TooNew(entry, line["v"])
     try:
-        return Record(entry, id, _read_content(line))
+        return Record(entry, id, _read_content(line if line["v"] == 1 else _as_read(line)))
     except Untrusted:
         raise
     except (TypeError, ValueError, KeyError) as e:

@@ -19,10 +19,22 @@ from ..model.errors import AlreadyExists, RefusedError, RescueError
 from ..model.values import JSON
 from .claims import CLAIM
 from .configmaps import PREFIX, ClusterHome
-from .encoding import ENTRY_ID, Dropped, Untrusted, from_line, to_line
+from .encoding import (
+    ENTRY_ID,
+    Dropped,
+    Untrusted,
+    from_line,
+    lacks_an_original,
+    to_line,
+    without_secrets,
+)
 from .entry import Entry, fold, next_number, record_id
 from .local import LocalHome
 from .records import Content, Record
+
+ON_THIS_MACHINE = (
+    "the parameters and values that it has now are kept on this machine alone: nobody else can put them back"
+)
 
 
 class JournalReading(Struct, frozen=True):
@@ -70,6 +82,8 @@ class Journal:
         self.new_id = new_id
         self.writer = writer or _random_id()
         self.warn: Callable[[str], None] = lambda text: None
+        self.may_keep_secrets: Callable[[], bool] = lambda: False
+        """Asked where an original is not for everybody's eyes: whether it may lie in a Secret beside Argo CD."""
         self.warned: set[str] = set()
         """Homes whose failure was told already."""
 
@@ -126,6 +140,13 @@ class Journal:
         entries.sort(key=lambda e: (e.begin.started, e.id))
         damaged = frozenset(d.entry for d in dropped)
         return JournalReading(tuple(entries), tuple(warnings), frozenset(unusable), damaged)
+
+    def completed(self, entry: Entry) -> Entry:
+        """Return an entry with the originals that are withheld where all may read, as far as this user may."""
+        lacking = [r for r in entry.records if lacks_an_original(r)]
+        found = self.in_cluster.secrets(lacking) if lacking and self.in_cluster is not None else {}
+        whole = fold([found.get(r.id, r) for r in entry.records], entry.homes) if found else None
+        return replace(entry, records=whole.records, intents=whole.intents) if whole else entry
 
     def _as_kept(self, entry: Entry, own: Collection[str] | None, cut_off: Collection[str]) -> Entry:
         """Say of an entry what its homes tell; `own` are the records in this machine's file of it."""
@@ -204,7 +225,10 @@ class Writer:
     def owe(self, homes: Iterable[str]) -> None:
         """Give these homes all earlier records first: without its first an entry is of no use there."""
         for home in homes:
-            self._owed[home] = [(r.id, to_line(r)) for r in self.records]
+            is_here = home == "local"
+            self._owed[home] = (
+                [(r.id, to_line(r)) for r in self.records] if is_here else _for_all(self.records)
+            )
 
     def write(self, contents: Sequence[Content], *, fresh: bool = False) -> None:
         """Make records durable in at least one home; the other failing is a warning, once.
@@ -240,15 +264,11 @@ class Writer:
             failures.append("in the cluster (Argo CD's namespace is not known)")
         else:
             try:
-                if fresh:
-                    in_cluster.begin(self.entry, lines)
-                else:
-                    in_cluster.append(self.entry, [*owed["cluster"], *lines])
-                owed["cluster"] = []
+                self._write_there(in_cluster, made, fresh=fresh, is_here=not failures)
             except RescueError as e:
                 if fresh and isinstance(e, AlreadyExists):
                     raise
-                owed["cluster"] += lines
+                owed["cluster"] += _for_all(made)
                 failures.append(f"in the cluster ({e.message})")
                 alone = f"it is kept on this machine alone, so only here can entry {self.entry} be undone"
                 left = (
@@ -270,6 +290,29 @@ class Writer:
         for home, text in warnings:
             self._warn(home, text)
 
+    def _write_there(
+        self, in_cluster: ClusterHome, made: Sequence[Record], *, fresh: bool, is_here: bool
+    ) -> None:
+        """Write records where others read them. Raises RescueError, also where an original would be nowhere."""
+        secret = [(r.id, to_line(r)) for r in made if lacks_an_original(without_secrets(r))]
+        if secret and not self._keep_secret(in_cluster, secret) and not is_here:
+            raise RescueError("parameters and values would have to lie in a Secret")
+        if fresh:
+            in_cluster.begin(self.entry, _for_all(made))
+        else:
+            in_cluster.append(self.entry, [*self._owed["cluster"], *_for_all(made)])
+        self._owed["cluster"] = []
+
+    def _keep_secret(self, in_cluster: ClusterHome, secret: Sequence[tuple[str, str]]) -> bool:
+        if not self.journal.may_keep_secrets():
+            return False
+        try:
+            in_cluster.keep_secret(self.entry, secret)
+        except RescueError as e:
+            self._warn("secret", f"the original cannot be kept in a Secret: {e.message}; {ON_THIS_MACHINE}")
+            return False
+        return True
+
     def _originals(self, home: str) -> str:
         """Say where the originals are, unless `home` is not known to have the beginning of the entry."""
         first = {r.id for r in self.records[:1]}
@@ -280,6 +323,11 @@ class Writer:
         if home not in self.journal.warned:
             self.journal.warned.add(home)
             self.journal.warn(text)
+
+
+def _for_all(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """Return records as lines, with their ids, as they may lie where others read them."""
+    return [(r.id, to_line(without_secrets(r))) for r in records]
 
 
 def _require_readable(lines: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TypeAlias
 
-from .discretion import without_values
+from .discretion import told, without_values
 from .values import ABSENT, JSON, Change, FieldChange, Match, MemberChange, Path, Ref
 
 Op: TypeAlias = dict[str, JSON]
@@ -66,7 +66,7 @@ def shown_whole(value: JSON) -> str:
     """Say a value with all that is in it, for those who ask for that."""
     if value is ABSENT:
         return "(absent)"
-    text = _written(value).translate(_LINE_ESCAPES)
+    text = _written(told(value)).translate(_LINE_ESCAPES)
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
@@ -81,9 +81,9 @@ def show_path(path: Path) -> str:
 
 
 def show_change(change: Change) -> str:
-    """Say a change in one string: the same for changes that do the same."""
+    """Say a change in one string, without what may be secret: the same for changes that do the same."""
     if isinstance(change, FieldChange):
-        after = "absent" if change.after is ABSENT else encode(change.after).decode()
+        after = "absent" if change.after is ABSENT else encode(told(without_values(change.after))).decode()
         return f"{show_path(change.path)} to {after}"
     return f"{show_path(change.path)} {'+' if change.present else '-'} {encode(change.item).decode()}"
 

@@ -10,6 +10,7 @@ from ..argocd import application, applicationset, ownership
 from ..argocd.components import controller_of_sets
 from ..argocd.reconciliation import frozen_until
 from ..model import patches
+from ..model.discretion import without_credentials
 from ..model.text import display_name
 from ..model.values import (
     ABSENT,
@@ -290,7 +291,7 @@ def _witness(owner: JSON) -> Witness:
     body = source.body if source else {}
     return Witness(
         application.key_of(owner),
-        str(body.get("repoURL") or ""),
+        without_credentials(str(body.get("repoURL") or "")),
         str(body.get("path") or body.get("chart") or ""),
         source.revision if source else "",
         ",".join(application.synced_revisions(owner)),

@@ -17,6 +17,7 @@ from ..journal.encoding import side
 from ..journal.entry import LEFT, Entry, neighbours, older_neighbours, same_place
 from ..journal.owed import Piece, left_over, pieces_of, relied_on
 from ..model import merge, patches
+from ..model.discretion import is_whole, told, without_values
 from ..model.errors import ConflictError
 from ..model.merge import Conflict, Fold, Standing, Tag
 from ..model.patches import shown
@@ -24,6 +25,7 @@ from ..model.text import display_name
 from ..model.values import (
     JSON,
     Edit,
+    FieldChange,
     Key,
     Plan,
     PlanStep,
@@ -446,9 +448,9 @@ class UndoWork:
                 "name": piece.ref.name,
                 "path": patches.show_path(c.path),
                 "entry": piece.tag.entry,
-                **side("base", c.base),
-                **side("ours", c.ours),
-                **side("theirs", c.theirs),
+                **side("base", told(without_values(c.base))),
+                **side("ours", told(without_values(c.ours))),
+                **side("theirs", told(without_values(c.theirs))),
                 "overwritten": is_overwritten,
             }
             for piece, c, is_overwritten in [*found, *((p, c, True) for p, c in self.taken_over())]
@@ -521,6 +523,16 @@ class UndoWork:
     def versions_going_back(self) -> list[Edit]:
         """Return the edits that write versions as they were."""
         return [e for e in self.edits([Role.VERSION]) if self.goes_back(self.verdicts[e.ref.key])]
+
+    @staticmethod
+    def lacking(edits: Iterable[Edit]) -> list[str]:
+        """Name the fields of edits of which the original is not here, but kept elsewhere."""
+        return [
+            f"{edit.ref} {patches.show_path(change.path)}"
+            for edit in edits
+            for change in edit.changes
+            if isinstance(change, FieldChange) and not is_whole(change.after)
+        ]
 
     def whose_version_goes_back(self) -> set[str]:
         """Return the entries of which we write a version field back."""

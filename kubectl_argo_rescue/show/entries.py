@@ -32,7 +32,7 @@ from ..journal.entry import (
     where_kept,
 )
 from ..model import patches
-from ..model.discretion import without_values
+from ..model.discretion import told, without_values
 from ..model.text import one_line, time_json, time_text
 from ..model.values import (
     JSON,
@@ -173,7 +173,7 @@ def _change_json(change: Change, values: bool) -> dict[str, JSON]:
         before, after = without_values(change.before), without_values(change.after, change.before)
         change = replace(change, before=before, after=after)
     if isinstance(change, FieldChange):
-        return {"path": path, **side("before", change.before), **side("after", change.after)}
+        return {"path": path, **side("before", told(change.before)), **side("after", told(change.after))}
     return {"path": f"{path}/{change.index}", "item": change.item, "present": change.present}
 
 
@@ -251,7 +251,7 @@ def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live, values: bool
             what_for = {
                 "id": step.id,
                 "order": step.kind.name.lower(),
-                "operation": step.operation if values else without_values(step.operation),
+                "operation": told(step.operation if values else without_values(step.operation)),
             }
             found["orders"].append({**common, **what_for, "fate": fate})
         elif isinstance(step, Removal):

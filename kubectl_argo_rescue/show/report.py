@@ -24,7 +24,7 @@ from ..journal.entry import (
     who,
 )
 from ..model import patches
-from ..model.discretion import without_values
+from ..model.discretion import told, without_credentials, without_values
 from ..model.text import one_line, time_json, time_text
 from ..model.values import (
     ABSENT,
@@ -391,7 +391,7 @@ def _place(owner_key: Key | None, witnesses: Sequence[Witness], snapshot: Snapsh
     source = next(iter(application.sources(owner)), None) if owner else None
     if source is not None:
         path = str(source.body.get("path") or source.body.get("chart") or "")
-        return str(source.body.get("repoURL") or ""), path, source.revision or "HEAD"
+        return without_credentials(str(source.body.get("repoURL") or "")), path, source.revision or "HEAD"
     for w in witnesses:
         if w.owner == owner_key:
             return w.repo_url, w.path, w.target_revision or "HEAD"
@@ -420,7 +420,7 @@ def manifest_patch(obj: JSON, changes: Sequence[FieldChange]) -> list[str]:
             doc["metadata"]["namespace"] = meta["namespace"]
         for change in changes:
             then = change.before if side == "after" else ABSENT
-            _put(doc, change.path, without_values(getattr(change, side), then), obj)
+            _put(doc, change.path, told(without_values(getattr(change, side), then)), obj)
         # A copy without shared parts, which YAML would write as anchors.
         plain = json.loads(json.dumps(doc))
         text = yaml.dump(plain, Dumper=Manifest, sort_keys=False, allow_unicode=True, width=10_000)

@@ -1,6 +1,6 @@
 """Death at every point: before, in the middle of and after each write, fsync and request.
 
-Each scenario (pause, unblock, pin, a whole rescue, undo) is run once to count its points and then
+Each scenario (pause, unblock, pin, a whole rescue, one that writes a whole source, undo) is run once to count its points and then
 once more for each, dying there: in this process by an exception that nothing catches, after which
 nothing can be written any more; and a few times for real, by SIGKILL of a process. A power cut is
 part of it: what was not synced is gone. Somebody else edits the same objects meanwhile.
@@ -146,6 +146,7 @@ PAUSE = ("pause", "traefik", "web", "--yes")
 UNBLOCK = ("unblock", "traefik", "--yes")
 PIN = ("pin", "traefik", "2.4.1", "--yes")
 RESCUE = ("rescue", "traefik", "--yes", "--no-wait")
+VALUES = ("rescue", "traefik", "--whole-source", "--yes", "--no-wait")
 UNDO = ("undo", "--yes", "--redeploy")
 
 SCENARIOS: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
@@ -153,6 +154,7 @@ SCENARIOS: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "unblock": ((), UNBLOCK),
     "pin": ((), PIN),
     "rescue": ((), RESCUE),
+    "values": ((), VALUES),
     "undo": ((PAUSE, UNBLOCK, PIN), UNDO),
 }
 """What was done before, and the command that dies."""
@@ -174,6 +176,8 @@ class Bed:
         self.incident = traefik_incident()
         api = self.incident.api
         api.idle = self.incident.argocd.tick
+        if scenario == "values":
+            api.edit(APPLICATION, "argocd", "traefik", _with_values)
         self.originals = spec_of(self.incident)
         before, self.command = SCENARIOS[scenario]
         for words in before:
@@ -249,6 +253,11 @@ class Bed:
         assert not [e for e in self.journal().read().entries if e.is_open], where
 
 
+def _with_values(app: JSON) -> None:
+    """What is deployed now has values that 2.4.1 had not: they go to a Secret."""
+    app["spec"]["source"]["helm"] = {"values": "token: hunter2\n"}
+
+
 def _never(seconds: float) -> None:
     raise AssertionError("nothing fails here that would be tried again")
 
@@ -308,7 +317,7 @@ def test_death_at_every_point(
     assert not lost, "\n".join(lost)
 
 
-@pytest.mark.parametrize("scenario", ["pause", "unblock", "rescue", "undo"])
+@pytest.mark.parametrize("scenario", ["pause", "unblock", "rescue", "values", "undo"])
 def test_a_colleague_can_undo_it_after_a_kill(
     scenario: str, run: Run, sample: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def answer(
                     "see the warnings above for each",
                 )
             return call.finish(_nothing(session, reading))
+        chosen = [session.journal.completed(e) for e in chosen]
         again = [e.id for e in chosen if e.begin.undoes]
         if again and len(again) < len(chosen):
             raise UsageError(

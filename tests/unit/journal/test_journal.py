@@ -450,7 +450,7 @@ def test_a_newer_version_is_told_once(bed: Bed, from_record: int) -> None:
     writer = journal.begin(THREE)
 
     def newer(line: str) -> str:
-        return line.replace('"v":1', '"v":2') if json.loads(line)["id"][:5] > f"{from_record:05d}" else line
+        return line.replace('"v":1', '"v":3') if json.loads(line)["id"][:5] > f"{from_record:05d}" else line
 
     path = bed.file(writer.entry)
     path.write_text("".join(newer(line) for line in path.read_text().splitlines(keepends=True)))
@@ -462,7 +462,7 @@ def test_a_newer_version_is_told_once(bed: Bed, from_record: int) -> None:
     )
     reading = journal.read()
     assert reading.warnings == (
-        f"journal: entry {writer.entry} was written by a newer version (format 2): update this tool",
+        f"journal: entry {writer.entry} was written by a newer version (format 3): update this tool",
     )
     assert reading.unusable == {writer.entry}
     assert len(reading.entries) == (from_record > 0)
