@@ -215,6 +215,7 @@ def fold(
                 remade.setdefault(id(holder), (holder, []))[1].append(change)
                 restored.append(tag)
             elif standing is Standing.OURS or (overwrite and _reachable(change, draft)):
+                change = _to_the_first(change, group)
                 back += _back_to_original(change, draft, neighbours, since)
                 restored.append(tag)
             else:
@@ -224,6 +225,14 @@ def fold(
             touched.append(_at_its_place(change, draft))
             draft = patches.applied(draft, (change,))
     return Fold(_net(live, draft, touched), tuple(restored), tuple(already), tuple(conflicts), draft)
+
+
+def _to_the_first(change: Change, group: Sequence[tuple[Tag, Change]]) -> Change:
+    """Let a change lead back to before the first that its entry made there: windows are opened and closed again."""
+    if not isinstance(change, FieldChange):
+        return change
+    there = [c for _, c in group if isinstance(c, FieldChange) and c.path == change.path]
+    return replace(change, before=there[-1].before) if len(there) > 1 else change
 
 
 def _fits(change: Change, draft: JSON, neighbours: Sequence[Neighbour]) -> bool:

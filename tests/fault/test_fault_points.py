@@ -49,6 +49,10 @@ class Killed(BaseException):
     """The process is dead."""
 
 
+class Lived(Exception):
+    """The command came to its end."""
+
+
 @dataclass
 class Faults:
     """Counts the points of a run and dies at one of them."""
@@ -147,6 +151,7 @@ UNBLOCK = ("unblock", "traefik", "--yes")
 PIN = ("pin", "traefik", "2.4.1", "--yes")
 RESCUE = ("rescue", "traefik", "--yes", "--no-wait")
 VALUES = ("rescue", "traefik", "--whole-source", "--yes", "--no-wait")
+WATCHED = ("rescue", "traefik", "--yes")
 UNDO = ("undo", "--yes", "--redeploy")
 
 SCENARIOS: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
@@ -155,6 +160,7 @@ SCENARIOS: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "pin": ((), PIN),
     "rescue": ((), RESCUE),
     "values": ((), VALUES),
+    "watched": ((), WATCHED),
     "undo": ((PAUSE, UNBLOCK, PIN), UNDO),
 }
 """What was done before, and the command that dies."""
@@ -178,6 +184,8 @@ class Bed:
         api.idle = self.incident.argocd.tick
         if scenario == "values":
             api.edit(APPLICATION, "argocd", "traefik", _with_values)
+        if scenario == "watched":
+            freeze_all(self.incident)
         self.originals = spec_of(self.incident)
         before, self.command = SCENARIOS[scenario]
         for words in before:
@@ -258,6 +266,12 @@ def _with_values(app: JSON) -> None:
     app["spec"]["source"]["helm"] = {"values": "token: hunter2\n"}
 
 
+def freeze_all(incident: Incident) -> None:
+    """Have one window for everybody, which a rescue opens for manual syncs and closes again."""
+    window = {"kind": "deny", "schedule": "0 16 * * 5", "duration": "64h", "applications": ["*"]}
+    incident.api.edit(APPPROJECT, "argocd", "cluster", lambda o: o["spec"].update(syncWindows=[window]))
+
+
 def _never(seconds: float) -> None:
     raise AssertionError("nothing fails here that would be tried again")
 
@@ -292,7 +306,7 @@ def _torn(names: list[str]) -> list[int]:
 
 
 @pytest.mark.parametrize("power_cut", [False, True], ids=["killed", "power cut"])
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != "watched"])
 def test_death_at_every_point(
     scenario: str, power_cut: bool, run: Run, sample: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -315,6 +329,34 @@ def test_death_at_every_point(
             LOST.append(where)
             lost.append(str(error))
     assert not lost, "\n".join(lost)
+
+
+class FromTheClosing(Faults):
+    """Counts from where a rescue closes the window again: how long it waits before differs."""
+
+    patches = 0
+
+    def point(self, name: str) -> bool:
+        if self.is_dead:
+            raise Killed
+        self.patches += name.endswith("PATCH /apis/argoproj.io/v1alpha1/namespaces/argocd/appprojects/cluster")
+        return self.patches > 2 and super().point(name)
+
+
+def test_death_around_the_closing_of_a_window_that_others_share(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for die_at in range(-1, 14):
+        run.homes = tmp_path / f"homes-{die_at}"
+        bed = Bed(run, "watched")
+        faults = FromTheClosing(bed.folder, die_at)
+        with faults.installed(bed.incident, monkeypatch), pytest.raises(Killed if die_at >= 0 else Lived):
+            run(bed.incident.api, *bed.command)
+            raise Lived
+        where = f"watched dies at {die_at} ({faults.names[die_at]})"
+        TRIED["watched"] = TRIED.get("watched", 0) + 1
+        bed.check(where)
+        bed.undo_for_real(where)
 
 
 @pytest.mark.parametrize("scenario", ["pause", "unblock", "rescue", "values", "undo"])
