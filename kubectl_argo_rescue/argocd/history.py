@@ -243,6 +243,10 @@ class KnownVersions(Struct, frozen=True):
     """What a watch of ours saw failing: (digest of the identity, when, whether it was only not well in time)."""
     rollbacks: frozenset[str] = frozenset()
     """The ids of the rollbacks that were ordered."""
+    alone: KnownVersions | None = None
+    """What this machine's own record says, where others say more."""
+    others: str = ""
+    """Who says more."""
 
     @property
     def left(self) -> str:
@@ -425,7 +429,9 @@ def explain_last_good(app: JSON, now: datetime, known: KnownVersions | None = No
     asked_for = failing_identity(app)
     found = last_good(app, known)
     if found is None:
-        return LastGood(None, f"the history knows only what is asked for now{_but(known)}")
+        text = _by_hearsay(app, None, known)
+        more = f"; it {text}" if text else ""
+        return LastGood(None, f"the history knows only what is asked for now{_but(known)}{more}")
     if found.identity == asked_for:
         return LastGood(found, f"an open rescue has pinned it{for_how_long(found, now)}")
     wanted = ", ".join(application.name_of(r, "") for _, _, r, _ in asked_for if r)
@@ -434,6 +440,8 @@ def explain_last_good(app: JSON, now: datetime, known: KnownVersions | None = No
     which = f"neither what runs ({versions(failing)}) nor {asked}" if failing else f"not {asked}"
     if [r for _, _, r, _ in found.identity] == [r for _, _, r, _ in asked_for]:
         which += ", but the same version with other values"
+    if text := _by_hearsay(app, found, known):
+        which += f"; it {text}"
     return LastGood(found, f"the newest that succeeded and is {which}{for_how_long(found, now)}")
 
 
@@ -467,6 +475,8 @@ def choose_deployment(app: JSON, to: str | None, known: KnownVersions | None = N
             but = f", but for {known.left}, which somebody was rescued from" if known.left else ""
             if any(known.has_failed(d) for d in past):
                 but += ", but for what a watch saw failing"
+            if text := _by_hearsay(app, None, known):
+                but += f"; it {text}"
             failing = running_and_failing(app, known)
             fails = (
                 f"what fails ({versions(failing)}) and what is asked for" if failing else "the one that fails"
@@ -503,7 +513,18 @@ def _named(app: JSON, past: Sequence[Deployment], to: str) -> Deployment | None:
 def next_candidate(app: JSON, chosen: Deployment, known: KnownVersions | None, now: datetime) -> list[str]:
     """Say in one note what would be gone back to if the chosen one is not good either; none where nothing is."""
     others = [d for d in candidates(app, known) if d.identity != chosen.identity]
-    return [f"next candidate: {describe_deployment(d)}{for_how_long(d, now)}" for d in others[:1]]
+    notes = [f"next candidate: {describe_deployment(d)}{for_how_long(d, now)}" for d in others[:1]]
+    return notes + [f"last good {text}" for text in (_by_hearsay(app, chosen, known),) if text]
+
+
+def _by_hearsay(app: JSON, chosen: Deployment | None, known: KnownVersions | None) -> str:
+    """Say which version is not called good for nothing but what others wrote; empty where that changes nothing."""
+    if known is None or known.alone is None:
+        return ""
+    own = last_good(app, known.alone)
+    if own is None or (chosen is not None and chosen.identity == own.identity):
+        return ""
+    return f"would be {versions(own)} but for what {known.others} says, of which this machine has no record"
 
 
 def describe_deployment(deployment: Deployment) -> str:

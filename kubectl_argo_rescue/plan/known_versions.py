@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from ..argocd import application, history
 from ..argocd.history import Rescued, Version
-from ..journal.entry import Entry, Now, edit_now
+from ..journal.entry import Entry, Now, edit_now, fold
 from ..journal.records import Outcome
+from ..model.text import one_line
 from ..model.values import JSON, FieldChange, Key, Match, OrderKind, Role, ref_of
 
 
@@ -16,8 +19,29 @@ def known_of(app: JSON, entries: Iterable[Entry]) -> history.KnownVersions:
     """Say what the journal knows of an Application's versions.
 
     A version is bad when a rescue left it or a watch saw it failing, not because a pin came later.
+    Anybody's ConfigMap can say so: of an entry of this machine only its own records count, and where
+    an entry of others decides that is said.
     """
-    entries = list(entries)
+    entries = [_own(entry) for entry in entries]
+    known, key = _known_of(app, entries), ref_of(app).key
+    told = [e for e in entries if "local" not in e.homes]
+    alone = _known_of(app, [e for e in entries if "local" in e.homes]) if told else known
+    if (alone.rescues, alone.failed) == (known.rescues, known.failed):
+        return known
+    ids = [f"entry {e.id} of {e.begin.actor or 'somebody'}" for e in told if _is_about(e, key)]
+    return replace(known, alone=alone, others=one_line(", ".join(ids)))
+
+
+def _own(entry: Entry) -> Entry:
+    """Return an entry without what others added to it."""
+    if not entry.foreign:
+        return entry
+    others = {record.id for record in entry.foreign}
+    own = fold([r for r in entry.records if r.id not in others], entry.homes)
+    return own or entry
+
+
+def _known_of(app: JSON, entries: Sequence[Entry]) -> history.KnownVersions:
     key = ref_of(app).key
     kinds = [s.kind for s in application.sources(app)]
     return history.KnownVersions(

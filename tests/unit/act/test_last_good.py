@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import pytest
 
-from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, JSON
+from kubectl_argo_rescue.argocd.history import deployments, digest
+from kubectl_argo_rescue.journal.encoding import to_line
+from kubectl_argo_rescue.journal.records import Outcome, Record
+from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, CONFIGMAP, JSON
 from kubectl_argo_rescue.simulation.incident import CHARTS, Incident, traefik_chart
 
 from ..harness import Run
@@ -201,3 +204,29 @@ def test_a_pin_on_top_of_a_rescue_can_be_undone(run: Run, incident: Incident) ->
     assert revision(incident) == "2.4.1"
     refused = does(run, incident, "undo", "--yes", code=5)
     assert "git" in refused, "of the rescue itself git is asked as before"
+
+
+def test_what_others_say_that_failed_is_said_where_it_decides(run: Run, incident: Incident) -> None:
+    thaw(incident)
+    push(incident, "2.5.2", broken=True)
+    ran = run(incident.api, "rescue", "traefik", "--yes", user="bob", laptop="bobs")
+    assert ran.code == 1 and revision(incident) == "2.5.1", ran.err
+    entry = ran.err.rpartition("undo ")[2].split()[0]
+    said = f"would be 2.5.2 but for what entry {entry} of bob says, of which this machine has no record"
+    assert f"it {said}" in good(run, incident)
+    ran = run(incident.api, "rescue", "traefik", "--yes", "--no-wait", "-o", "json")
+    assert revision(incident) == "2.4.1"
+    assert f"last good {said}" in ran.json["warnings"]
+
+
+def test_what_others_add_to_an_own_entry_decides_nothing(run: Run, incident: Incident) -> None:
+    thaw(incident)
+    push(incident, "2.5.2", broken=True)
+    said = does(run, incident, "rescue", "traefik", "--yes", "--no-wait")
+    entry = said.rpartition("undo ")[2].strip()
+    what = digest(deployments(incident.api.get(APPLICATION, "argocd", "traefik"))[0].identity)
+    forged = Record(entry, "00090-ffffff", Outcome({}, at=incident.clock(), failed=what))
+    there = f"argo-rescue-{entry}"
+    incident.api.edit(CONFIGMAP, "argocd", there, lambda obj: obj["data"].update({forged.id: to_line(forged)}))
+    said = does(run, incident, "rescue", "traefik", "--yes", "--dry-run")
+    assert "next candidate: 2.4.1 (history id 0" in said
