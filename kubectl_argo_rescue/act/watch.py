@@ -439,7 +439,8 @@ def what_failed(session: Session, key: Key, ending: Ending, *, rollback: bool = 
     except RescueError:
         return None  # as above
     what = history.attempted_identity(app) if rollback else history.failing_identity(app)
-    return Outcome({}, at=session.now(), failed=history.digest(what), is_late=is_late)
+    said = f"watched {display_name(key, session.reading.snapshot.argocd)}: {ending.message}"
+    return Outcome({}, said, session.now(), history.digest(what), is_late)
 
 
 def with_ending(result: Result, ending: Ending) -> Result:

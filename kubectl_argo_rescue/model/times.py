@@ -151,9 +151,9 @@ def human(span: timedelta) -> str:
 
 
 def ago(span: timedelta) -> str:
-    """Say how long ago something was, also where the clock that noted it is ahead of this one."""
+    """Say how long ago something was, also where the clock that noted it is ahead of the one that tells now."""
     text = human(span)
-    return f"{human(-span)} ahead of this machine's clock" if text == "<invalid>" else f"{text} ago"
+    return f"{human(-span)} in the future" if text == "<invalid>" else f"{text} ago"
 
 
 def _two(high: int, high_unit: str, low: int, low_unit: str) -> str:

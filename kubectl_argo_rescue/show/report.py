@@ -23,6 +23,7 @@ from ..journal.entry import (
     what,
     who,
 )
+from ..journal.records import Outcome
 from ..model import patches
 from ..model.discretion import told, without_credentials, without_values
 from ..model.text import one_line, time_json, time_text
@@ -171,7 +172,7 @@ def build(
 
 
 def _timeline(ordered: Sequence[Entry], live: Live, first: datetime | None) -> list[Event]:
-    events = [_entry_event(e, live) for e in ordered]
+    events = [event for e in ordered for event in (_entry_event(e, live), *_watch_events(e))]
     apps = dict.fromkeys(k for e in ordered for k in objects_of(e) if k.kind == "Application")
     home = ordered[0].begin.argocd_namespace if ordered else ""
     for key in apps:
@@ -196,6 +197,16 @@ def _entry_event(entry: Entry, live: Live) -> Event:
     if "in doubt" in counts:
         result += f" ({state_text(entry, live, entry.begin.started)})"
     return Event(entry.begin.started, who(entry), text, result, entry.id)
+
+
+def _watch_events(entry: Entry) -> Iterator[Event]:
+    """Tell what watches of the entry saw failing."""
+    for record in entry.records:
+        c = record.content
+        if isinstance(c, Outcome) and c.failed and c.detail and c.at:
+            yield Event(
+                c.at, who(entry), one_line(c.detail), "not well in time" if c.is_late else "failed", entry.id
+            )
 
 
 def _app_events(app: JSON, name: str, first: datetime) -> Iterator[Event]:

@@ -339,7 +339,9 @@ class FromTheClosing(Faults):
     def point(self, name: str) -> bool:
         if self.is_dead:
             raise Killed
-        self.patches += name.endswith("PATCH /apis/argoproj.io/v1alpha1/namespaces/argocd/appprojects/cluster")
+        self.patches += name.endswith(
+            "PATCH /apis/argoproj.io/v1alpha1/namespaces/argocd/appprojects/cluster"
+        )
         return self.patches > 2 and super().point(name)
 
 

@@ -41,7 +41,7 @@ def good(run: Run, incident: Incident) -> str:
 def push(incident: Incident, version: str, *, broken: bool = False, **of_source: JSON) -> None:
     """Let root deploy another version or other values; deployed where no window stops it."""
     if broken:
-        incident.api.idle = lambda: incident.argocd.tick(5)  # ten minutes until it counts as failed
+        incident.api.idle = lambda: incident.argocd.tick(1)  # ten minutes until it counts as failed
         incident.argocd.workloads.broken_images.add(f"traefik:{version}")
     incident.charts.publish("traefik", version, traefik_chart(version))
     asked = {"repoURL": CHARTS, "chart": "traefik", "targetRevision": version, **of_source}
@@ -124,6 +124,12 @@ def test_what_a_watch_saw_failing_is_not_proposed_again(run: Run, incident: Inci
     assert past(incident) == ["2.4.1", "2.5.1", "2.5.2"]
     said = does(run, incident, "rescue", "traefik", "--yes", code=1)
     assert revision(incident) == "2.5.1" and "next candidate: 2.4.1 (history id 0 of" in said
+    entry = said.rpartition("undo ")[2].split()[0]
+    seen = "watched traefik: Deployment traefik/traefik: it exceeded its progress deadline"
+    shown = run(incident.api, "show", entry).out
+    assert seen in shown, shown
+    events = run(incident.api, "report", "-o", "json").json["data"]["timeline"]
+    assert [e["result"] for e in events if e["what"] == seen] == ["failed"]
     assert good(run, incident).startswith("2.4.1")
     does(run, incident, "rescue", "traefik", "--yes")
     assert revision(incident) == "2.4.1"
@@ -227,6 +233,8 @@ def test_what_others_add_to_an_own_entry_decides_nothing(run: Run, incident: Inc
     what = digest(deployments(incident.api.get(APPLICATION, "argocd", "traefik"))[0].identity)
     forged = Record(entry, "00090-ffffff", Outcome({}, at=incident.clock(), failed=what))
     there = f"argo-rescue-{entry}"
-    incident.api.edit(CONFIGMAP, "argocd", there, lambda obj: obj["data"].update({forged.id: to_line(forged)}))
+    incident.api.edit(
+        CONFIGMAP, "argocd", there, lambda obj: obj["data"].update({forged.id: to_line(forged)})
+    )
     said = does(run, incident, "rescue", "traefik", "--yes", "--dry-run")
     assert "next candidate: 2.4.1 (history id 0" in said

@@ -15,6 +15,7 @@ import pytest
 
 from kubectl_argo_rescue.argocd import history
 from kubectl_argo_rescue.argocd.history import KnownVersions, Rescued, Version
+from kubectl_argo_rescue.argocd.operation import INFO_NAME
 from kubectl_argo_rescue.model.errors import RefusedError
 
 from ..build import app
@@ -248,3 +249,16 @@ def test_the_next_candidate_is_another_one() -> None:
     assert history.next_candidate(it, history.deployments(it)[0], None, NOW)[0].startswith(
         "next candidate: 2.4.1"
     )
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_what_our_own_rollback_deployed_is_not_what_fails_though_a_pin_holds_something_else(
+    is_ours: bool,
+) -> None:
+    it = running(failing("2.5.1", deployed(0, "2.5.0", 0), deployed(1, "2.4.1", 10)))
+    info = [{"name": INFO_NAME, "value": "ours" if is_ours else "theirs"}]
+    it["status"]["operationState"]["operation"] = {"info": info}
+    known = KnownVersions(is_pinned=True, rollbacks=frozenset({"ours"}))
+    failed = history.running_and_failing(it, known)
+    assert (failed.id if failed else None) == (None if is_ours else 1)
+    assert (1 in ids(it, known)) is is_ours

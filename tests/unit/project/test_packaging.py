@@ -129,6 +129,15 @@ def test_what_is_needed_is_pinned() -> None:
         assert "click" in names
         assert names <= pinned
         assert ("kubernetes" in names) == (os_name == "windows")
+    # What PyInstaller itself needs, here or on another platform.
+    assert {
+        "altgraph",
+        "macholib",
+        "pefile",
+        "pyinstaller-hooks-contrib",
+        "pywin32-ctypes",
+        "setuptools",
+    } <= pinned
 
 
 def test_the_glibc_floor_is_read_from_the_files(tmp_path: Path) -> None:
