@@ -1,6 +1,8 @@
 # Everything that a person or CI runs; `make` alone lists it.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
+# Tests start the plugin some thousand times: compiled once, not each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
