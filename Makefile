@@ -7,6 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 PYTEST_ARGS ?=
 ARGO ?= 3.6
+RELEASE ?= $(ARGO)
 SCENARIO ?= ingress
 BENCH ?=
 
@@ -59,7 +60,7 @@ drill: $(plugin) ## Play a practice incident: no cluster, Python alone (SCENARIO
 venv: $(installed) ## Make .venv with the plugin and what its tests need
 
 .PHONY: programs
-programs: $(installed) ## Build the test bed's programs into the cache (cold: about 15 minutes on 2 cores)
+programs: $(installed) ## Build the test bed's programs into the cache (cold: about 25 minutes on 2 cores)
 	$(run)/python -m tests.testbed.programs
 
 # A fresh $(venv) has the newest packages: the pure lane runs a second time with the lowest alone.
@@ -91,6 +92,12 @@ test-apiserver: $(installed) ## Run the lanes on a real API server
 .PHONY: test-e2e
 test-e2e: $(installed) programs ## Run the lane on real Argo CD controllers
 	$(run)/pytest tests/e2e $(two_at_once) $(PYTEST_ARGS)
+
+.PHONY: test-release
+test-release: $(installed) ## Run what concerns one release line of Argo CD (RELEASE=3.6)
+	$(run)/python -m tests.testbed.programs
+	$(run)/python -m tests.testbed.cut_schemas
+	$(run)/pytest tests/apiserver/test_every_release.py tests/oracle tests/e2e --bed=$(RELEASE) $(PYTEST_ARGS)
 
 .PHONY: test-long
 test-long: $(installed) programs ## Run every lane with the property and fault tests at full size

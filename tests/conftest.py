@@ -6,20 +6,31 @@ import gc
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from .testbed.programs import RELEASES
+
 if TYPE_CHECKING:  # the unit lane pays for none of it
     from .testbed.argocd import ArgoCD
     from .testbed.control_plane import ControlPlane
     from .testbed.plugin import Plugin
 
-VERSIONS = ("3.2", "3.6")
-"""The release lines of Argo CD that the bed can build."""
+UNKNOWN = "unknown"
+"""A bed whose Argo CD does not tell its version: its parts are out of sight."""
+
+UNKNOWN_LINE = "3.2"
+"""The release line that runs on that bed: one without `Terminating` for what a window holds."""
+
+BEDS: Mapping[str, bool] = {
+    **{line: release.runs == "all" for line, release in RELEASES.items() if release.runs},
+    UNKNOWN: False,
+}
+"""What the e2e lane runs on, and whether all of it does, or its core: the tests marked so."""
 
 SIZE = os.environ.get("ARGO_RESCUE_TEST_SIZE", "sample")
 """How much the property and fault tests try: `sample` (the same one every time) or `full`."""
@@ -40,27 +51,40 @@ def pytest_configure() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--bed",
-        default=",".join(VERSIONS),
-        metavar="VERSIONS",
+        default=",".join(BEDS),
+        metavar="BEDS",
         help="Argo CD release lines for the e2e lane, comma separated (default: %(default)s)",
+    )
+    parser.addoption(
+        "--beyond-the-core",
+        action="store_true",
+        help="run on each bed what is asked for, also where only the lane's core belongs to it",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "argo_version" in metafunc.fixturenames:
+    if "argo_bed" in metafunc.fixturenames:
         chosen = [word.strip() for word in metafunc.config.getoption("--bed").split(",") if word.strip()]
-        if not chosen or not set(chosen) <= set(VERSIONS):
-            raise pytest.UsageError(f"--bed takes {', '.join(VERSIONS)}, not {','.join(chosen) or 'nothing'}")
-        metafunc.parametrize("argo_version", chosen, scope="session")
+        if not chosen or not set(chosen) <= set(BEDS):
+            raise pytest.UsageError(f"--bed takes {', '.join(BEDS)}, not {','.join(chosen) or 'nothing'}")
+        metafunc.parametrize("argo_bed", chosen, scope="session")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--beyond-the-core"):
+        config.hook.pytest_deselected(items=[item for item in items if not _belongs_to_its_bed(item)])
+        items[:] = [item for item in items if _belongs_to_its_bed(item)]
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        if "argocd" in fixtures or "argo_version" in fixtures:
+        if "argo_bed" in fixtures:
             item.add_marker("e2e")
         elif "control_plane" in fixtures:
             item.add_marker("apiserver")
+
+
+def _belongs_to_its_bed(item: pytest.Item) -> bool:
+    bed = item.callspec.params.get("argo_bed") if hasattr(item, "callspec") else None
+    return bed is None or BEDS[bed] or item.get_closest_marker("core") is not None
 
 
 def pytest_collection_finish() -> None:
@@ -95,12 +119,18 @@ def namespace(control_plane: ControlPlane) -> str:
     return control_plane.namespace(f"test-{next(_numbers)}")
 
 
+@pytest.fixture(scope="session")
+def argo_version(argo_bed: str) -> str:
+    """The release line of Argo CD on the bed."""
+    return UNKNOWN_LINE if argo_bed == UNKNOWN else argo_bed
+
+
 @pytest.fixture(scope="module")
-def argocd(argo_version: str) -> Iterator[ArgoCD]:
-    """Argo CD's real controllers on a control plane of their own, once per file and version."""
+def argocd(argo_bed: str, argo_version: str) -> Iterator[ArgoCD]:
+    """Argo CD's real controllers on a control plane of their own, once per file and bed."""
     from .testbed.argocd import running
 
-    with running(argo_version) as argocd:
+    with running(argo_version, workloads=argo_bed != UNKNOWN) as argocd:
         yield argocd
 
 

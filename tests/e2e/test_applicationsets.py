@@ -140,6 +140,7 @@ def fleet(argocd: ArgoCD) -> Iterator[Fleet]:
     made.remove()
 
 
+@pytest.mark.core
 def test_step_by_step_and_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
     fleet.start(fleet.chart(GOOD))
     app, other = fleet.a, fleet.b
@@ -202,6 +203,7 @@ def test_step_by_step_and_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> 
     assert text_of(argocd.app(app)["spec"]) == original
 
 
+@pytest.mark.core
 def test_rescue_and_hand_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
     fleet.start(fleet.chart(GOOD), fleet.chart(BROKEN))
     app = fleet.a
@@ -227,6 +229,7 @@ def test_rescue_and_hand_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> N
     )
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("listed", [False, True], ids=["an added key", "a list in git"])
 def test_a_set_from_git(argocd: ArgoCD, plugin: Plugin, fleet: Fleet, listed: bool) -> None:
     own = {"name": fleet.b, "jsonPointers": ["/spec/info"]}

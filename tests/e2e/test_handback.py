@@ -48,6 +48,7 @@ def _rescue(plugin: Plugin, scene: Scene, version: str = GOOD, *, user: str = "a
     scene.argocd.until_idle(scene.app)
 
 
+@pytest.mark.core
 def test_git_agrees_and_nothing_moves(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(BROKEN).freeze(deny(scene.app, "other"), deny(scene.app))
     original = scene.specs()
@@ -101,6 +102,7 @@ def test_git_unmoved_is_refused_before_any_write(argocd: ArgoCD, plugin: Plugin,
     assert plugin("log", "--open", "-o", "name").stdout == ""
 
 
+@pytest.mark.core
 def test_git_moved_elsewhere_stops_halfway_and_a_second_undo_completes(
     argocd: ArgoCD, plugin: Plugin, scene: Scene
 ) -> None:
@@ -137,6 +139,7 @@ def test_git_moved_elsewhere_stops_halfway_and_a_second_undo_completes(
     assert plugin("log", "--open", "-o", "name").stdout == ""
 
 
+@pytest.mark.core
 def test_git_fixed_to_a_third_version(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(BROKEN)
     _rescue(plugin, scene)

@@ -17,6 +17,8 @@ import functools
 import json
 import time
 
+import pytest
+
 from tests.testbed.api import JSON
 from tests.testbed.argocd import CONTROLLER, REPO_SERVER, ArgoCD
 from tests.testbed.incident import BROKEN, FIXED, GOOD
@@ -67,6 +69,7 @@ def test_auto_sync_does_it(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None
     assert not edits(argocd.control_plane, mark)
 
 
+@pytest.mark.core
 def test_with_auto_sync_off_a_sync_is_ordered(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     _start_alone(scene, policy={})
     mark = argocd.control_plane.audit_mark()
@@ -93,6 +96,7 @@ def test_sync_runs_what_the_spec_says(argocd: ArgoCD, plugin: Plugin, scene: Sce
     assert scene.is_serving(FIXED)
 
 
+@pytest.mark.core
 def test_a_window_that_blocks_is_said(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     _start_alone(scene, windows=())
     scene.windows = (deny(scene.app),)

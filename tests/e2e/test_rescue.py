@@ -58,6 +58,7 @@ def _holds(scene: Scene, *owners: str) -> None:
     assert scene.is_serving(GOOD)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("version", [None, GOOD], ids=["last good", "named"])
 def test_the_incident_in_one_command(
     argocd: ArgoCD, plugin: Plugin, scene: Scene, version: str | None
@@ -158,6 +159,7 @@ def test_one_typo_is_no_dead_end(argocd: ArgoCD, plugin: Plugin, scene: Scene) -
     assert f"already at {GOOD}" in again.stdout
 
 
+@pytest.mark.core
 def test_pause_only_lets_a_human_work_with_kubectl(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(BROKEN)
     plugin("rescue", scene.app, "--pause-only", check=True)
@@ -262,6 +264,7 @@ def test_a_step_that_fails_stops_it_and_says_what_stands(
     assert text_of(scene.specs()) == before
 
 
+@pytest.mark.core
 def test_two_levels_of_owners(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     top = f"{scene.name}-top"
     # Self-heal of the top would take `enabled: false` back: its git has the key.
@@ -301,6 +304,7 @@ _LOST = {
 }
 
 
+@pytest.mark.core
 def test_the_retries_of_an_owner_do_not_put_it_back(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start(root={"syncPolicy": {**_AUTOMATED, **_RETRY}}).upgrade(BROKEN)
     # One object that cannot be applied: the root's operation fails and retries, with 2.5.1 each time.
@@ -357,6 +361,7 @@ def _workload(version: str, *, wave: bool = False) -> str:
     return manifest(deployment, *([late] if wave else []))
 
 
+@pytest.mark.core
 def test_its_own_running_operation_is_ended_first(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     # A git app of two waves: the sick Deployment of the first one keeps the operation running for ever.
     folder = f"{scene.name}-src"
@@ -399,6 +404,7 @@ def test_its_own_retries_are_ended_first(argocd: ArgoCD, plugin: Plugin, scene: 
     _holds(scene)
 
 
+@pytest.mark.core
 def test_windows_that_others_share(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(BROKEN)
     windows = [

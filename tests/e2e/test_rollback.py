@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.testbed.argocd import ArgoCD
 from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
@@ -31,6 +33,7 @@ def _stays(scene: Scene, version: str) -> None:
     assert scene.live()["status"]["sync"]["status"] == "OutOfSync"
 
 
+@pytest.mark.core
 def test_it_stays_with_auto_sync_on(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(NEWER).upgrade(BROKEN)
     past = scene.live()["status"]["history"]

@@ -23,6 +23,7 @@ from .scene import Scene, edited, edits, is_auto_sync_on, looked_again, text_of,
 SKIP = "argocd.argoproj.io/skip-reconcile"
 
 
+@pytest.mark.core
 def test_several_sources(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     folder, second = f"{scene.name}-values", "second"
     argocd.charts.add(second, GOOD, broken=[BROKEN])

@@ -89,6 +89,7 @@ def _ended(scene: Scene, message: str) -> None:
     assert state["finishedAt"]
 
 
+@pytest.mark.core
 def test_a_hook_that_never_ends(argocd: ArgoCD, plugin: Plugin, hooked: Scene) -> None:
     mark = argocd.control_plane.audit_mark()
     for how in ("client", "server"):
@@ -111,6 +112,7 @@ def test_a_hook_that_never_ends(argocd: ArgoCD, plugin: Plugin, hooked: Scene) -
     assert not edits(argocd.control_plane, mark)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("shared", [False, True], ids=["its own window", "a shared window"])
 def test_held_by_a_window(argocd: ArgoCD, plugin: Plugin, scene: Scene, shared: bool) -> None:
     scene.start().freeze(*([deny("*")] if shared else []), deny(scene.app, "other"), deny(scene.app))
@@ -142,6 +144,7 @@ def test_held_by_a_window(argocd: ArgoCD, plugin: Plugin, scene: Scene, shared: 
     assert plugin("log", "--open", "-o", "name", check=True).stdout == "", "nothing is owed"
 
 
+@pytest.mark.core
 def test_one_that_waits_for_its_retry(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     folder = f"{scene.name}-src"
     scene.source = {"repoURL": argocd.repository.url, "path": folder, "targetRevision": "main"}

@@ -36,7 +36,8 @@ def build(argo: str) -> Path:
     with tempfile.TemporaryDirectory(prefix="argo-rescue-oracle-") as temporary:
         source = Path(temporary) / "windows"
         (source / "clocked").mkdir(parents=True)
-        (source / "main.go").write_bytes(_SOURCE.read_bytes())
+        # The major version is a part of a Go module's path.
+        (source / "main.go").write_text(_SOURCE.read_text().replace(programs.ARGO["3.6"].path, known.path))
         (source / "clocked" / "clock.go").write_text(_CLOCK)
         for file in programs.files(types, "types"):
             if not file.name.endswith("_test.go"):

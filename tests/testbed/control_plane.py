@@ -369,7 +369,7 @@ class ControlPlane:
 
     def apply_crds(self, version: str) -> None:
         """Apply the CRDs of an Argo CD release line and wait until they are served."""
-        crds = [yaml.safe_load(file.read_text()) for file in programs.files(programs.ARGO[version], "crds")]
+        crds = [yaml.safe_load(file.read_text()) for file in programs.crds(version)]
         self.apply(*crds)
         kinds = [crd["spec"]["names"]["kind"] for crd in crds]
         self.until(lambda: all(self.api.list(kind) is not None for kind in kinds), 120, f"{kinds} are served")

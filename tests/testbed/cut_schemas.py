@@ -103,7 +103,7 @@ def _count(notation: Any, counted: Counter[str]) -> None:
 
 def text() -> str:
     """Return the table as it is kept, cut from the definitions of the pinned release."""
-    files = programs.files(programs.ARGO[ARGO], "crds")
+    files = programs.crds(ARGO)
     table = cut([yaml.load(file.read_text(), _loader()) for file in files])
     return json.dumps(table, indent=1) + "\n"
 

@@ -29,6 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 CACHE = "ARGO_RESCUE_TESTBED_CACHE"
 """Environment variable: the folder for built programs."""
@@ -92,7 +93,7 @@ class Module:
 
 
 _VERSION = "k8s.io/component-base/version"
-_ARGO_PATH = "github.com/argoproj/argo-cd/v3"
+_ARGO_PATH = "github.com/argoproj/argo-cd/v{}"
 _ARGO_PARTS = (
     "application-controller",
     "applicationset-controller",
@@ -107,16 +108,28 @@ _ARGO_FILES = {
 }
 
 
-def _argo(version: str, go: tuple[int, int]) -> Module:
-    return Module(
-        "argo-cd",
-        _ARGO_PATH,
-        f"v{version}",
-        {"argocd": "cmd"},
-        go=go,
-        variables={f"{_ARGO_PATH}/common.version": version},
-        files=_ARGO_FILES,
-    )
+class Release(NamedTuple):
+    """A release line of Argo CD: which version stands for it, and what the test lanes do with it."""
+
+    version: str
+    runs: Literal["", "core", "all"] = ""
+    """Of the e2e lane; where nothing runs, its programs are not built, and its CRDs judge our patches."""
+    go: tuple[int, int] = (1, 26)
+    """The oldest Go that builds it."""
+
+    @property
+    def module(self) -> Module:
+        """Its Go module."""
+        path = _ARGO_PATH.format(self.version.partition(".")[0])
+        return Module(
+            "argo-cd",
+            path,
+            f"v{self.version}",
+            {"argocd": "cmd"} if self.runs else {},
+            go=self.go,
+            variables={f"{path}/common.version": self.version},
+            files=_ARGO_FILES if self.runs else {"crds": _ARGO_FILES["crds"]},
+        )
 
 
 KUBERNETES = Module(
@@ -157,10 +170,35 @@ KREW = Module(
     own_go_mod=True,
     lanes=False,
 )
-ARGO: Mapping[str, Module] = {"3.2": _argo("3.2.11", (1, 26)), "3.6": _argo("3.6.1", (1, 27))}
-"""Argo CD by release line. (3.2.12 does not compile; 3.3 to 3.5 need a module that is not served.)"""
+RELEASES: Mapping[str, Release] = {
+    "2.14": Release("2.14.21", "core"),
+    "3.0": Release("3.0.23"),
+    "3.1": Release("3.1.16"),
+    "3.2": Release("3.2.11", "all"),
+    "3.3": Release("3.3.19"),
+    "3.4": Release("3.4.13"),
+    "3.5": Release("3.5.7"),
+    "3.6": Release("3.6.1", "all", go=(1, 27)),
+}
+"""Argo CD, oldest first. (3.2.12 does not compile; 3.3 to 3.5 need a module that is not served.)"""
 
-MODULES: Sequence[Module] = (KUBERNETES, ETCD, KWOK, HELM, *ARGO.values(), KREW)
+ARGO: Mapping[str, Module] = {line: release.module for line, release in RELEASES.items() if release.runs}
+"""The release lines that are built."""
+
+ROLLOUTS = Module(
+    "argo-rollouts",
+    "github.com/argoproj/argo-rollouts",
+    "v1.10.2",
+    {"rollouts-controller": "cmd/rollouts-controller"},
+    go=(1, 27),
+    files={"crds": "manifests/crds/*-crd.yaml", "role": "manifests/role/*-clusterrole.yaml"},
+)
+
+MODULES: Sequence[Module] = (
+    *(KUBERNETES, ETCD, KWOK, HELM),
+    *(release.module for release in RELEASES.values()),
+    *(ROLLOUTS, KREW),
+)
 
 
 def cache_folder() -> Path:
@@ -433,9 +471,14 @@ def build(modules: Sequence[Module]) -> None:
             files(module, name)
 
 
-def build_all(argo: Sequence[str] = tuple(ARGO)) -> None:
+def crds(line: str) -> list[Path]:
+    """Return the CustomResourceDefinitions of a release line of Argo CD, built or not."""
+    return files(RELEASES[line].module, "crds")
+
+
+def build_all(argo: Sequence[str] = tuple(RELEASES)) -> None:
     """Build all that the test lanes need with these release lines of Argo CD."""
-    unwanted = [module for version, module in ARGO.items() if version not in argo]
+    unwanted = [release.module for line, release in RELEASES.items() if line not in argo]
     program("redis-server")
     build([module for module in MODULES if module.lanes and module not in unwanted])
 

@@ -25,7 +25,6 @@ from kubectl_argo_rescue.model.errors import ExitStatus
 from kubectl_argo_rescue.model.values import Result
 from kubectl_argo_rescue.show.steps import envelope
 from tests import docs
-from tests.conftest import VERSIONS
 from tests.testbed import programs
 
 README = docs.CHECKOUT / "README.md"
@@ -140,8 +139,11 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
 
 
 def test_the_versions_in_readme_are_those_that_are_tested() -> None:
-    tested = [programs.ARGO[line].version.removeprefix("v") for line in VERSIONS]
-    assert f"Tested with Argo CD {' and '.join(tested)} on Linux." in _text(README)
+    of = {runs: [r.version for r in programs.RELEASES.values() if r.runs == runs] for runs in ("all", "core", "")}
+    run, core = " and ".join(of["all"]), " and ".join(of["core"])
+    assert f"Run on Argo CD {run}, in its core on {core}, on Linux." in _text(README)
+    validated = f"{', '.join(of[''][:-1])} and {of[''][-1]}"
+    assert f"validated against the CRDs of {validated}, which were not run." in _text(README)
     named = re.findall(r"kubectl-argo_rescue_([\d.]+)_linux", "".join(map(_text, DOCUMENTS)))
     assert set(named) == {__version__}
 
