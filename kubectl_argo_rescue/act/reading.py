@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from ..argocd import application, installation, listed, ownership
 from ..argocd.installation import (
+    APPLICATION_DEFINITION,
     DEFAULT_NAMESPACE,
     PART_OF,
     controller_version,
@@ -34,6 +35,7 @@ from ..model.values import (
     APPPROJECT,
     BY_KIND,
     CONFIGMAP,
+    DEFINITION,
     DEPLOYMENT,
     JSON,
     NAMESPACE,
@@ -43,6 +45,7 @@ from ..model.values import (
     Key,
     Snapshot,
     Tracking,
+    Version,
     ref_of,
 )
 
@@ -300,7 +303,15 @@ class Reader:
         self.expiring = got[4].value if isinstance(got[4], Done) else []
         for o in workloads:
             self.objects[ref_of(o).key] = o
-        return describe_installation(place, data[0], data[1], controller_version(workloads))
+        version = controller_version(workloads) or self._suggested_version()
+        return describe_installation(place, data[0], data[1], version)
+
+    def _suggested_version(self) -> Version | None:
+        """Ask the CRD what its version may be, where no controller in sight tells."""
+        try:
+            return installation.suggested_version(self.cluster.get(DEFINITION, "", APPLICATION_DEFINITION))
+        except (Forbidden, NotFound):
+            return None
 
     def _require_argocd(self, place: str) -> None:
         """Refuse a namespace that the user named and that no Argo CD is in: a journal there is found by nobody.

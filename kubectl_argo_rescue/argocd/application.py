@@ -164,8 +164,9 @@ def is_skipping_reconcile(app: JSON) -> bool:
 
 
 def supports_enabled(argocd: ArgoCD) -> bool:
-    """Whether `automated.enabled: false` is known to pause: the controller is 3.1 or later."""
-    return argocd.version is not None and argocd.version.at_least(3, 1)
+    """Whether `automated.enabled: false` is known to pause: the controller is certainly 3.1 or later."""
+    version = argocd.version
+    return version is not None and version.is_certain and version.at_least(3, 1)
 
 
 def pause_change(app: JSON, argocd: ArgoCD, *, keep_block: bool = True) -> FieldChange | None:

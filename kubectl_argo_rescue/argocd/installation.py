@@ -28,6 +28,8 @@ def is_permitted(app: JSON, project: JSON, argocd: ArgoCD) -> bool:
 
 DEFAULT_NAMESPACE = "argocd"
 PART_OF = "app.kubernetes.io/part-of=argocd"
+VERSION_LABEL = "app.kubernetes.io/version"
+APPLICATION_DEFINITION = "applications.argoproj.io"
 
 
 def describe_installation(
@@ -102,18 +104,58 @@ def _ignored(settings: Mapping[str, str]) -> Iterator[JSON]:
 
 
 def controller_version(workloads: Iterable[JSON]) -> Version | None:
-    """Read the controller's version from its image tag; of two workloads the one that runs counts."""
-    found: Version | None = None
-    for o in workloads:
-        if not is_controller(o):
-            continue
-        if (o.get("spec") or {}).get("replicas") == 0:
-            continue  # the dynamic distribution leaves an empty StatefulSet beside its Deployment
-        template = ((o.get("spec") or {}).get("template") or {}).get("spec") or {}
-        for container in template.get("containers") or ():
-            image = str(container.get("image") or "").partition("@")[0]
-            found = found or parse_version(image.rpartition(":")[2])
-    return found
+    """Read the controller's version from its image tag, else from its label (an image by digest has no tag).
+
+    Of two workloads the one that runs counts.
+    """
+    running = [o for o in workloads if is_controller(o) and (o.get("spec") or {}).get("replicas") != 0]
+    # The dynamic distribution leaves an empty StatefulSet beside its Deployment.
+    signs = [*(tag for o in running for tag in _tags(o)), *(label for o in running for label in _labels(o))]
+    return next((v for v in map(parse_version, signs) if v is not None), None)
+
+
+def _tags(workload: JSON) -> Iterator[str]:
+    template = ((workload.get("spec") or {}).get("template") or {}).get("spec") or {}
+    for container in template.get("containers") or ():
+        name, _, tag = str(container.get("image") or "").partition("@")[0].rpartition(":")
+        if name:
+            yield tag
+
+
+def _labels(workload: JSON) -> Iterator[str]:
+    template = (workload.get("spec") or {}).get("template") or {}
+    for holder in (template, workload):
+        yield str(((holder.get("metadata") or {}).get("labels") or {}).get(VERSION_LABEL) or "")
+
+
+def suggested_version(definition: JSON) -> Version | None:
+    """Tell the release line by the newest field that the CRD of Applications has; None where it has no schema.
+
+    It says what the API server takes, and only suggests what the controller does.
+    """
+    from .release_fields import BEFORE, FIRST_FIELDS  # lazy: nearly every controller tells by itself
+
+    versions = (definition.get("spec") or {}).get("versions") or [{}]
+    schema = (versions[0].get("schema") or {}).get("openAPIV3Schema") or {}
+    if not schema.get("properties"):
+        return None
+    lines = list(FIRST_FIELDS)
+    found = [line for line in lines if _has(schema, FIRST_FIELDS[line])]
+    said = found[-1] if found else f"{BEFORE} or earlier"
+    if found and found[-1] == lines[-1]:
+        said += " or later"
+    line = (found[-1] if found else BEFORE).partition(" ")[0]
+    version = parse_version(line)
+    assert version is not None
+    return Version(version.major, version.minor, f"{said} (by its CRDs)", is_certain=False)
+
+
+def _has(schema: JSON, path: str) -> bool:
+    for name in path.split("."):
+        schema = (schema.get("properties") or {}).get(name)
+        if schema is None:
+            return False
+    return True
 
 
 def is_controller(workload: JSON) -> bool:

@@ -335,9 +335,10 @@ def are_operations_held(version: Version | None) -> bool:
 def are_terminations_held(version: Version | None) -> bool:
     """Say whether windows keep an operation from ending that was terminated.
 
-    Argo CD: controller/sync.go SyncAppState, until 3.6
+    Argo CD: controller/sync.go SyncAppState, until 3.6. Where that is not certain they may be held.
     """
-    return are_operations_held(version) and (version is None or not _is_at_least(version, 3, 6))
+    are_free = version is not None and version.is_certain and version.at_least(3, 6)
+    return are_operations_held(version) and not are_free
 
 
 def judge_operation(windows: Iterable[Window], app: JSON, now: datetime) -> Judgement:

@@ -58,6 +58,13 @@ APPPROJECT = Resource(GROUP, "v1alpha1", "appprojects", "AppProject")
 APPLICATIONSET = Resource(GROUP, "v1alpha1", "applicationsets", "ApplicationSet")
 CONFIGMAP = Resource("", "v1", "configmaps", "ConfigMap")
 SECRET = Resource("", "v1", "secrets", "Secret")
+DEFINITION = Resource(
+    "apiextensions.k8s.io",
+    "v1",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    namespaced=False,
+)
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 POD = Resource("", "v1", "pods", "Pod")
 SERVICE = Resource("", "v1", "services", "Service")
@@ -318,11 +325,13 @@ class Tracking(Enum):
 
 
 class Version(Struct, frozen=True):
-    """A version of Argo CD's controller, from its image tag."""
+    """A version of Argo CD's controller, from its image tag or label, else as its CRDs suggest."""
 
     major: int
     minor: int
     text: str
+    is_certain: bool = True
+    """False where only the CRDs tell: they may be of another version than the controller."""
 
     def at_least(self, major: int, minor: int) -> bool:
         """Whether this is that release line or a later one."""

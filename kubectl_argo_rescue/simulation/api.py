@@ -16,10 +16,10 @@ from urllib.parse import unquote
 from ..cluster.transport import Response, Target
 from ..model import values
 from ..model.errors import TransportError
-from ..model.values import JSON, Resource
+from ..model.values import DEFINITION, JSON, Resource
 from . import scale, schemas
 from .jsonpatch_go import ServerPanic
-from .kinds import BUILT_IN_GROUPS, CRD, Kind, definition, kinds
+from .kinds import BUILT_IN_GROUPS, Kind, definition, kinds
 from .reading import Reader, Watch
 from .schemas import FieldError, JSONSchema
 from .selectors import field_selector
@@ -111,7 +111,7 @@ class InMemoryApi:
             for kind in self._kinds.values():
                 if kind.custom:  # the schemas in them are large and shared: stored without a copy
                     crd = definition(kind, timestamp(clock()))
-                    self._writer.stored(CRD, self._writer.born(self._kinds[CRD], crd))
+                    self._writer.stored(DEFINITION, self._writer.born(self._kinds[DEFINITION], crd))
 
     @property
     def mutating(self) -> list[Mutating]:

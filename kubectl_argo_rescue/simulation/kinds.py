@@ -12,13 +12,6 @@ from . import schemas
 from .schemas import JSONSchema
 from .status import qualified
 
-CRD = Resource(
-    "apiextensions.k8s.io",
-    "v1",
-    "customresourcedefinitions",
-    "CustomResourceDefinition",
-    namespaced=False,
-)
 ENDPOINTSLICE = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 
 BUILT_IN_GROUPS = frozenset(
@@ -66,7 +59,7 @@ def kinds(replaced: Mapping[Resource, JSONSchema]) -> dict[Resource, Kind]:
         Kind(values.DAEMONSET),
         Kind(values.REPLICASET),
         Kind(values.CONTROLLERREVISION, has_status=False, counts_generation=False),
-        Kind(CRD),
+        Kind(values.DEFINITION),
     )
     return found | {kind.resource: kind for kind in built_in}
 

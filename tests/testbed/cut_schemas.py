@@ -1,8 +1,10 @@
-"""Cuts the simulation's table of fields from Argo CD's own CustomResourceDefinitions.
+"""Cuts what this project keeps of Argo CD's own CustomResourceDefinitions: two tables.
 
-    python -m tests.testbed.cut_schemas    write the table anew after a change of version
+    python -m tests.testbed.cut_schemas    write them anew after a change of version
 
-What is kept of a field is what the simulation looks at: its type, whether it is required, the words
+One has for each release line the first field of an Application that no line before had: it tells
+what is served where nothing names a version. The other is the simulation's table of fields; what is
+kept of a field is what the simulation looks at: its type, whether it is required, the words
 that it may be. Structures that occur more than once stand in the table once.
 """
 
@@ -11,11 +13,13 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from kubectl_argo_rescue.argocd import release_fields
 from kubectl_argo_rescue.simulation import schemas
 
 from . import programs
@@ -113,6 +117,65 @@ def _loader() -> Any:
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+# -- by which fields a release line is known
+
+FIRST_FIELDS = Path(release_fields.__file__)
+
+
+def first_fields() -> str:
+    """Return the module with the first new field of each release line, cut from the CRDs of all of them."""
+    lines = list(programs.RELEASES)
+    known = _fields(lines[0])
+    rows: list[list[str]] = []
+    for line in lines[1:]:
+        found = _fields(line)
+        # The shortest: what is below a new field is new as well.
+        new = min(found - known, key=lambda path: (path.count("."), path), default="")
+        if new:
+            rows.append([line, new])
+        elif rows:  # nothing tells it from the line before
+            rows[-1][0] = f"{rows[-1][0].partition(' ')[0]} or {line}"
+        known |= found
+    table = "".join(f'    "{line}": "{path}",\n' for line, path in rows)
+    return _MODULE.format(before=lines[0], table=table)
+
+
+def _fields(line: str) -> set[str]:
+    """Return the paths of the fields in the spec of a release line's Applications, lists left out."""
+    for file in programs.crds(line):
+        definition = yaml.load(file.read_text(), _loader())
+        if definition["spec"]["names"]["kind"] == "Application":
+            schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+            return set(_paths(schema["properties"]["spec"], "spec"))
+    raise LookupError(f"no CRD of Applications in {line}")
+
+
+def _paths(schema: dict[str, Any], path: str) -> Iterator[str]:
+    yield path
+    for name, inner in schema.get("properties", {}).items():
+        yield from _paths(inner, f"{path}.{name}")
+
+
+_MODULE = '''"""By which field of an Application a release line of Argo CD is known.
+
+Written by `python -m tests.testbed.cut_schemas`, from the CRDs of each line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+BEFORE: Final = "{before}"
+"""The oldest line that was looked at: what has none of these fields is that or an earlier one."""
+
+FIRST_FIELDS: Final[Mapping[str, str]] = {{
+{table}}}
+"""The first field of its own, oldest line first; lines that no field tells apart are one."""
+'''
+
+
 if __name__ == "__main__":
     TABLE.write_text(text())
-    print(TABLE, file=sys.stderr)
+    FIRST_FIELDS.write_text(first_fields())
+    print(TABLE, FIRST_FIELDS, sep="\n", file=sys.stderr)

@@ -42,6 +42,12 @@ ROWS: dict[str, Case] = {
         ("traefik pinned", "cluster unblocked", "may not be read, so it is judged by the Application alone"),
     ),
     "`events` create": ((("create", "events"),), ("pause", "root"), 0, (EDITED,)),
+    "`customresourcedefinitions` get": (
+        (("get", "customresourcedefinitions"),),
+        ("pause", "root"),
+        0,
+        (EDITED,),
+    ),
     "`applications` list": ((("list", "applications"),), ("pause", "root"), 0, (EDITED,)),
     "`applications` get of an owner, and list": (
         (("get", "applications/root"), ("list", "applications")),

@@ -139,7 +139,10 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
 
 
 def test_the_versions_in_readme_are_those_that_are_tested() -> None:
-    of = {runs: [r.version for r in programs.RELEASES.values() if r.runs == runs] for runs in ("all", "core", "")}
+    of = {
+        runs: [r.version for r in programs.RELEASES.values() if r.runs == runs]
+        for runs in ("all", "core", "")
+    }
     run, core = " and ".join(of["all"]), " and ".join(of["core"])
     assert f"Run on Argo CD {run}, in its core on {core}, on Linux." in _text(README)
     validated = f"{', '.join(of[''][:-1])} and {of[''][-1]}"

@@ -23,13 +23,13 @@ from kubectl_argo_rescue.model.values import (
     APPLICATIONSET,
     APPPROJECT,
     CONFIGMAP,
+    DEFINITION,
     DEPLOYMENT,
     NAMESPACE,
 )
 from kubectl_argo_rescue.simulation import schemas
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
-from kubectl_argo_rescue.simulation.kinds import CRD
 from kubectl_argo_rescue.simulation.store import Change
 from kubectl_argo_rescue.simulation.wire import Request, answer, broken, overloaded, timestamp
 
@@ -167,9 +167,9 @@ class TestReading:
         assert call(api, "GET", "/apis/argoproj.io/v1alpha1/applicationsets")[0] == 404
         patch(api, op("add", "/spec/syncPolicy/automated/enabled", False))
         assert api.get(APPLICATION, "argocd", "web")["spec"]["syncPolicy"] == {"automated": {"prune": True}}
-        names = {crd["metadata"]["name"] for crd in api.objects(CRD)}
+        names = {crd["metadata"]["name"] for crd in api.objects(DEFINITION)}
         assert names == {"applications.argoproj.io", "appprojects.argoproj.io"}
-        schema = api.get(CRD, "", "applications.argoproj.io")["spec"]["versions"][0]["schema"]
+        schema = api.get(DEFINITION, "", "applications.argoproj.io")["spec"]["versions"][0]["schema"]
         assert "enabled" not in json.dumps(schema)
 
     def test_schema_without_inside_a_list(self) -> None:
