@@ -414,7 +414,7 @@ def test_windows_that_others_share(argocd: ArgoCD, plugin: Plugin, scene: Scene)
         deny(namespaces=[scene.target]),
         deny(clusters=[SERVER]),
         # Before 3.0 nothing joins what a window lists by AND.
-        deny(scene.app, **({"namespaces": [scene.target], "andOperator": True} if has_and else {})),
+        deny(scene.app, namespaces=[scene.target], andOperator=True) if has_and else deny(scene.app),
     ]
     scene.freeze(*windows)
     other = f"{scene.name}-other"
