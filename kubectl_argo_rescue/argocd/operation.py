@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from ..model.patches import Op
+from ..model.text import one_line
 from ..model.values import JSON, Order, OrderKind
 from .application import parse_time
 
@@ -93,6 +94,23 @@ def operation(app: JSON) -> Operation:
         is_automated=bool(by.get("automated")),
         revision=revision,
     )
+
+
+def waits_for_hooks(app: JSON) -> str:
+    """Say which hooks an operation in progress waits for, as the end of a phrase; empty where none runs.
+
+    Newer versions say it in the message as well; 3.2 does not.
+    """
+    state = (app.get("status") or {}).get("operationState") or {}
+    if state.get("phase") in TERMINAL or "hook" in str(state.get("message") or ""):
+        return ""
+    hooks = [
+        f"the {r['hookType']} hook {r.get('kind')} {r.get('namespace')}/{r.get('name')}"
+        for r in (state.get("syncResult") or {}).get("resources") or ()
+        # Of what is no hook the phase says Running as well, for as long as the operation lasts.
+        if r.get("hookType") and r.get("hookPhase") == "Running"
+    ]
+    return one_line(f"; waits for {', '.join(hooks)}") if hooks else ""
 
 
 def own_id(operation: JSON) -> str:

@@ -20,7 +20,7 @@ from ..model.patches import show_path, shown
 from ..model.text import cause
 from ..model.values import JSON, Change, Key, Ref
 from . import application
-from .operation import Operation, operation
+from .operation import Operation, operation, waits_for_hooks
 from .workloads import same, template_of
 
 WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
@@ -271,7 +271,7 @@ def _operation(operation: Operation, expectation: Expectation, app: JSON) -> tup
             return False, f"{operation.phase}: {operation.message}"
         what = operation.describe()
         is_new = operation.message and not what.endswith(operation.message)
-        return False, what + (f": {operation.message}" if is_new else "")
+        return False, what + waits_for_hooks(app) + (f": {operation.message}" if is_new else "")
     if operation.phase in ("Failed", "Error"):
         mine = operation.own_id == ours if ours else _is_about_spec(app)
         if mine:

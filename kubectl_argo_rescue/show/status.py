@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from ..argocd import application, history
 from ..argocd.components import Health, Life, Surroundings
 from ..argocd.history import Deployment, versions
+from ..argocd.operation import waits_for_hooks
 from ..argocd.reconciliation import WindowVerdict
 from ..journal.entry import Entry, what
 from ..journal.entry import who as who_wrote
@@ -183,7 +184,7 @@ def _operation_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     if not operation.phase and not operation.present:
         return
     yield _heading("OPERATION")
-    text = operation.describe()
+    text = operation.describe() + waits_for_hooks(d.app)
     if operation.in_progress and operation.started:
         text += f"; for {human(now - operation.started)}"
     elif operation.finished:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.argocd.operation import operation, own_id, sync_operation
+from kubectl_argo_rescue.argocd.operation import operation, own_id, sync_operation, waits_for_hooks
 
 
 def app(status: Any = None, **spec: Any) -> Any:
@@ -71,3 +71,24 @@ def test_the_order_copies_what_the_api_server_copies() -> None:  # SV:2120-2130
     plain = sync_operation(app(), id="id1", actor="", prune=True)
     assert plain["initiatedBy"] == {"username": "argo-rescue"}
     assert plain["sync"] == {"syncStrategy": {"hook": {}}, "prune": True} and "retry" not in plain
+
+
+HOOK = {"kind": "Job", "namespace": "x", "name": "migrate", "hookType": "PreSync", "hookPhase": "Running"}
+
+
+@pytest.mark.parametrize(
+    ("hook", "says"),
+    [
+        ({}, "; waits for the PreSync hook Job x/migrate"),
+        ({"hookPhase": "Succeeded"}, ""),
+        ({"hookType": ""}, ""),
+    ],
+    ids=["runs", "is done", "is no hook"],
+)
+def test_a_hook_that_holds_it_is_named(hook: Any, says: str) -> None:
+    it = app({"operationState": {**RUNNING, "syncResult": {"resources": [{**HOOK, **hook}]}}})
+    assert waits_for_hooks(it) == says
+    it["status"]["operationState"]["message"] = "waiting for completion of hook batch/Job/migrate"
+    assert waits_for_hooks(it) == "", "newer versions say it themselves"
+    it["status"]["operationState"] |= {"message": "", "phase": "Failed"}
+    assert waits_for_hooks(it) == ""
