@@ -150,8 +150,10 @@ def applications_of(
     notes: list[str] = []
     for _ in range(10):
         found = tracked_by(chain[-1], argocd)
-        if found.owner:
+        if found.owner and is_there(cluster, found.owner):
             return [found.owner], []
+        if found.owner:
+            notes.append(f"{ref_of(chain[-1]).key} names {found.owner}, {_where_else(cluster, found.owner)}")
         if found.note:
             notes.append(f"{ref_of(chain[-1]).key}: {found.note}")
         above = _controller_of(cluster, chain[-1], namespace)
@@ -208,6 +210,19 @@ def _listing(cluster: Cluster, argocd: ArgoCD, chain: list[JSON]) -> list[Key]:
     except (Forbidden, Expired):
         return here or elsewhere
     return here or elsewhere
+
+
+def _where_else(cluster: Cluster, named: Key) -> str:
+    """Say of an owner that is named and not there where it is: a tracking id may be of any Argo CD."""
+    try:
+        found = cluster.list(APPLICATION, field_selector=f"metadata.name={named.name}")
+    except Forbidden:
+        return "which is not there; other namespaces may not be looked at"
+    homes = [app["metadata"]["namespace"] for app in found]
+    if not homes:
+        return "which is in none of this cluster's namespaces: an Argo CD elsewhere manages it"
+    others = " or ".join(f"--argocd-namespace {home}" for home in homes)
+    return f"which is not there; one of that name is of another Argo CD: {others}"
 
 
 def is_there(cluster: Cluster, key: Key) -> bool:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from kubectl_argo_rescue.argocd.ownership import TRACKING_ID
 from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, CONFIGMAP, DEPLOYMENT, STATEFULSET
 from kubectl_argo_rescue.show.printer import Printer, Streams
-from kubectl_argo_rescue.simulation.incident import Incident
+from kubectl_argo_rescue.simulation.incident import Incident, deployment
 
 from ..harness import Run
 
@@ -206,6 +207,21 @@ def test_whoever_lists_an_untracked_workload_owns_it(run: Run, incident: Inciden
     incident.api.edit(DEPLOYMENT, "traefik", "traefik", untrack)
     ran = run(incident.api, "status", "deploy/traefik", "-n", "traefik", "-o", "name")
     assert ran.out == "application.argoproj.io/traefik\n", ran.err
+
+
+@pytest.mark.parametrize("other", ["", "platform"], ids=["in no namespace", "of another Argo CD"])
+def test_a_workload_of_an_argo_cd_elsewhere(run: Run, incident: Incident, other: str) -> None:
+    def elsewhere(live: JSON) -> None:
+        live["metadata"]["annotations"] = {TRACKING_ID: "hub:apps/Deployment:traefik/other"}
+
+    incident.api.create(deployment("other", "x:1", namespace="traefik"))
+    incident.api.edit(DEPLOYMENT, "traefik", "other", elsewhere)
+    if other:
+        hub = incident.api.get(APPLICATION, "argocd", "web")
+        incident.api.create({**hub, "metadata": {"name": "hub", "namespace": other}})
+    ran = run(incident.api, "status", "deploy/other", "-n", "traefik")
+    assert ran.code == 1 and "Deployment traefik/other names Application argocd/hub, which is " in ran.err
+    assert (f"--argocd-namespace {other}" if other else "an Argo CD elsewhere manages it") in ran.err
 
 
 def test_a_workload_of_nobody_and_one_that_is_not_there(run: Run, incident: Incident) -> None:
