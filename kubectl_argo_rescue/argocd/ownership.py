@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -57,24 +58,35 @@ def instance_key(value: str, argocd: ArgoCD) -> Key:
     return Key("Application", argocd.namespace, value)
 
 
-def _tracking_claim(obj: JSON, argocd: ArgoCD) -> Key | None:
-    """Argo CD: util/argo/resource_tracking.go getAppInstanceValue, and the self-reference of state.go."""
-    annotations = obj["metadata"].get("annotations") or {}
-    parts = annotations.get(TRACKING_ID, "").split(":", 2)
-    if len(parts) != 3:
-        return None
-    group, _, kind = parts[1].partition("/")
-    namespace, _, name = parts[2].partition("/")
+class _Mark(NamedTuple):
+    """What the tracking id of an object says."""
+
+    text: str
+    owner: Key
+    """Without a namespace where it is of another Argo CD and does not say it."""
+    is_own: bool
+    """It is about this very object; what was copied from another one Argo CD ignores as well."""
+    is_ours: bool
+    """It is of this Argo CD, as far as that is said."""
+
+
+def _tracking(obj: JSON, argocd: ArgoCD) -> _Mark | None:
+    """Argo CD: util/argo/resource_tracking.go getAppInstanceValue, controller/state.go isSelfReferencedObj."""
     me = obj["metadata"]
-    if (group, kind, name) != (GROUP, obj["kind"], me["name"]) or namespace not in (
-        me.get("namespace", ""),
-        "",
-    ):
-        return None  # copied from another object: Argo CD ignores it as well
-    owner = instance_key(parts[0], argocd)
-    if argocd.installation_id and annotations.get(INSTALLATION_ID) != argocd.installation_id:
-        return Key("Application", "" if "_" not in parts[0] else owner.namespace, owner.name)
-    return owner
+    annotations = me.get("annotations") or {}
+    text = str(annotations.get(TRACKING_ID, ""))
+    if not text:
+        return None
+    instance, _, rest = text.partition(":")
+    what, _, place = rest.partition(":")
+    namespace, _, name = place.partition("/")
+    group = str(obj.get("apiVersion") or f"{GROUP}/").rpartition("/")[0]
+    is_own = (what, name) == (f"{group}/{obj['kind']}", me["name"])
+    owner = instance_key(instance, argocd)
+    is_ours = not argocd.installation_id or annotations.get(INSTALLATION_ID) == argocd.installation_id
+    if not is_ours and "_" not in instance:
+        owner = Key("Application", "", owner.name)
+    return _Mark(text, owner, is_own and namespace in (me.get("namespace", ""), ""), is_ours)
 
 
 def _reference_claims(me: JSON) -> list[Claim]:
@@ -101,7 +113,8 @@ def claims(obj: JSON, argocd: ArgoCD) -> tuple[Claim, ...]:
     """
     me = obj["metadata"]
     found = _reference_claims(me)
-    tracked = _tracking_claim(obj, argocd)
+    mark = _tracking(obj, argocd)
+    tracked = mark.owner if mark and mark.is_own else None
     if tracked:
         found.append(Claim(tracked, "tracking-id"))
     labels = me.get("labels") or {}
@@ -422,24 +435,20 @@ class Tracked(Struct, frozen=True):
 
 def tracked_by(obj: JSON, argocd: ArgoCD) -> Tracked:
     """Read which Application tracks any object (Argo CD: util/argo/resource_tracking.go getAppInstanceValue)."""
-    me = obj["metadata"]
-    annotations, labels = me.get("annotations") or {}, me.get("labels") or {}
-    label = labels.get(argocd.instance_label, "")
+    label = (obj["metadata"].get("labels") or {}).get(argocd.instance_label, "")
     if argocd.tracking.value == "label":
         return Tracked(instance_key(label, argocd), "label") if label else Tracked(None)
     note = ""
     if label:
         note = f"its label {argocd.instance_label}={one_line(label)} means nothing where tracking is by annotation"
-    value = annotations.get(TRACKING_ID, "")
-    if not value:
+    mark = _tracking(obj, argocd)
+    if mark is None:
         return Tracked(None, note=note)
-    if argocd.installation_id and annotations.get(INSTALLATION_ID) != argocd.installation_id:
+    if not mark.is_ours:
         return Tracked(None, note="its tracking id is of another Argo CD (installation-id)")
-    instance, _, rest = value.partition(":")
-    kind, _, place = rest.partition(":")
-    if kind.rpartition("/")[2] != ref_of(obj).kind or place.rpartition("/")[2] != me["name"]:
-        return Tracked(None, note=f"its tracking id {one_line(value)} was copied from another object")
-    return Tracked(instance_key(instance, argocd), "tracking id")
+    if not mark.is_own:
+        return Tracked(None, note=f"its tracking id {one_line(mark.text)} was copied from another object")
+    return Tracked(mark.owner, "tracking id")
 
 
 def not_of(obj: JSON, key: Key, argocd: ArgoCD) -> Tracked | None:

@@ -35,6 +35,8 @@ class Withheld(Struct, frozen=True, eq=False):
             return (self.salt, self.digest) == (other.salt, other.digest)
         return isinstance(other, str | dict | list | int | float) and self.digest == _digest(self.salt, other)
 
+    __ne__ = object.__ne__
+
     def __hash__(self) -> int:
         """Hash what it says itself: values of the cluster are in no set."""
         return hash(self.digest)

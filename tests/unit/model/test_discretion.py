@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kubectl_argo_rescue.model import discretion
 from kubectl_argo_rescue.model.discretion import is_value, without_credentials, without_values
 from kubectl_argo_rescue.model.patches import shown
 
@@ -70,3 +71,21 @@ def test_credentials_in_an_address(text: str, told: str) -> None:
 def test_pointers_into_values() -> None:
     assert is_value("/operation/sync/source/helm/parameters/0/value") and is_value("/a/plugin/env/0/value")
     assert not is_value("/operation/sync/revision") and not is_value("/spec/value")
+
+
+def test_what_is_withheld_is_equal_to_itself_alone() -> None:
+    source = {
+        "repoURL": "https://u:p@x",
+        "helm": {"values": "a: 1\n", "parameters": [{"name": "b", "value": "2"}]},
+    }
+    kept = discretion.withheld(source, "salt")
+    assert "a: 1" not in str(kept) and "u:p" not in str(kept) and not discretion.is_whole(kept)
+    assert kept == source and source == kept and kept == discretion.withheld(source, "salt")
+    assert kept != discretion.withheld(source, "other"), "who has no value cannot compare two digests"
+    for other in ({**source, "helm": {"values": "a: 2\n"}}, {**source, "repoURL": "https://x"}, {}, None):
+        assert kept != other
+    value = kept["helm"]["values"]
+    assert value == "a: 1\n" and not value != "a: 1\n" and value != "a: 2\n" and value is not None
+    assert discretion.told(kept)["helm"]["values"] == "(1 line, kept elsewhere)"
+    assert discretion.without_values(kept)["helm"]["values"] == "(1 line)"
+    assert discretion.is_whole(discretion.withheld({"repoURL": "https://x", "helm": {"values": ""}}, "s"))
