@@ -9,11 +9,12 @@ from ..cluster.client import Cluster
 from ..cluster.parallel import Failed
 from ..model import patches
 from ..model.errors import ExitStatus, Forbidden, RefusedError, RescueError
-from ..model.text import DELETED, ROLLED_BACK
+from ..model.text import ROLLED_BACK
 from ..model.values import (
     BY_KIND,
     JSON,
     WRITTEN,
+    Creation,
     Key,
     Order,
     Plan,
@@ -147,7 +148,7 @@ class Checks:
         for step in plan.steps:
             if isinstance(step, WorkloadRollback):
                 result, came_to = self._try_rollout(step, on_server=on_server)
-            elif isinstance(step, Removal):
+            elif isinstance(step, Removal | Creation):
                 result, came_to = self._try_removal(step, on_server=on_server)
             else:
                 result, came_to = self._try(step, objects, actions, on_server=on_server)
@@ -170,9 +171,9 @@ class Checks:
         is_good = result.status in (StepStatus.PLANNED, StepStatus.UNCHANGED)
         return result, ExitStatus.OK if is_good else ExitStatus.ERROR
 
-    def _try_removal(self, step: Removal, *, on_server: bool) -> tuple[StepResult, ExitStatus]:
-        planned = StepResult(step.ref, StepStatus.PLANNED, DELETED, reason=step.reason)
-        if not on_server:
+    def _try_removal(self, step: Removal | Creation, *, on_server: bool) -> tuple[StepResult, ExitStatus]:
+        planned = StepResult(step.ref, StepStatus.PLANNED, action_of(step), reason=step.reason)
+        if not on_server or isinstance(step, Creation):
             return planned, ExitStatus.OK
         from .removals import remove  # lazy: little is ever deleted
 
@@ -202,12 +203,13 @@ class Checks:
         return StepResult(ref, verdict, action, tuple(ops), step.reason, detail), status
 
 
+_VERBS: Mapping[type, str] = {Removal: "delete", Creation: "create"}
+"""What a step takes the right to, where that is not to patch."""
+
+
 def _rights_to_patch(steps: Iterable[PlanStep]) -> list[Right]:
     return list(
-        dict.fromkeys(
-            ("delete" if isinstance(s, Removal) else "patch", s.ref.kind, s.ref.namespace, s.ref.name)
-            for s in steps
-        )
+        dict.fromkeys((_VERBS.get(type(s), "patch"), s.ref.kind, s.ref.namespace, s.ref.name) for s in steps)
     )
 
 

@@ -20,12 +20,13 @@ from ..cluster.parallel import Done, Failed
 from ..journal.journal import Journal, Writer
 from ..journal.records import Begin, Content, Context, End, Intent, Outcome
 from ..model.errors import RescueError
-from ..model.text import DELETED
+from ..model.text import CREATED, DELETED
 from ..model.values import (
     BY_KIND,
     DEPLOYMENT,
     EVENT,
     JSON,
+    Creation,
     Plan,
     PlanStep,
     Removal,
@@ -74,12 +75,14 @@ class Engine:
         replan: Callable[[Snapshot], Plan] | None = None,
         finish: Callable[[Run], Sequence[Content]] = lambda run: (),
         writer: Writer | None = None,
+        before: Callable[[Writer], None] = lambda writer: None,
     ) -> Run:
         """Carry out a plan as one journal entry, or as a further part of the one that `writer` keeps.
 
         `replan` is the planner again, for a snapshot with the object that moved. `finish` gives
-        further records that belong beside the outcomes. Raises RefusedError where no home of the
-        journal takes the originals; nothing was sent then.
+        further records that belong beside the outcomes. `before` is called once the intents are
+        durable; what it raises stops all of it. Raises RefusedError where no home of the journal takes
+        the originals; nothing was sent then.
         """
         run = Run(entry=writer.entry if writer else "", objects=dict(snapshot.objects), writer=writer)
         for result in plan.unchanged:
@@ -108,6 +111,11 @@ class Engine:
         read = listed.read_one if is_many else json.loads
         batch = Batch(snapshot, run, writer, replan, self.actions, read)
         try:
+            try:
+                before(writer)
+            except RescueError:
+                run.outcomes.update({n: "not-applied" for n, _ in numbered})
+                raise
             self._all(plan, numbered, batch)
         except KeyboardInterrupt:
             run.interrupted = True
@@ -187,6 +195,12 @@ class Engine:
             return workload_writes.roll_back(
                 self.destination, step, in_doubt=lambda: batch.run.doubtful.add(number)
             )
+        if isinstance(step, Creation):
+            from .removals import create  # lazy: hardly anything is made
+
+            return create(
+                self.cluster, step, batch.run.objects, in_doubt=lambda: batch.run.doubtful.add(number)
+            )
         if isinstance(step, Removal):
             from .removals import remove  # lazy: little is ever deleted
 
@@ -208,7 +222,7 @@ def events_for(
 
     `entry` is the journal entry's id; it also makes the names unique.
     """
-    applied = [r for r in results if r.status is StepStatus.APPLIED and r.action != DELETED]
+    applied = [r for r in results if r.status is StepStatus.APPLIED and r.action not in (DELETED, CREATED)]
     if len(applied) > MAX_EVENTS:
         return []
     at = now.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

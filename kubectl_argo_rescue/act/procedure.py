@@ -73,18 +73,29 @@ class Procedure:
         """The journal entry's id, empty before the first write."""
         return self.writer.entry if self.writer else ""
 
-    def carry_out(self, plan: Plan, *, replan: Callable[[Snapshot], Plan] | None = None) -> bool:
+    def carry_out(
+        self,
+        plan: Plan,
+        *,
+        replan: Callable[[Snapshot], Plan] | None = None,
+        before: Callable[[Writer], None] = lambda writer: None,
+    ) -> bool:
         """Write a part; False where it went wrong and what follows must not be done."""
         if not plan.steps and not plan.unchanged:
             return True
-        status = self.execute(plan, replan)
+        status = self.execute(plan, replan, before)
         if status is ExitStatus.INTERRUPTED:
             raise KeyboardInterrupt
         if status is not ExitStatus.OK:
             self.status = status
         return status is ExitStatus.OK
 
-    def execute(self, plan: Plan, replan: Callable[[Snapshot], Plan] | None) -> ExitStatus:
+    def execute(
+        self,
+        plan: Plan,
+        replan: Callable[[Snapshot], Plan] | None,
+        before: Callable[[Writer], None] = lambda writer: None,
+    ) -> ExitStatus:
         """Write a part and keep what came of it; an interruption is one of the ways that it ends."""
         engine = Engine(
             self.session.cluster,
@@ -95,7 +106,7 @@ class Procedure:
             destination=self.session.destination,
         )
         begin = self.session.begin(self.verb, self.writing, undoes=self.undoes)
-        run = engine.execute(plan, self.snapshot, begin, replan=replan, writer=self.writer)
+        run = engine.execute(plan, self.snapshot, begin, replan=replan, writer=self.writer, before=before)
         self.writer = run.writer or self.writer
         self.results += run.results
         self.warnings += run.warnings

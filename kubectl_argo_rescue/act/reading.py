@@ -37,6 +37,7 @@ from ..model.values import (
     CONFIGMAP,
     DEFINITION,
     DEPLOYMENT,
+    GROUP,
     JSON,
     NAMESPACE,
     SECRET,
@@ -63,6 +64,15 @@ class Reading(Struct):
     argocd_uid: str = ""
     actor: str = ""
     warnings: list[str] = field(default_factory=list)
+
+
+_SETS = ("appset", "appsets", "applicationset", "applicationsets")
+
+
+def set_name(word: str) -> str:
+    """Return the ApplicationSet that a word means, by a type as kubectl writes it; empty where it means an app."""
+    kind, _, name = word.partition("/")
+    return name if kind.lower().removesuffix(f".{GROUP}") in _SETS else ""
 
 
 def parse_target(text: str, namespace: str) -> Key:

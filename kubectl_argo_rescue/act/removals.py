@@ -1,4 +1,4 @@
-"""Deletes one object, only that very one, and knows what came of it."""
+"""Deletes one object, only that very one, or makes one anew, and knows what came of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..cluster.client import Cluster
 from ..model.errors import (
+    AlreadyExists,
     Forbidden,
     Invalid,
     NotFound,
@@ -15,8 +16,8 @@ from ..model.errors import (
     TransportError,
     may_have_landed,
 )
-from ..model.text import DELETED
-from ..model.values import JSON, WRITTEN, Removal, StepResult, StepStatus
+from ..model.text import CREATED, DELETED
+from ..model.values import JSON, WRITTEN, Creation, Key, Removal, StepResult, StepStatus
 
 MAX_TRIES = 3
 
@@ -40,10 +41,18 @@ def remove(
     lost: RescueError | None = None
     for tries in range(1, MAX_TRIES + 1):
         try:
-            cluster.delete(resource, ref.namespace, ref.name, uid=ref.uid, dry_run=dry_run)
+            cluster.delete(
+                resource,
+                ref.namespace,
+                ref.name,
+                uid=ref.uid,
+                resource_version=step.resource_version,
+                dry_run=dry_run,
+            )
             return result(StepStatus.PLANNED if dry_run else StepStatus.APPLIED)
         except (NotFound, StaleWrite):
-            # Only the uid is a precondition: it is gone, or another of its name is there.
+            if not is_going(_read(cluster, step), step):
+                return result(StepStatus.CONFLICT, "somebody else changed it just now")
             return result(StepStatus.UNCHANGED if lost is None else StepStatus.APPLIED, "it is gone already")
         except Forbidden as e:
             return result(StepStatus.DENIED, e.message)
@@ -56,6 +65,40 @@ def remove(
         if is_going(_read(cluster, step), step):
             return result(StepStatus.APPLIED)
         cluster.sleep(cluster.backoff(tries))
+    return result(StepStatus.UNKNOWN, f"the answer got lost: {lost}")
+
+
+def create(
+    cluster: Cluster, step: Creation, objects: dict[Key, JSON], *, in_doubt: Callable[[], None] = lambda: None
+) -> StepResult:
+    """Make an object; what the server made of it goes into `objects`.
+
+    One of its name that is there is left alone (CONFLICT), unless it is what a lost answer made.
+    """
+    ref, resource = step.ref, WRITTEN[step.ref.kind]
+
+    def result(status: StepStatus, detail: str = "") -> StepResult:
+        return StepResult(ref, status, CREATED, reason=step.reason, detail=detail)
+
+    lost: RescueError | None = None
+    for tries in range(1, MAX_TRIES + 1):
+        try:
+            objects[ref.key] = cluster.create(resource, ref.namespace, step.obj)
+            return result(StepStatus.APPLIED)
+        except AlreadyExists:
+            if lost is None:
+                return result(StepStatus.CONFLICT, "somebody made it meanwhile")
+            objects[ref.key] = cluster.get(resource, ref.namespace, ref.name)
+            return result(StepStatus.APPLIED)
+        except Forbidden as e:
+            return result(StepStatus.DENIED, e.message)
+        except (Invalid, NotFound) as e:
+            return result(StepStatus.FAILED, e.message)
+        except (TransportError, Overloaded) as e:
+            lost = e
+            if may_have_landed(e):
+                in_doubt()
+            cluster.sleep(cluster.backoff(tries))
     return result(StepStatus.UNKNOWN, f"the answer got lost: {lost}")
 
 

@@ -36,12 +36,13 @@ from ..model.errors import (
     TransportError,
     may_have_landed,
 )
-from ..model.text import DELETED, ROLLED_BACK
+from ..model.text import CREATED, DELETED, ROLLED_BACK
 from ..model.values import (
     ABSENT,
     BY_KIND,
     JSON,
     Change,
+    Creation,
     Edit,
     FieldChange,
     Key,
@@ -70,6 +71,7 @@ ACTIONS: Mapping[Role, str] = {
     Role.RULE: "ruled",
     Role.WORKLOAD: "rolled back",
     Role.SCALE: "stopped",
+    Role.ORPHAN: "let go",
 }
 
 
@@ -138,6 +140,8 @@ def action_of(step: PlanStep, actions: Mapping[Role, str] = ACTIONS) -> str:
         return ROLLED_BACK
     if isinstance(step, Removal):
         return DELETED
+    if isinstance(step, Creation):
+        return CREATED
     return step.kind.value if isinstance(step, Order) else actions[step.role]
 
 

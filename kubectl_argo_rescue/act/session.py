@@ -25,10 +25,10 @@ from ..journal.journal import Journal, JournalReading
 from ..journal.local import LocalHome, state_home
 from ..journal.records import Begin
 from ..model.discretion import without_credentials
-from ..model.errors import ExitStatus, Overloaded, TransportError
+from ..model.errors import ExitStatus, NotFound, Overloaded, TransportError
 from ..model.text import COMMAND, one_line
 from ..model.times import human
-from ..model.values import APPPROJECT, JSON, SECRET, FieldChange, Key, Result, Snapshot
+from ..model.values import APPLICATIONSET, APPPROJECT, JSON, SECRET, FieldChange, Key, Result, Snapshot
 from ..show.printer import Printer, standard_streams
 from .checks import Checks
 from .options import Common, Writing
@@ -224,6 +224,25 @@ class Session:
             )
 
     # -- reading
+
+    def read_sets(self, names: Sequence[str]) -> None:
+        """Read ApplicationSets that were named, with their owners, and make them targets as well.
+
+        Raises NotFound where one is not there.
+        """
+        if not names:
+            return
+        argocd = self.reading.snapshot.argocd
+        namespace = self.common.namespace or argocd.namespace
+        keys = [Key(APPLICATIONSET.kind, namespace, name) for name in names]
+        self.reader.follow(argocd, keys)
+        for key in keys:
+            if key not in self.reader.objects:
+                raise NotFound(
+                    f"{key} does not exist, or may not be read", "see: kubectl get appsets -A", status=404
+                )
+        self.reading.snapshot = self.reader.snapshot(argocd)
+        self.reading.targets = tuple(dict.fromkeys((*self.reading.targets, *keys)))
 
     def read_twins(self, key: Key) -> None:
         """Read the Applications that share a name with this one: windows do not know namespaces."""

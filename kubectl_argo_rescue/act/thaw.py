@@ -15,12 +15,14 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..argocd import application, controllers, deletion
+from ..argocd import application, controllers, deletion, ownership
 from ..argocd.controllers import APPLICATIONS, SETS, Controller
 from ..argocd.deletion import Doomed
 from ..cluster.objects import look
+from ..cluster.probe import not_generated
 from ..cluster.refresh import wake
 from ..journal.entry import THAW, Entry, what_others_wrote
+from ..journal.journal import Writer
 from ..journal.records import Settled
 from ..model import merge
 from ..model.errors import ConflictError, ExitStatus, NotFound, NotServed, RefusedError, RescueError, TimedOut
@@ -35,6 +37,7 @@ from ..model.values import (
     Edit,
     Key,
     Plan,
+    Ref,
     Result,
     Role,
     Snapshot,
@@ -50,6 +53,9 @@ from .procedure import Procedure
 from .session import Session, new_order_id
 from .undo import Claims
 
+LOOK_SECONDS = 1.0
+"""How long somebody else has to take a window away again."""
+
 COMPARE_SECONDS = 5.0
 """How long one Application is waited for before all are looked at again."""
 
@@ -58,6 +64,9 @@ SETTLE_SECONDS = 3.0
 
 PATIENCE = 600.0
 """How long each step may take by default."""
+
+
+HELD_BACK = {Role.WINDOW: "closed for a moment", Role.RULE: "kept from deleting for a moment"}
 
 
 class ThawOptions(Struct, frozen=True):
@@ -88,6 +97,10 @@ class Thaw(Procedure):
         self.options = options
         self.known = tuple(known)
         self.pauses = [e for e in known if e.is_open and not e.is_freeze and e.begin.verb != THAW]
+        self.writers: dict[str, Writer] = {}
+        """Of entries that are written to: each goes on after what it wrote."""
+        self.held: list[tuple[Entry, Edit]] = []
+        """What other entries wrote and still stood before the thaw."""
         self.windows = [e for e in known if e.is_open and e.begin.verb == THAW]
         """Entries of a thaw that was killed: the windows that it placed."""
         self.apps: list[JSON] = []
@@ -124,18 +137,19 @@ class Thaw(Procedure):
 
     def _write(self, meanwhile: Callable[[], None]) -> None:
         """Each step, unless one before it went wrong."""
-        if not (self._end_operations() and self._close_windows()):
+        if not (self._end_operations() and self._hold_back()):
             return
         started = self.session.now().replace(microsecond=0)
         if not self._start(APPLICATIONS):
             return
         meanwhile()
         silent = self._compare(started)
-        if not self._ask(silent):
+        if not self._ask(silent) or not (self._start_sets() and self._ask_sets()):
             self._freeze_again()
             return
-        if not (self._open_windows() and self._start_sets()):
+        if not (self._put_back(Role.WINDOW) and self._put_back(Role.RULE)):
             return
+        self._wake()
         self._settle_freezes()
         self._see_that_pauses_hold()
 
@@ -151,7 +165,9 @@ class Thaw(Procedure):
                 f"entry {self.entries[0].id} names controllers outside of {argocd.namespace}",
                 "nothing was changed; a freeze never does that",
             )
-        objects, unreadable = look(cluster, keys)
+        roles = (Role.PAUSE, Role.RULE, Role.VERSION)
+        others = [(e, edit) for e in self.pauses for _, _, edit, _ in e.unsettled() if edit.role in roles]
+        objects, unreadable = look(cluster, [*keys, *(edit.ref.key for _, edit in others)])
         if unreadable:
             raise RescueError(unreadable[0], "nothing was changed")
         got = cluster.gather(
@@ -162,6 +178,7 @@ class Thaw(Procedure):
         self.apps = got[0]
         read = [*self.apps, *got[1], *got[2]]
         objects = {k: o for k, o in objects.items() if o is not None}
+        self.held = [(e, edit) for e, edit in others if _stands(edit, objects.get(edit.ref.key))]
         self.snapshot = replace(
             self.snapshot,
             objects={**self.snapshot.objects, **{ref_of(o).key: o for o in read}, **objects},
@@ -216,7 +233,6 @@ class Thaw(Procedure):
     def _plan(self) -> Plan:
         """Say all that this thaw writes whatever the comparison tells, and ask what is to be asked now."""
         ending = self._ending()
-        windows = thaw.window_edits(self.snapshot, self._of(APPPROJECT.kind))
         questions = [text for entry in self.entries if (text := self._whose(entry))]
         questions += [text for entry in self.entries if (text := what_others_wrote(entry))]
         questions += [text for plan in ending for text in plan.questions]
@@ -225,7 +241,7 @@ class Thaw(Procedure):
         steps = [step for plan in ending for step in plan.steps]
         return Plan(
             "undo",
-            (*steps, *windows, *self.back.edits),
+            (*steps, *self._holding(self.snapshot), *self.back.edits),
             notes=tuple(notes),
             questions=tuple(questions),
         )
@@ -254,17 +270,13 @@ class Thaw(Procedure):
                 return False
         return True
 
-    def _close_windows(self) -> bool:
-        """Have no sync start meanwhile, by an entry of its own: it is owed until the thaw is done."""
-        edits = thaw.window_edits(self.snapshot, self._of(APPPROJECT.kind))
-        if not edits:
-            return True
-        part = Procedure(self.session, THAW, self.writing, actions={Role.WINDOW: "closed for a moment"})
+    def _hold_back(self) -> bool:
+        """Have no sync start and no set delete meanwhile, by an entry of its own: it is owed until the thaw is done."""
+        part = Procedure(self.session, THAW, self.writing, actions=HELD_BACK)
         part.snapshot = self.snapshot
 
         def replan(snapshot: Snapshot) -> Plan:
-            projects = [snapshot.objects[e.ref.key] for e in edits]
-            return Plan(THAW, tuple(thaw.window_edits(snapshot, projects)), independent_from=0)
+            return Plan(THAW, tuple(self._holding(snapshot)), independent_from=0)
 
         went_well = part.carry_out(replan(self.snapshot), replan=replan)
         self.results += part.results
@@ -273,7 +285,35 @@ class Thaw(Procedure):
         self.status = part.status or self.status
         if part.entry:
             self.windows += [e for e in self.session.journal.read().entries if e.id == part.entry]
-        return went_well
+        return went_well and self._sees_that_it_holds()
+
+    def _sees_that_it_holds(self) -> bool:
+        """See that nobody takes the windows away: whoever does that runs, and is another than this Argo CD."""
+        cluster = self.session.cluster
+        cluster.sleep(LOOK_SECONDS)
+        self.snapshot = replace(
+            self.snapshot,
+            objects={
+                **self.snapshot.objects,
+                **{ref_of(p).key: p for p in cluster.list(APPPROJECT, self.snapshot.argocd.namespace)},
+            },
+        )
+        left = thaw.window_edits(self.snapshot, self._of(APPPROJECT.kind))
+        for edit in left:
+            self.warnings.append(
+                f"somebody takes the window of {edit.ref} away: nothing would hold its syncs back"
+            )
+            self.printer.warn(self.warnings[-1])
+        if left:
+            self.status = ExitStatus.REFUSED
+            self.printer.say(f"not thawed; stop that first, then go on: {self._go_on()}")
+        return not left
+
+    def _holding(self, snapshot: Snapshot) -> list[Edit]:
+        projects = [o for k, o in snapshot.objects.items() if k.kind == APPPROJECT.kind]
+        sets = [o for k, o in snapshot.objects.items() if k.kind == APPLICATIONSET.kind]
+        edits = thaw.window_edits(snapshot, projects)
+        return [*edits, *thaw.set_edits(snapshot, sets)] if self._sets_will_start() else edits
 
     def _start(self, part: str) -> bool:
         """Scale a controller back and wait until its pods are ready."""
@@ -303,7 +343,7 @@ class Thaw(Procedure):
     def _compare(self, started: datetime) -> list[str]:
         """Have every Application compared with git; return the names of those that were not in time."""
         cluster, argocd = self.session.cluster, self.snapshot.argocd
-        keys = [ref_of(a).key for a in self.apps if not application.is_skipping_reconcile(a)]
+        keys = [ref_of(a).key for a in self.apps if self._is_compared_at_all(a)]
         self.printer.say(
             f"comparing {len(keys)} application{'s' if len(keys) != 1 else ''} with git; no sync starts"
         )
@@ -326,10 +366,18 @@ class Thaw(Procedure):
         )
         return [display_name(key, argocd) for key in sorted(late)]
 
+    def _is_compared_at_all(self, app: JSON) -> bool:
+        """Whether this Argo CD will compare an Application that lives."""
+        argocd = self.snapshot.argocd
+        is_ours = ownership.serving(app, argocd) is argocd
+        return is_ours and not application.is_skipping_reconcile(app) and not deletion.is_dying(app)
+
     @staticmethod
     def _is_late(app: JSON, started: datetime) -> bool:
         at = application.reconciled_at(app)
-        return at is None or at < started
+        # Of an invalid one nothing is compared (Argo CD: appcontroller.go refreshAppConditions).
+        is_invalid = bool(application.conditions(app, "InvalidSpecError"))
+        return not is_invalid and (at is None or at < started)
 
     def _ask(self, silent: Sequence[str]) -> bool:
         """Show what auto-sync would do, and what sets may delete; whether that is wanted."""
@@ -338,15 +386,34 @@ class Thaw(Procedure):
         questions = [f"auto-sync will act on {t}" for t in thaw.what_follows(self.apps, argocd, ours)]
         if silent:
             questions.append(f"what Argo CD will do with {some(silent)} is not known: not compared in time")
-        if self._sets_will_start() and (
-            sets := thaw.sets_that_delete(self.snapshot, self._of("ApplicationSet"))
-        ):
+        free = [o for o in self._of(APPLICATIONSET.kind) if ref_of(o) not in self._held_sets()]
+        if self._sets_will_start() and (sets := thaw.sets_that_delete(self.snapshot, free)):
             questions.append(
                 f"ApplicationSet {some(sets)} may delete Applications that its generators do not give any more; "
                 f"to be safe first: {COMMAND} pause appset/{sets[0]}"
             )
-        if not questions:
+        return not questions or self._agreed(questions)
+
+    def _held_sets(self) -> list[Ref]:
+        """Return the sets that a thaw keeps from deleting."""
+        return [edit.ref for e in self.windows for _, _, edit, _ in e.unsettled() if edit.role is Role.RULE]
+
+    def _ask_sets(self) -> bool:
+        """Find out what the sets would delete, now that they run and may not, and ask."""
+        apps = thaw.generated_by(
+            self._held_sets(), self.session.reader.all_applications(self.snapshot.argocd)
+        )
+        if not apps:
             return True
+        self.printer.say(f"seeing which of {len(apps)} generated applications their sets still give")
+        lost = [display_name(key, self.snapshot.argocd) for key in not_generated(self.session.cluster, apps)]
+        return not lost or self._agreed(
+            [
+                f"ApplicationSets do not give {some(lost)} any more, and will delete them with what they deployed"
+            ]
+        )
+
+    def _agreed(self, questions: Sequence[str]) -> bool:
         try:
             self.session.checks.confirm(Plan("undo", questions=tuple(questions)), self.writing)
         except RefusedError as e:
@@ -360,46 +427,61 @@ class Thaw(Procedure):
         return any(thaw.is_of_part(e, SETS, self.found) for e in self.back.edits)
 
     def _freeze_again(self) -> None:
-        """Stop the application-controller again before any window is touched, then take the windows away."""
-        started = [e for e in self.back.edits if thaw.is_of_part(e, APPLICATIONS, self.found)]
-        again = [Edit(e.ref, tuple(map(inverse, e.changes)), "frozen again", Role.SCALE) for e in started]
+        """Stop what was started again before any window is touched, then take the windows away."""
+        well = {r.ref for r in self.results if r.status is StepStatus.APPLIED and r.role is Role.SCALE}
+        again = [
+            Edit(e.ref, tuple(map(inverse, e.changes)), "frozen again", Role.SCALE)
+            for e in self.back.edits
+            if e.ref in well
+        ]
         self.actions = {**self.actions, Role.SCALE: "stopped again"}
         if self.execute(Plan("undo", tuple(again), independent_from=0), None) is not ExitStatus.OK:
             return
-        for controller in (c for c in self.found if c.part == APPLICATIONS):
-            key = controller.key
+        for key in dict.fromkeys(c.key for c in self.found):
             if not self._follow(key, lambda w: not (w.get("status") or {}).get("replicas")):
                 self.printer.warn(
                     f"{key} still has pods: the windows of this thaw stay; see {COMMAND} status"
                 )
                 return
-        self._open_windows()
+        self._put_back(Role.RULE)
+        self._put_back(Role.WINDOW)
         self.printer.say(f"frozen as before; mend git, then go on: {self._go_on()}")
 
-    def _open_windows(self) -> bool:
-        """Take the windows of this thaw away again, project by project."""
+    def _put_back(self, role: Role) -> bool:
+        """Take away what held syncs and sets back, one object after the other."""
         went_well = True
         for entry in self.windows:
             changes: dict[tuple[int, int], str] = {}
             for number, index, edit, change in entry.unsettled():
-                live = self.snapshot.objects.get(edit.ref.key)
+                if edit.role is not role:
+                    continue
+                live = self._read_again(edit.ref.key)
                 if live is None or live["metadata"].get("uid") != edit.ref.uid:
                     changes[number, index] = "gone"
                     continue
                 fold = merge.fold(live, [(merge.Tag(entry.id, number, index), change)])
                 if fold.changes:
-                    back = Edit(edit.ref, fold.changes, "the window of this thaw", Role.WINDOW, named=False)
+                    back = Edit(edit.ref, fold.changes, "it was for the thaw alone", role, named=False)
                     if not self.carry_out(Plan("undo", (back,))):
                         went_well = False
                         continue
                 changes[number, index] = "restored" if fold.changes else "already"
             self._append(entry, changes)
-        if went_well:
-            cluster = self.session.cluster
-            keys = [ref_of(a).key for a in self.apps if application.is_auto_sync_on(a)]
-            # Argo CD does not notice by itself that a window opened.
-            cluster.gather_outcomes(*[partial(wake, cluster, key) for key in keys])
         return went_well
+
+    def _read_again(self, key: Key) -> JSON | None:
+        try:
+            live = self.session.cluster.get(BY_KIND[key.kind], key.namespace, key.name)
+        except NotFound:
+            return None
+        self.snapshot = replace(self.snapshot, objects={**self.snapshot.objects, key: live})
+        return live
+
+    def _wake(self) -> None:
+        """Argo CD does not notice by itself that a window opened."""
+        cluster = self.session.cluster
+        keys = [ref_of(a).key for a in self.apps if application.is_auto_sync_on(a)]
+        cluster.gather_outcomes(*[partial(wake, cluster, key) for key in keys])
 
     def _start_sets(self) -> bool:
         """Start the sets' controller, once no dying Application of a set would take its workloads along."""
@@ -423,7 +505,7 @@ class Thaw(Procedure):
         """Close the freezes: what they stopped runs again."""
         well = {r.ref for r in self.results if r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED)}
         settled = dict(self.back.done)
-        for ref, tags in self.back.by_ref.items():
+        for ref, tags in self.back.restores:
             if ref in well:
                 settled.update(dict.fromkeys(tags, "restored"))
         for entry in self.entries:
@@ -435,21 +517,21 @@ class Thaw(Procedure):
         if not changes:
             return
         try:
-            self.session.journal.reopen(entry).write([Settled(changes, self.entry, self.session.now())])
+            if entry.id not in self.writers:
+                self.writers[entry.id] = self.session.journal.reopen(entry)
+            self.writers[entry.id].write([Settled(changes, self.entry, self.session.now())])
         except RescueError as e:
             self.printer.warn(f"entry {entry.id} could not be closed: {e.message}")
 
     def _see_that_pauses_hold(self) -> None:
         """See that what was edited while nobody reconciled stays: that it held until now proves nothing."""
-        wanted = [(e, edit) for e in self.pauses for _, _, edit, _ in e.unsettled()]
-        if not wanted:
+        if not self.held:
             return
         cluster = self.session.cluster
         cluster.sleep(SETTLE_SECONDS)
-        live, _ = look(cluster, [edit.ref.key for _, edit in wanted])
-        for entry, edit in wanted:
-            obj = live.get(edit.ref.key)
-            if obj is None or any(merge.standing_of(c, obj) is merge.Standing.ORIGINAL for c in edit.changes):
+        live, _ = look(cluster, [edit.ref.key for _, edit in self.held])
+        for entry, edit in self.held:
+            if not _stands(edit, live.get(edit.ref.key)):
                 self.warnings.append(
                     f"{edit.ref}: what entry {entry.id} wrote does not stand any more since Argo CD runs; look: "
                     f"{COMMAND} show {entry.id}"
@@ -475,6 +557,10 @@ class Thaw(Procedure):
             "undo", self.entry, tuple(self.results), tuple(self.warnings), self._data(), status,
             STATUS_WORDS[status],
         )  # fmt: skip
+
+
+def _stands(edit: Edit, obj: JSON) -> bool:
+    return bool(obj) and all(merge.standing_of(c, obj) is merge.Standing.OURS for c in edit.changes)
 
 
 def _is_ready(workload: JSON) -> bool:

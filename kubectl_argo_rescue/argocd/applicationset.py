@@ -130,12 +130,25 @@ def rule_change(
 
 def freeze_change(owner: JSON) -> FieldChange | None:
     """Return the change that stops the set from writing any of its Applications."""
-    policy = (owner.get("spec") or {}).get("syncPolicy", ABSENT)
-    if policy is ABSENT:
+    return None if _own_policy(owner) in NOT_UPDATING else create_only_change(owner)
+
+
+def create_only_change(owner: JSON) -> FieldChange | None:
+    """Return the change that stops the set from writing or deleting any of its Applications; None where it is so."""
+    return policy_change(owner, "create-only")
+
+
+def policy_change(owner: JSON, policy: str) -> FieldChange | None:
+    """Return the change that gives a set a policy of its own; None where it has it."""
+    if (owner.get("spec") or {}).get("syncPolicy", ABSENT) is ABSENT:
         # The block comes and goes with it: an undo leaves no empty one behind.
-        return FieldChange(POLICY[:-1], ABSENT, {POLICY[-1]: "create-only"})
-    own = (policy or {}).get("applicationsSync", ABSENT)
-    return None if own in NOT_UPDATING else FieldChange(POLICY, own, "create-only")
+        return FieldChange(POLICY[:-1], ABSENT, {POLICY[-1]: policy})
+    own = _own_policy(owner)
+    return None if own == policy else FieldChange(POLICY, own, policy)
+
+
+def _own_policy(owner: JSON) -> JSON:
+    return ((owner.get("spec") or {}).get("syncPolicy") or {}).get("applicationsSync", ABSENT)
 
 
 def generated(owner: JSON) -> list[str]:

@@ -16,9 +16,45 @@ from .operation import operation
 CASCADE: Final = "resources-finalizer.argocd.argoproj.io"
 
 
+OWN: Final = (
+    CASCADE,
+    "post-delete-finalizer.argocd.argoproj.io",
+    "pre-delete-finalizer.argocd.argoproj.io",
+)
+"""Argo CD's finalizers, each also with a suffix (Argo CD: pkg/apis/application/v1alpha1
+application_defaults.go, types.go); others are somebody else's."""
+
+SKIP_RECONCILE: Final = "argocd.argoproj.io/skip-reconcile"
+
+
 def is_dying(obj: JSON) -> bool:
     """Whether an object has a deletion time."""
     return bool(obj["metadata"].get("deletionTimestamp"))
+
+
+def is_own(finalizer: str) -> bool:
+    """Whether a finalizer is Argo CD's own."""
+    return any(finalizer == own or finalizer.startswith(f"{own}/") for own in OWN)
+
+
+def hooks_left_out(app: JSON) -> list[str]:
+    """Return the hooks that do not run where an Application goes without its finalizers."""
+    found = app["metadata"].get("finalizers") or ()
+    kinds = {"post-delete": "PostDelete", "pre-delete": "PreDelete"}
+    return [name for prefix, name in kinds.items() if any(f.startswith(f"{prefix}-finalizer") for f in found)]
+
+
+def to_save(app: JSON) -> JSON:
+    """Return an Application without what the server sets, and of its status the history alone."""
+    kept = ("name", "namespace", "labels", "annotations", "finalizers", "ownerReferences")
+    saved = {
+        "apiVersion": app.get("apiVersion", "argoproj.io/v1alpha1"),
+        "kind": "Application",
+        "metadata": {name: app["metadata"][name] for name in kept if name in app["metadata"]},
+        "spec": app.get("spec") or {},
+    }
+    history = (app.get("status") or {}).get("history")
+    return {**saved, "status": {"history": history}} if history else saved
 
 
 def is_cascading(app: JSON) -> bool:

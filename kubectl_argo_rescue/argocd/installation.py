@@ -106,10 +106,11 @@ def _ignored(settings: Mapping[str, str]) -> Iterator[JSON]:
 def controller_version(workloads: Iterable[JSON]) -> Version | None:
     """Read the controller's version from its image tag, else from its label (an image by digest has no tag).
 
-    Of two workloads the one that runs counts.
+    Of two workloads the one that runs counts: the dynamic distribution leaves an empty StatefulSet
+    beside its Deployment. Frozen, all are empty.
     """
-    running = [o for o in workloads if is_controller(o) and (o.get("spec") or {}).get("replicas") != 0]
-    # The dynamic distribution leaves an empty StatefulSet beside its Deployment.
+    every = [o for o in workloads if is_controller(o)]
+    running = [o for o in every if (o.get("spec") or {}).get("replicas") != 0] or every
     signs = [*(tag for o in running for tag in _tags(o)), *(label for o in running for label in _labels(o))]
     return next((v for v in map(parse_version, signs) if v is not None), None)
 

@@ -43,7 +43,7 @@ IN_ORDER = 32
 """and do not sort."""
 
 ONE_APP = ("rescue", "unblock", "pin", "sync", "rollback", "terminate", "watch")
-MANY_APPS = ("status", "pause", "windows")
+MANY_APPS = ("status", "pause", "orphan", "windows")
 MANY_ENTRIES = ("undo", "report")
 
 FILE_OPTIONS = ("kubeconfig", "certificate_authority", "client_certificate", "client_key")

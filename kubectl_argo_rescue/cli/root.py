@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "terminate": ("terminate", "End an operation that runs or is stuck"),
     "watch": ("watch", "Watch an application until the truth is known"),
     "freeze": ("freeze", "Stop Argo CD's controllers at once: nothing is deleted any more"),
+    "orphan": ("orphan", "Let an application go without its workloads"),
     "undo": ("undo", "Put the saved originals back"),
     "log": ("log", "List what was done, by whom and what still stands"),
     "show": ("show", "Show one entry of the log, with every edit"),

@@ -18,7 +18,7 @@ from ..model.errors import UsageError
 
 
 @click.command("pause", cls=Verb)
-@click.argument("apps", nargs=-1, metavar="[APP]...")
+@click.argument("apps", nargs=-1, metavar="[APP|appset/NAME]...")
 @click.option("--all", "everything", is_flag=True, help="All applications of this Argo CD.")
 @click.option("--project", default="", metavar="NAME", help="All applications of an AppProject.")
 @selector_option
@@ -38,17 +38,21 @@ def command(
 ) -> int:
     r"""Turn auto-sync of applications off, so that it stays off.
 
-    What would turn it on again, the application that manages this one, is paused as well.
+    What would turn it on again, the application that manages this one, is paused as well. An
+    ApplicationSet that is named as appset/NAME makes new applications only: it updates and deletes
+    none.
 
     \b
     Examples:
       kubectl argo-rescue pause root
       kubectl argo-rescue pause traefik --reason INC-4711 --dry-run=client
       kubectl argo-rescue pause -l tier=edge
+      kubectl argo-rescue pause appset/shops
       kubectl argo-rescue pause --all --reason "cluster upgrade"
     """
     # lazy: kubectl, started by now, takes as long to get ready
     from ..act.procedure import carry_out
+    from ..act.reading import set_name
     from ..act.session import Invocation
     from ..plan import pause
 
@@ -63,7 +67,9 @@ def command(
         if many:
             session = call.read_many(label_selector=selector, project=project)
         else:
-            session = call.read(apps, to_write=True)
+            sets = [word for word in apps if set_name(word)]
+            session = call.read([word for word in apps if word not in sets], to_write=True)
+            session.read_sets([set_name(word) for word in sets])
         keys = session.reading.targets
         _, result = carry_out(session, lambda s: pause.plan_pause(s, keys, only=only), writing)
         return call.finish(result)

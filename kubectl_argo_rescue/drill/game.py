@@ -24,6 +24,8 @@ from typing import NamedTuple, NoReturn
 from ..cluster.client import Cluster
 from ..cluster.connect import Runtime
 from ..cluster.transport import Connection
+from ..journal.configmaps import ENTRY_LABEL
+from ..model import values
 from ..model.errors import ExitStatus, RefusedError, RescueError, UsageError
 from ..model.text import COMMAND, columns
 from ..model.times import human, parse_span
@@ -354,6 +356,7 @@ class Game:
         Raises KeyboardInterrupt where a step was interrupted.
         """
         for line in self.solution():
+            line = line.replace("ENTRY", self._newest_entry())
             own = line.split()[0] in _OWN
             _tell(f"\n{_bold(f'$ {line}' if own else f'$ {COMMAND} {line}')}")
             self.enter(line)
@@ -361,6 +364,16 @@ class Game:
                 raise KeyboardInterrupt
         _tell(f"\n{_bold('$ done')}\n{self.verdict()}")
         return bool(self.passed)
+
+    def _newest_entry(self) -> str:
+        """Return the id of what was done last, empty before anything was."""
+        found = [
+            o
+            for o in self.stage.api.objects(values.CONFIGMAP, "argocd")
+            if ENTRY_LABEL in o["metadata"].get("labels", {})
+        ]
+        newest = max(found, key=lambda o: str(o["metadata"]["creationTimestamp"]), default=None)
+        return str(newest["metadata"]["labels"][ENTRY_LABEL]) if newest else ""
 
 
 KINDS_SHOWN = reading.KINDS[:4]

@@ -73,6 +73,16 @@ class Stage(Protocol):
         """Return the time on the stage."""
         ...
 
+    @property
+    def was_deleted(self) -> bool:
+        """Whether the app's workload was deleted since the play began."""
+        ...
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether Argo CD's controllers stand still."""
+        ...
+
 
 class Check(Struct, frozen=True):
     """One line of the verdict."""
@@ -104,13 +114,15 @@ class Scenario(Struct, frozen=True):
     task: tuple[str, ...]
     hints: tuple[str, ...]
     solution: Solution
-    """What a player may type; `kubectl argo-rescue` is left out."""
+    """What a player may type; `kubectl argo-rescue` is left out. ENTRY stands for the newest entry's id."""
     checks: tuple[Check, ...]
     names: Names = Names()
     denied: tuple[tuple[str, ...], ...] = ()
     """The sync windows of the freeze: whom each of them names."""
     is_generated: bool = False
     """An ApplicationSet owns the app, in place of an app-of-apps."""
+    is_wiped: bool = False
+    """A commit has just taken the app out of git; Argo CD looks at git ten minutes later."""
     stuck_at: str = ""
     """The version that a colleague's operation asks for, and waits in the freeze for ever."""
     done_before: Solution = ()
@@ -219,6 +231,27 @@ def _keeps(version: str) -> Check:
         return "" if since == [version] else f"it asked for {' then '.join(since)}"
 
     return Check(f"Dana's edit is hers: {{app}} asks for {version}", judge)
+
+
+def _lives() -> Check:
+    def judge(stage: Stage) -> str:
+        return f"it was: Argo CD pruned {stage.names.app}" if stage.was_deleted else ""
+
+    return Check("the workload of {app} was never deleted", judge)
+
+
+def _is_in_git() -> Check:
+    def judge(stage: Stage) -> str:
+        return "" if ("Application", stage.names.app) in stage.in_git() else "the next sync deletes it"
+
+    return Check("git has {app} again", judge)
+
+
+def _runs() -> Check:
+    def judge(stage: Stage) -> str:
+        return "its controllers are at 0" if stage.is_frozen else ""
+
+    return Check("Argo CD runs again", judge)
 
 
 # -- the scenarios
@@ -376,6 +409,27 @@ incident: her pull request is the one that `git fix` merges.""",
 {OLDER} with kubectl as well, so it comes when the freeze ends.\"""",
 )
 
+WIPE_OUT = Scenario(
+    name="wipe-out",
+    level="medium",
+    title="a merged commit deletes half the fleet, and Argo CD is about to follow it",
+    story="""A minute ago somebody merged "tidy up" (#412): it takes {app}, your ingress, out of git. {root} prunes what
+git does not have, and {app} has the finalizer that takes its workloads along. Argo CD looks at git
+every ten minutes. Everything still runs.""",
+    task=(
+        "The workload of {app} must not be deleted, not even for a moment.",
+        "Then have git fixed (`git fix`) and let Argo CD run again.",
+    ),
+    hints=(
+        "Pausing {root} would do here. With hundreds of applications it takes too long: stop Argo CD itself.",
+        "`freeze` stops its controllers. `status` says what waits to be destroyed. Then `git fix`.",
+        "Only the entry's id thaws: `log` names it, `undo ENTRY`. It shows what would be synced, and asks.",
+    ),
+    solution=("freeze --reason INC-4711", "status", "git fix", "undo ENTRY --yes"),
+    checks=(_lives(), _is_in_git(), _runs(), _as_in_git(*_OWNERS)),
+    is_wiped=True,
+)
+
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (INGRESS, FROZEN, STUCK, GENERATED, HAND_BACK, FRIDAY)
+    scenario.name: scenario for scenario in (INGRESS, FROZEN, STUCK, GENERATED, WIPE_OUT, HAND_BACK, FRIDAY)
 }

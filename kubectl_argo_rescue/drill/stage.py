@@ -12,9 +12,18 @@ from datetime import datetime, timedelta, timezone
 
 from ..cluster.transport import Connection, Response, Target
 from ..model.errors import TransportError, UsageError
-from ..model.values import APPLICATION, APPLICATIONSET, APPPROJECT, DEPLOYMENT, JSON, ArgoCD, Resource
+from ..model.values import (
+    APPLICATION,
+    APPLICATIONSET,
+    APPPROJECT,
+    DEPLOYMENT,
+    JSON,
+    STATEFULSET,
+    ArgoCD,
+    Resource,
+)
 from ..simulation.api import InMemoryApi
-from ..simulation.argocd import REFRESH, SimulatedArgoCD
+from ..simulation.argocd import FINALIZER, REFRESH, SimulatedArgoCD
 from ..simulation.clock import SteppedClock
 from ..simulation.incident import CHARTS, GIT, application, deployment, installation, traefik_chart
 from ..simulation.jsonpatch_go import apply_merge_patch
@@ -194,6 +203,8 @@ class SimulatedStage:
         self._versions: list[str] = []
         self._asked: list[str] = []
         self._noted = 0
+        self.was_deleted = False
+        self._is_wiped = False
         for obj in installation(f"v{version[0]}.{version[1]}.{11 if version == (3, 2) else 1}"):
             self.api.create(obj)
         self._happen(colleague)
@@ -214,6 +225,9 @@ class SimulatedStage:
             self.api.create(root)
         self.pass_time(10)
         self.clock.now = FRIDAY
+        if self.scenario.is_wiped:
+            self._wipe()
+            return
         self.commit(BAD, f"{names.app} {BAD} (#412)", "renovate")
         self._apply_set(BAD)
         self.refresh()
@@ -233,6 +247,17 @@ class SimulatedStage:
             self.pass_time(5)
             self.clock.now = MONDAY
         self.controller.settle()
+
+    def _wipe(self) -> None:
+        """Have a commit take the app out of git just after Argo CD has looked."""
+        self.refresh()
+        self.pass_time(10)
+        self.controller.resync = timedelta(minutes=10)
+        self._is_wiped = True
+        self.commit(GOOD, "tidy up (#412)", "Alice")
+        self.controller.settle()
+        self._note()
+        self.was_deleted = False
 
     # -- time
 
@@ -256,6 +281,8 @@ class SimulatedStage:
         """Note what was written since, by whomever."""
         for change in self.api.changes(self._noted) or ():
             meta = change.object["metadata"]
+            is_app = change.namespace == self.names.app and change.resource == DEPLOYMENT
+            self.was_deleted |= is_app and change.type == "DELETED"
             if change.resource == DEPLOYMENT and (change.namespace, meta["name"]) == (
                 self.names.app,
                 "traefik",
@@ -283,6 +310,7 @@ class SimulatedStage:
         if self._merge_at is None or self._merge_at > self.clock.now:
             return
         self._merge_at = None
+        self._is_wiped = False
         self.commit(self.scenario.fix, f"{self.names.app} back to {self.scenario.fix} (#414)", "Dana")
         self._apply_set(self.scenario.fix)
         foreign = self.scenario.after_fix
@@ -326,11 +354,11 @@ class SimulatedStage:
         }
         traefik = {"repoURL": CHARTS, "chart": "traefik", "targetRevision": version}
         web = {"repoURL": CHARTS, "chart": "web", "targetRevision": "1.0.0"}
-        return [
-            project,
-            application(names.app, project=names.project, source=traefik, namespace=names.app),
-            application(names.other, project=names.project, source=web, namespace=names.other),
-        ]
+        app = application(names.app, project=names.project, source=traefik, namespace=names.app)
+        if self.scenario.is_wiped:
+            app["metadata"]["finalizers"] = [FINALIZER]
+        other = application(names.other, project=names.project, source=web, namespace=names.other)
+        return [project, other] if self._is_wiped else [project, app, other]
 
     def _set(self, version: str) -> JSON:
         source = {"repoURL": CHARTS, "chart": "traefik", "targetRevision": version}
@@ -361,6 +389,12 @@ class SimulatedStage:
     def argocd(self) -> ArgoCD:
         """The installation."""
         return self.controller.installation()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether Argo CD's application-controller is scaled to 0."""
+        workload = self.api.get(STATEFULSET, "argocd", "argocd-application-controller")
+        return not workload["spec"]["replicas"]
 
     @property
     def versions(self) -> Sequence[str]:

@@ -17,6 +17,7 @@ from ..model.values import (
     ABSENT,
     JSON,
     Change,
+    Creation,
     Edit,
     FieldChange,
     Key,
@@ -98,6 +99,8 @@ def role_of(kind: str, path: Path) -> Role:
         return Role.RULE
     if kind in _CONTROLLERS:
         return Role.SCALE
+    if path[:1] == ("metadata",):
+        return Role.ORPHAN
     return Role.PAUSE if path[:2] == ("spec", "syncPolicy") else Role.VERSION
 
 
@@ -108,6 +111,10 @@ _PATTERNS = ("applications", "namespaces", "clusters")
 
 _WRITTEN: Mapping[str, Mapping[tuple[str, ...], type]] = {
     "Application": {
+        ("metadata", "annotations", "argocd.argoproj.io/skip-reconcile"): str,
+        ("metadata", "finalizers"): list,
+        ("metadata", "ownerReferences"): list,
+        ("spec", "syncPolicy"): dict,
         ("spec", "syncPolicy", "automated"): dict,
         ("spec", "syncPolicy", "automated", "enabled"): bool,
         ("spec", "source"): dict,
@@ -375,9 +382,16 @@ def _read_edit(fields: dict[str, JSON]) -> Edit:
 
 def _read_removal(fields: dict[str, JSON]) -> Removal:
     ref = _read_ref(fields.get("ref"))
-    if ref.kind != "Pod":
-        raise Untrusted("a removal is not of a pod")
+    if ref.kind not in ("Pod", "Application"):
+        raise Untrusted("a removal is not of a pod or an Application")
     return Removal(ref, _text(fields.get("reason")), fields.get("named") is not False)
+
+
+def _read_creation(fields: dict[str, JSON]) -> Creation:
+    ref = _read_ref(fields.get("ref"))
+    if ref.kind != "Application":
+        raise Untrusted("a creation is not of an Application")
+    return Creation(ref, _text(fields.get("reason")), fields.get("named") is not False)
 
 
 def _read_rollout(fields: dict[str, JSON]) -> WorkloadRollback:
@@ -468,6 +482,8 @@ def _intent_fields(intent: Intent) -> tuple[str, dict[str, JSON]]:
         }
     if isinstance(what, Removal):
         return "removal", fields | {"reason": _clip(what.reason), "named": what.named}
+    if isinstance(what, Creation):
+        return "creation", fields | {"reason": _clip(what.reason), "named": what.named}
     return "rollout", fields | {
         "app": _key(what.app),
         "from": what.from_revision,
@@ -596,6 +612,7 @@ _READERS: dict[str, Callable[[dict[str, JSON]], Content]] = {
     "edit": lambda e: Intent(_number(e.get("number")), _read_edit(e)),
     "order": lambda o: Intent(_number(o.get("number")), _read_order(o)),
     "rollout": lambda w: Intent(_number(w.get("number")), _read_rollout(w)),
+    "creation": lambda c: Intent(_number(c.get("number")), _read_creation(c)),
     "removal": lambda r: Intent(_number(r.get("number")), _read_removal(r)),
     "outcome": _read_outcome,
     "settled": _read_settled,

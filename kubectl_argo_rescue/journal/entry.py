@@ -349,6 +349,11 @@ class Entry(Struct, frozen=True):
         """Whether it scaled Argo CD's own controllers: its undo is a thaw."""
         return any(edit.role is Role.SCALE for _, edit in self.edits())
 
+    @property
+    def is_orphaning(self) -> bool:
+        """Whether it let Applications go without their workloads: its undo makes them anew."""
+        return any(edit.role is Role.ORPHAN for _, edit in self.edits()) and not self.begin.undoes
+
     def is_in_doubt(self, number: int) -> bool:
         """Whether nothing is known of an intent: the live object decides."""
         return number not in self.outcomes

@@ -47,6 +47,10 @@ def _user_home(environ: dict[str, str] | os._Environ[str]) -> Path:
     return Path(home)
 
 
+SAVED_SUFFIX = ".saved"
+"""Of the file beside an entry's own, with the whole objects that it saved."""
+
+
 class LocalHome:
     """The files of one cluster: a file per entry, append only."""
 
@@ -153,7 +157,8 @@ class LocalHome:
         """Delete an entry's file, where it is here and may be deleted."""
         for folder in self.folders:
             with contextlib.suppress(OSError):
-                (folder / f"{entry}.jsonl").unlink(missing_ok=True)
+                for suffix in (".jsonl", SAVED_SUFFIX):
+                    (folder / f"{entry}{suffix}").unlink(missing_ok=True)
 
 
 def _ends_with_newline(path: Path) -> bool:

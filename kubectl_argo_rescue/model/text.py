@@ -71,6 +71,9 @@ def time_json(at: datetime | None) -> JSON:
 ROLLED_BACK = "rolled back"
 """What is printed for a workload that was taken back."""
 
+CREATED = "created"
+"""What is printed for an object that was made anew, as kubectl does."""
+
 DELETED = "deleted"
 """What is printed for an object that was deleted, as kubectl does."""
 

@@ -201,6 +201,8 @@ class Role(Enum):
     WORKLOAD = "workload"
     SCALE = "scale"
     """Argo CD's own controllers to 0: a freeze."""
+    ORPHAN = "orphan"
+    """What keeps an Application from taking its workloads along."""
 
 
 class Edit(Struct, frozen=True):
@@ -271,9 +273,22 @@ class Removal(Struct, frozen=True):
     ref: Ref
     reason: str
     named: bool = True
+    resource_version: str = ""
+    """Only as it was then; not of the journal."""
 
 
-PlanStep: TypeAlias = Edit | Order | WorkloadRollback | Removal
+class Creation(Struct, frozen=True):
+    """An object that is made anew; the journal keeps its name alone."""
+
+    ref: Ref
+    """Without a uid: the server gives it one."""
+    reason: str
+    named: bool = True
+    obj: JSON = None
+    """The whole object; None of one that was read from the journal."""
+
+
+PlanStep: TypeAlias = Edit | Order | WorkloadRollback | Removal | Creation
 """What a plan is made of, and what the journal keeps the intent of."""
 
 

@@ -189,12 +189,14 @@ def _protect_from_set(
     argocd = snapshot.argocd
     key, child = ref_of(owner).key, ref_of(obj).key
     workload = controller_of_sets(snapshot)
-    if not changes or applicationset.is_idle(owner, argocd, workload):
+    is_dying = bool(owner["metadata"].get("deletionTimestamp"))
+    if not changes or is_dying or applicationset.is_idle(owner, argocd, workload):
         return Protection()
     if only:
         return Protection(warnings=(f"{key} would revert it within seconds; it is left as it is by --only",))
     pausing = any(patches.show_path(c.path).startswith("/spec/syncPolicy") for c in changes)
-    if not applicationset.has_rules(argocd) or (applicationset.is_rolling(owner) and pausing):
+    whole = any(c.path[0] == "metadata" for c in changes)  # no rule covers that
+    if whole or not applicationset.has_rules(argocd) or (applicationset.is_rolling(owner) and pausing):
         return _frozen_set(snapshot, owner, child, only=only, below=below)
     change = applicationset.rule_change(owner, obj, changes, everyone=everyone)
     if change is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..argocd import application, applicationset, ownership
 from ..argocd.application import application_of, living_application
+from ..argocd.components import controller_of_sets
 from ..argocd.operation import operation
 from ..model.text import COMMAND, display_name
 from ..model.values import Edit, Key, Plan, Role, Snapshot, StepResult, StepStatus, ref_of
@@ -30,14 +31,44 @@ def _whole_sets(snapshot: Snapshot, keys: Sequence[Key]) -> frozenset[Key]:
     )
 
 
+def _pause_set(
+    snapshot: Snapshot, key: Key, steps: list[Edit], unchanged: list[StepResult], *, only: bool
+) -> Protection:
+    """Have a set make new Applications alone: it writes and deletes none that is there."""
+    owner, argocd = snapshot.objects[key], snapshot.argocd
+    name, workload = display_name(key, argocd), controller_of_sets(snapshot)
+    warnings = [f"whoever deletes ApplicationSet {name} itself still deletes its Applications"]
+    if not (applicationset.has_policies(argocd) and applicationset.may_override(argocd, workload)):
+        policy = applicationset.effective_policy(owner, argocd, workload)
+        warnings.append(
+            f"the controller does not let ApplicationSet {name} choose its policy: {policy} counts, whatever is "
+            f"written; stop the controller: {COMMAND} freeze"
+        )
+    change = applicationset.create_only_change(owner)
+    if change is None:
+        unchanged.append(
+            StepResult(ref_of(owner), StepStatus.UNCHANGED, "paused", detail="already create-only")
+        )
+        return Protection(warnings=warnings)
+    steps.append(
+        Edit(ref_of(owner), (change,), "create-only: no updates, no deletions by the set", Role.RULE)
+    )
+    total = Protection(warnings=warnings)
+    total += protect(snapshot, owner, (change,), only=only)
+    return total
+
+
 def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -> Plan:
-    """Turn auto-sync of Applications off so that it stays off."""
+    """Turn auto-sync of Applications off so that it stays off; have ApplicationSets write none of theirs."""
     whole = _whole_sets(snapshot, keys) if len(keys) > 1 else frozenset()
     steps: list[Edit] = []
     unchanged: list[StepResult] = []
     warnings: list[str] = []
     total = Protection()
     for key in keys:
+        if key.kind == "ApplicationSet":
+            total += _pause_set(snapshot, key, steps, unchanged, only=only)
+            continue
         app = (application_of if len(keys) > 1 else living_application)(snapshot, key)
         name = display_name(key, snapshot.argocd)
         if app["metadata"].get("deletionTimestamp"):

@@ -15,6 +15,7 @@ from ..journal.entry import Entry, neighbours, older_neighbours
 from ..journal.owed import pieces_of
 from ..model import merge
 from ..model.merge import Conflict, Tag
+from ..model.patches import show_path
 from ..model.text import display_name
 from ..model.values import (
     JSON,
@@ -43,8 +44,8 @@ class ScalesBack(Struct):
     edits: list[Edit] = field(default_factory=list)
     done: dict[Tag, str] = field(default_factory=dict)
     """What is settled without a write: restored by somebody already, or gone."""
-    by_ref: dict[Ref, tuple[Tag, ...]] = field(default_factory=dict)
-    """What an edit settles once it stands."""
+    restores: list[tuple[Ref, tuple[Tag, ...]]] = field(default_factory=list)
+    """What each edit settles once it stands."""
     conflicts: list[tuple[Ref, Conflict]] = field(default_factory=list)
     gone: list[Ref] = field(default_factory=list)
     """What was created anew or taken away since."""
@@ -55,8 +56,9 @@ def scales_back(snapshot: Snapshot, entries: Sequence[Entry], known: Sequence[En
     found = ScalesBack()
     undone = [e.id for e in entries]
     pieces = [p for p in pieces_of(entries) if p.role is Role.SCALE]
-    for ref in dict.fromkeys(p.ref for p in pieces):
-        ours = [(p.tag, p.change) for p in pieces if p.ref == ref]
+    # One resource of an operator has both controllers: each goes back in its own time.
+    for ref, path in dict.fromkeys((p.ref, show_path(p.change.path)) for p in pieces):
+        ours = [(p.tag, p.change) for p in pieces if p.ref == ref and show_path(p.change.path) == path]
         live = snapshot.objects.get(ref.key)
         if live is None or live["metadata"].get("uid") != ref.uid:
             found.gone.append(ref)
@@ -72,7 +74,7 @@ def scales_back(snapshot: Snapshot, entries: Sequence[Entry], known: Sequence[En
         found.conflicts += [(ref, conflict) for _, conflict in fold.conflicts]
         if fold.changes:
             found.edits.append(Edit(ref, fold.changes, "the saved original", Role.SCALE))
-            found.by_ref[ref] = fold.restored
+            found.restores.append((ref, fold.restored))
     return found
 
 
@@ -169,8 +171,33 @@ def what_follows(apps: Iterable[JSON], argocd: ArgoCD, ours: Collection[Key]) ->
     return found
 
 
+def set_edits(snapshot: Snapshot, sets: Iterable[JSON]) -> list[Edit]:
+    """Return what keeps each ApplicationSet from deleting until it is known what it would delete."""
+    argocd, workload = snapshot.argocd, controller_of_sets(snapshot)
+    edits = []
+    for owner in sets:
+        is_held = not applicationset.may_override(argocd, workload) or deletion.is_dying(owner)
+        if is_held or applicationset.effective_policy(owner, argocd, workload) != "sync":
+            continue
+        if change := applicationset.policy_change(owner, "create-update"):
+            reason = "it deletes nothing until it is known what it would"
+            edits.append(Edit(ref_of(owner), (change,), reason, Role.RULE, named=False))
+    return edits
+
+
+def generated_by(sets: Iterable[Ref], apps: Iterable[JSON]) -> list[JSON]:
+    """Return the living Applications that some sets own."""
+    uids = {ref.uid for ref in sets}
+    return [
+        app
+        for app in apps
+        if not deletion.is_dying(app)
+        and any(o.get("uid") in uids for o in app["metadata"].get("ownerReferences") or ())
+    ]
+
+
 def sets_that_delete(snapshot: Snapshot, sets: Iterable[JSON]) -> list[str]:
-    """Name the ApplicationSets that may delete Applications which their generators do not give any more."""
+    """Name the ApplicationSets that may delete Applications, and that cannot be kept from it meanwhile."""
     argocd, workload = snapshot.argocd, controller_of_sets(snapshot)
     return [
         display_name(ref_of(s).key, argocd)

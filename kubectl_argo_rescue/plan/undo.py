@@ -46,6 +46,7 @@ RESTORED: dict[Role, str] = {
     Role.RULE: "rule taken away",
     Role.WORKLOAD: "handed back",
     Role.SCALE: "started",
+    Role.ORPHAN: "put back",
 }
 
 NOT_BACK: dict[Role, str] = {

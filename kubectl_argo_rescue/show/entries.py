@@ -37,6 +37,7 @@ from ..model.text import one_line, time_json, time_text
 from ..model.values import (
     JSON,
     Change,
+    Creation,
     Edit,
     FieldChange,
     Order,
@@ -90,8 +91,8 @@ def doubt(entry: Entry, live: Live) -> str:
 def _step_now(step: PlanStep, live: Live) -> str:
     if isinstance(step, WorkloadRollback):
         return rollout_now(step, live)
-    if isinstance(step, Removal):
-        return "deleted or not"
+    if isinstance(step, Removal | Creation):
+        return "is there" if live.get(step.ref.key) else "is not there"
     now = edit_now(step, live) if isinstance(step, Edit) else _order_now(step, live)
     return now.value
 
@@ -232,7 +233,13 @@ def entry_json(
 def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live, values: bool) -> dict[str, list[JSON]]:
     settled = {place: _settlement_json(how) for place, how in settlements(entry).items()}
     at = outcome_times(entry)
-    found: dict[str, list[JSON]] = {"edits": [], "orders": [], "rollouts": [], "removals": []}
+    found: dict[str, list[JSON]] = {
+        "edits": [],
+        "orders": [],
+        "rollouts": [],
+        "removals": [],
+        "creations": [],
+    }
     for number, step in sorted(entry.intents.items()):
         common: dict[str, JSON] = {
             "number": number,
@@ -254,8 +261,8 @@ def _steps_json(entry: Entry, entries: Sequence[Entry], live: Live, values: bool
                 "operation": told(step.operation if values else without_values(step.operation)),
             }
             found["orders"].append({**common, **what_for, "fate": fate})
-        elif isinstance(step, Removal):
-            found["removals"].append(common)
+        elif isinstance(step, Removal | Creation):
+            found["removals" if isinstance(step, Removal) else "creations"].append(common)
         elif isinstance(step, WorkloadRollback):
             place = {
                 "app": {"namespace": step.app.namespace, "name": step.app.name},

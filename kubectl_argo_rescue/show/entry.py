@@ -27,7 +27,7 @@ from ..journal.entry import (
 from ..model.patches import shown
 from ..model.text import COMMAND, one_line, time_text
 from ..model.times import ago
-from ..model.values import Change, Edit, FieldChange, Order, Ref, Removal, WorkloadRollback
+from ..model.values import Change, Creation, Edit, FieldChange, Order, Ref, Removal, WorkloadRollback
 from .entries import order_fate, rollout_now, state_text
 from .steps import change_lines, step_lines
 
@@ -64,9 +64,10 @@ def entry_lines(
         yield "Orders:"
         for number, order in orders:
             yield from _order_lines(entry, number, order, live, values)
-    if stopped := [step.ref for step in entry.intents.values() if isinstance(step, Removal)]:
-        yield ""
-        yield f"Deleted: {', '.join(map(str, stopped))}"
+    for word, kind in (("Deleted", Removal), ("Made anew", Creation)):
+        if refs := [str(step.ref) for step in entry.intents.values() if isinstance(step, kind)]:
+            yield ""
+            yield f"{word}: {', '.join(refs)}"
     if entry.rollouts():
         yield ""
         yield "Workloads taken back:"

@@ -11,6 +11,7 @@ from ..model.values import (
     ABSENT,
     JSON,
     Change,
+    Creation,
     MemberChange,
     Order,
     OrderKind,
@@ -53,8 +54,8 @@ def _whole(value: JSON, before: JSON = ABSENT) -> str:
 
 def step_lines(step: PlanStep, *, values: bool = False) -> list[str]:
     """Show a step as the lines of a diff; with `values` also what may be secret."""
-    if isinstance(step, Removal):
-        return ["- all of it"]
+    if isinstance(step, Removal | Creation):
+        return ["- all of it" if isinstance(step, Removal) else "+ all of it, as it was saved"]
     if isinstance(step, WorkloadRollback):
         return [f"- revision {step.from_revision}", f"+ revision {step.to_revision} ({step.revision})"]
     if isinstance(step, Order):

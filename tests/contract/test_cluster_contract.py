@@ -34,7 +34,21 @@ from kubectl_argo_rescue.model.errors import (
     NotFound,
     StaleWrite,
 )
-from kubectl_argo_rescue.model.values import APPLICATION, CONFIGMAP, JSON, NAMESPACE, Resource
+from kubectl_argo_rescue.model.patches import guarded_ops
+from kubectl_argo_rescue.model.values import (
+    ABSENT,
+    APPLICATION,
+    CONFIGMAP,
+    DEPLOYMENT,
+    DEPLOYMENT_SCALE,
+    JSON,
+    NAMESPACE,
+    STATEFULSET,
+    STATEFULSET_SCALE,
+    FieldChange,
+    Ref,
+    Resource,
+)
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 
@@ -396,6 +410,45 @@ def _forget(world: Runtime) -> None:
     api = world.cluster._transport
     if isinstance(api, InMemoryApi):
         api.compact()
+
+
+# -- scales
+
+
+@pytest.mark.parametrize("resource", [DEPLOYMENT, STATEFULSET], ids=["deployment", "statefulset"])
+def test_the_scale_of_a_workload(world: Runtime, resource: Resource) -> None:
+    scale = {DEPLOYMENT: DEPLOYMENT_SCALE, STATEFULSET: STATEFULSET_SCALE}[resource]
+    labels = {"app": "it"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "it", "image": "it:1"}]}}
+    spec: dict[str, JSON] = {"replicas": 3, "selector": {"matchLabels": labels}, "template": template}
+    if resource is STATEFULSET:
+        spec["serviceName"] = "it"
+    made = world.cluster.create(
+        resource,
+        world.namespace,
+        {"apiVersion": "apps/v1", "kind": resource.kind, "metadata": {"name": "it"}, "spec": spec},
+    )
+    uid = made["metadata"]["uid"]
+    now = world.cluster.get(scale, world.namespace, "it")
+    assert (now["kind"], now["metadata"]["uid"], now["spec"]) == (scale.kind, uid, {"replicas": 3})
+
+    ref = Ref(scale.kind, world.namespace, "it", uid)
+    path = ("spec", "replicas")
+    to_none = guarded_ops(now, ref, [FieldChange(path, 3, ABSENT)])
+    stopped = world.cluster.patch(scale, world.namespace, "it", to_none)
+    assert stopped["kind"] == scale.kind and "replicas" not in stopped["spec"]
+    assert world.cluster.get(resource, world.namespace, "it")["spec"]["replicas"] == 0
+    with pytest.raises(GuardFailed):
+        world.cluster.patch(scale, world.namespace, "it", to_none)
+
+    assert world.cluster.is_current(scale, stopped)
+    back = guarded_ops(stopped, ref, [FieldChange(path, ABSENT, 3)])
+    assert world.cluster.patch(scale, world.namespace, "it", back, dry_run=True)["spec"] == {"replicas": 3}
+    assert world.cluster.get(resource, world.namespace, "it")["spec"]["replicas"] == 0
+    assert world.cluster.patch(scale, world.namespace, "it", back)["spec"] == {"replicas": 3}
+    with pytest.raises(Forbidden):
+        world.powerless.patch(scale, world.namespace, "it", back)
+    assert not world.powerless.review_access("patch", scale, world.namespace, "it")
 
 
 # -- who may what

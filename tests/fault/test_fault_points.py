@@ -294,13 +294,13 @@ def _count(run: Run, scenario: str, monkeypatch: pytest.MonkeyPatch) -> list[str
     return faults.names
 
 
-def _chosen(count: int, sample: int, offset: int) -> list[int]:
+def chosen(count: int, sample: int, offset: int) -> list[int]:
     if not sample or sample >= count:
         return list(range(count))
     return sorted({(i * count // sample + offset) % count for i in range(sample)})
 
 
-def _torn(names: list[str]) -> list[int]:
+def torn(names: list[str]) -> list[int]:
     """Half a write is the rarest of points, and what comes after it is like no other."""
     return [i for i, name in enumerate(names) if name.startswith("torn")]
 
@@ -312,7 +312,7 @@ def test_death_at_every_point(
 ) -> None:
     names = _count(run, scenario, monkeypatch)
     lost = []
-    for die_at in sorted({*_chosen(len(names), sample, offset=3 if power_cut else 0), *_torn(names)}):
+    for die_at in sorted({*chosen(len(names), sample, offset=3 if power_cut else 0), *torn(names)}):
         run.homes = tmp_path / f"homes-{die_at}"
         where = f"{scenario} dies at {die_at} ({names[die_at]})"
         bed = Bed(run, scenario)
@@ -367,7 +367,7 @@ def test_a_colleague_can_undo_it_after_a_kill(
 ) -> None:
     names = _count(run, scenario, monkeypatch)
     patching = [i for i, name in enumerate(names) if "PATCH /apis/argoproj.io" in name]
-    for die_at in [patching[i] for i in _chosen(len(patching), sample and 4, 1)]:
+    for die_at in [patching[i] for i in chosen(len(patching), sample and 4, 1)]:
         run.homes = tmp_path / f"homes-{die_at}"
         bed = Bed(run, scenario)
         faults = Faults(bed.folder, die_at)
@@ -459,7 +459,7 @@ def _die_for_real(bed: Bed, kill_at: int, *, answered: bool) -> int:
 def test_sigkill(scenario: str, answered: bool, run: Run, sample: int, tmp_path: Path) -> None:
     total = _die_for_real(Bed(run, scenario), -1, answered=False)
     assert total > 3, "the process did not even begin"
-    for kill_at in _chosen(total, sample and 3, 1 if answered else total - 3):
+    for kill_at in chosen(total, sample and 3, 1 if answered else total - 3):
         run.homes = tmp_path / f"homes-{kill_at}"
         bed = Bed(run, scenario)
         assert _die_for_real(bed, kill_at, answered=answered) == kill_at

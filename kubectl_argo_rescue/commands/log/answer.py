@@ -114,6 +114,10 @@ def _prune(session: Session, age: timedelta, *, yes: bool, dry_run: bool) -> Res
         try:
             if not dry_run:
                 # This machine's copy last: while the cluster refuses, the entry stays listed here.
+                if entry.is_orphaning:
+                    from ...act.orphan import saved_home  # lazy: few entries have saved whole objects
+
+                    saved_home(session).remove(entry.id)
                 if journal.in_cluster is not None:
                     journal.in_cluster.remove(entry.id)
                 journal.local.remove(entry.id)

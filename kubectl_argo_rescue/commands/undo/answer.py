@@ -15,7 +15,7 @@ from ...journal.journal import JournalReading
 from ...journal.owed import is_about, owes, touches
 from ...model.errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
 from ...model.text import COMMAND
-from ...model.values import Key, Result
+from ...model.values import Key, Result, Role
 from ...plan.undo import Options
 from ...show.steps import STATUS_WORDS
 
@@ -58,6 +58,10 @@ def answer(
 
             thawing = ThawOptions(let_delete, keep_operation, options.on_conflict, options.timeout)
             return call.finish(Thaw(session, chosen, thawing, writing, reading.entries).run())
+        if _is_readoption(chosen):
+            from ...act.orphan import Readoption  # lazy: an orphan is rare
+
+            return call.finish(Readoption(session, chosen, writing, reading.entries).run())
         ids = {e.id for e in chosen}
         others = [e for e in reading.entries if e.is_open and e.id not in ids]
         undo = Undo(session, chosen, options, writing, reading.entries)
@@ -89,6 +93,19 @@ def _is_thaw(chosen: Sequence[Entry], what: Sequence[str], reading: JournalReadi
     if frozen and len(frozen) < len(chosen):
         raise UsageError(f"{frozen[0].id} is a freeze, others are not", "thaw it alone, then undo the others")
     return bool(frozen)
+
+
+def _is_readoption(chosen: Sequence[Entry]) -> bool:
+    """Whether Applications are to be made anew. Raises RefusedError where something else is undone as well."""
+    ours = [
+        e for e in chosen if e.is_orphaning and any(x.role is Role.ORPHAN for _, _, x, _ in e.unsettled())
+    ]
+    if ours and len(ours) < len(chosen):
+        raise RefusedError(
+            f"entry {ours[0].id} let applications go, others did not: they are undone one after the other",
+            f"nothing was changed; first: {COMMAND} undo {ours[0].id}",
+        )
+    return bool(ours)
 
 
 def _nothing(session: Session, reading: JournalReading) -> Result:

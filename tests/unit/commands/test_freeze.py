@@ -278,3 +278,30 @@ def test_a_scale_that_somebody_changed_is_a_conflict(run: Run, incident: Inciden
     incident.api.edit(STATEFULSET, "argocd", CONTROLLER, lambda live: live["spec"].update(replicas=3))
     ran = run(incident.api, "undo", entry_of(run, incident), "--yes")
     assert ran.code == 3 and "scaled to 3 by somebody else" in ran.err
+
+
+def test_the_version_is_known_while_it_is_frozen(run: Run, incident: Incident) -> None:
+    assert run(incident.api, "freeze").code == 0
+    assert run(incident.api, "status", "-o", "json").json["data"]["argocd"]["version"] == "v3.2.11"
+
+
+def until_the_scales(run: Run, incident: Incident) -> list[tuple[str, str]]:
+    """What is asked of the API server until both scales are written."""
+    before = len(incident.api.requests)
+    assert run(incident.api, "freeze").code == 0
+    asked = [(r.method, r.path.partition("/argo-rescue-")[0]) for r in incident.api.requests[before:]]
+    last = max(i for i, (method, path) in enumerate(asked) if method == "PATCH" and path.endswith("/scale"))
+    return asked[: last + 1]
+
+
+def test_how_many_applications_there_are_makes_no_difference(run: Run, incident: Incident) -> None:
+    few = until_the_scales(run, incident)
+    fleet = traefik_incident()
+    fleet.api.idle = lambda: fleet.argocd.tick(0.5)
+    app = fleet.api.get(APPLICATION, "argocd", "web")
+    for number in range(300):
+        app["metadata"] = {"name": f"web-{number}", "namespace": "argocd"}
+        fleet.api.create(app)
+    many = until_the_scales(run, fleet)
+    assert sorted(few) == sorted(many)
+    assert not [path for _, path in many if "/applications" in path]

@@ -86,6 +86,7 @@ SCENES = {
     "watch traefik --timeout 2m -o json": "rescued",
     "pin traefik 2.4.1 --wait --timeout 10m": "free",
     "pin shop 8a1f0c2 --source 1": "sources",
+    "pause appset/shops": "set",
     "sync traefik": "free",
     "sync traefik --prune --wait": "fixed",
     "rollback traefik": "free",

@@ -42,6 +42,7 @@ ENVELOPED = [verb for verb in VERBS if verb not in SPEAKS_NO_ENVELOPE]
 
 WORDS = {
     "pause": ["root"],
+    "orphan": ["traefik"],
     "unblock": ["traefik"],
     "pin": ["traefik", "2.4.1"],
     "sync": ["traefik"],

@@ -28,6 +28,7 @@ from kubectl_argo_rescue.cluster.connect import Runtime
 TOTAL = int(sys.argv[1])
 KEPT = Path(sys.argv[2])
 PROJECTS = 400
+DYING = json.loads((KEPT / "dying").read_text()) if (KEPT / "dying").exists() else {}
 AUTOMATED = {"prune": True, "selfHeal": True}
 edited = json.loads((KEPT / "edited").read_text()) if (KEPT / "edited").exists() else {}
 """By the numbers of Applications what their `automated` was changed to."""
@@ -53,7 +54,7 @@ SOURCE = {"repoURL": "https://git.invalid/x.git", "path": "apps/@I@", "targetRev
 APP = json.dumps({
     "apiVersion": "argoproj.io/v1alpha1",
     "kind": "Application",
-    "metadata": {"name": "app-@NAME@", "namespace": "argocd", "uid": "u@I@"},
+    "metadata": {"name": "app-@NAME@", "namespace": "argocd", "uid": "u@I@", "annotations": "@DYING@"},
     "spec": {"project": "@PROJECT@", "source": SOURCE, "destination": {"name": "in-cluster", "namespace": "ns-@I@"}, "syncPolicy": "@POLICY@"},
     "status": {
         "sync": {"status": "Synced", "revision": "a" * 40, "comparedTo": {"source": SOURCE}},
@@ -70,6 +71,8 @@ def app(i):
     block = edited.get(str(i), AUTOMATED)
     policy = json.dumps({} if block is None else {"automated": block})
     parts = {"@I@": str(i), "@NAME@": f"{i:05}", "@PROJECT@": f"p{i % PROJECTS}", '"@POLICY@"': policy}
+    # Of those that die the deletion time and the finalizers, of the others nothing.
+    parts['"annotations": "@DYING@"'] = json.dumps(DYING)[1:-1] if DYING and i % 10 == 0 else '"annotations": {}'
     parts["@HEALTH@"] = "Healthy" if i % 9 else "Degraded"
     text = APP
     for place, part in parts.items():
@@ -193,6 +196,18 @@ def test_memory_stays_small(total: int, limit: int, tmp_path: Path, verb: str, f
         assert f"{total} applications: " in out
     else:
         assert len(out.splitlines()) == total + 1
+    assert 20 < peak < limit, f"{peak} MB"
+
+
+def test_a_tenth_that_dies_is_told_on_one_screen(total: int, limit: int, tmp_path: Path) -> None:
+    dying = {
+        "deletionTimestamp": "2026-11-27T17:00:00Z",
+        "finalizers": ["resources-finalizer.argocd.argoproj.io"],
+    }
+    (tmp_path / "dying").write_text(json.dumps(dying))
+    out, peak = _run(total, tmp_path, "status")
+    (line,) = [line for line in out.splitlines() if "will be deleted with workloads" in line]
+    assert f"{total // 10} Applications" in line
     assert 20 < peak < limit, f"{peak} MB"
 
 
