@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from ..cluster.client import Cluster
 from ..cluster.parallel import Failed
 from ..model import patches
 from ..model.errors import ExitStatus, Forbidden, RefusedError, RescueError
-from ..model.text import ROLLED_BACK
 from ..model.values import (
     BY_KIND,
     JSON,
@@ -25,6 +24,7 @@ from ..model.values import (
     Snapshot,
     StepResult,
     StepStatus,
+    Takeback,
     WorkloadRollback,
 )
 from ..show.printer import Printer
@@ -102,7 +102,7 @@ class Checks:
         known = self.access if cluster is self.cluster else {}
         answers = {q: known[q] for q in questions if q in known}
         questions = [q for q in questions if q not in answers]
-        thunks = [partial(cluster.review_access, q[0], WRITTEN[q[1]], q[2], q[3]) for q in questions]
+        thunks = [_review(cluster, question) for question in questions]
         for question, got in zip(questions, cluster.gather_outcomes(*thunks), strict=True):
             # A server that does not answer the question decides at the write itself.
             answers[question] = known[question] = True if isinstance(got, Failed) else bool(got.value)
@@ -163,7 +163,7 @@ class Checks:
 
     def _try_rollout(self, step: WorkloadRollback, *, on_server: bool) -> tuple[StepResult, ExitStatus]:
         if not on_server:
-            planned = StepResult(step.ref, StepStatus.PLANNED, ROLLED_BACK, reason=step.reason)
+            planned = StepResult(step.ref, StepStatus.PLANNED, step.how.value, reason=step.reason)
             return planned, ExitStatus.OK
         from . import workload_writes  # lazy: workloads are the last resort
 
@@ -209,8 +209,20 @@ _VERBS: Mapping[type, str] = {Removal: "delete", Creation: "create"}
 
 def _rights_to_patch(steps: Iterable[PlanStep]) -> list[Right]:
     return list(
-        dict.fromkeys((_VERBS.get(type(s), "patch"), s.ref.kind, s.ref.namespace, s.ref.name) for s in steps)
+        dict.fromkeys((_VERBS.get(type(s), "patch"), _patched(s), s.ref.namespace, s.ref.name) for s in steps)
     )
+
+
+def _patched(step: PlanStep) -> str:
+    """Name what a step patches: the kind, or its status."""
+    is_status = isinstance(step, WorkloadRollback) and step.how is not Takeback.TEMPLATE
+    return f"{step.ref.kind}/status" if is_status else step.ref.kind
+
+
+def _review(cluster: Cluster, question: Right) -> Callable[[], bool]:
+    verb, kind, namespace, name = question
+    kind, _, subresource = kind.partition("/")
+    return partial(cluster.review_access, verb, WRITTEN[kind], namespace, name, subresource=subresource)
 
 
 def _whole_places(rights: Iterable[Right]) -> list[Right]:

@@ -23,9 +23,9 @@ from ..model.errors import RescueError
 from ..model.text import CREATED, DELETED
 from ..model.values import (
     BY_KIND,
-    DEPLOYMENT,
     EVENT,
     JSON,
+    WORKLOAD_KINDS,
     Creation,
     Plan,
     PlanStep,
@@ -159,7 +159,7 @@ class Engine:
             run.warnings.append(f"the outcome could not be recorded: {message}")
 
     def _home_of(self, kind: str) -> Cluster:
-        return self.destination if BY_KIND[kind].group == DEPLOYMENT.group else self.cluster
+        return self.destination if kind in WORKLOAD_KINDS else self.cluster
 
     def _all(self, plan: Plan, numbered: Sequence[tuple[int, PlanStep]], batch: Batch) -> None:
         run = batch.run

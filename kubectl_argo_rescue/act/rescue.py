@@ -4,24 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from msgspec.structs import replace
 
+from ..argocd import rollouts
 from ..argocd.operation import operation
-from ..argocd.progress import Expectation, workload_keys
+from ..argocd.progress import Expectation, State, workload_keys
+from ..argocd.workloads import destination_of, keys_of
 from ..cluster import refresh
+from ..cluster.parallel import Attempt, Done
 from ..journal.encoding import holds_secrets
 from ..journal.journal import ON_THIS_MACHINE
 from ..model import patches
 from ..model.errors import ExitStatus, RescueError
 from ..model.text import COMMAND, display_name
-from ..model.values import BY_KIND, Edit, FieldChange, Key, Plan, Result, Role, Snapshot, StepStatus
+from ..model.values import (
+    BY_KIND,
+    JSON,
+    ROLLOUT,
+    Edit,
+    FieldChange,
+    Key,
+    Plan,
+    Result,
+    Role,
+    Snapshot,
+    StepStatus,
+    Takeback,
+    WorkloadRollback,
+    ref_of,
+)
 from ..plan.rescue import Rescue
 from ..show.steps import STATUS_WORDS
 from . import watch
 from .options import Writing
 from .procedure import GRACE_SECONDS, Procedure, is_idle
 from .session import Session
+from .watch import Ending
 
 PARTING_SECONDS = 2.0
 """How long an interrupted rescue goes on, to close the windows that other applications share."""
@@ -34,10 +54,17 @@ class RescueRun(Procedure):
     """What the command that goes on with it has after the application's name."""
 
     def __init__(
-        self, session: Session, key: Key, planner: Callable[[Snapshot], Rescue], writing: Writing
+        self,
+        session: Session,
+        key: Key,
+        planner: Callable[[Snapshot], Rescue],
+        writing: Writing,
+        *,
+        is_full: bool = False,
     ) -> None:
-        """`planner` is called again where something moved."""
+        """`planner` is called again where something moved; `is_full` promotes Rollouts fully."""
         super().__init__(session, "rescue", writing)
+        self.is_full = is_full
         self.key = key
         self.planner = planner
         self.order_id = ""
@@ -52,6 +79,8 @@ class RescueRun(Procedure):
         if any(map(holds_secrets, rescue.plan.steps)) and not self.session.may_keep_secrets:
             said = (*rescue.plan.warnings, f"{self.key}: {ON_THIS_MACHINE}")
             rescue = replace(rescue, plan=replace(rescue.plan, warnings=said))
+        if not rescue.is_pause_only:
+            rescue = replace(rescue, plan=replace(rescue.plan, notes=(*rescue.plan.notes, *self._rollouts())))
         self.printer.plan_talk(rescue.plan.warnings, rescue.plan.notes)
         if self.writing.is_dry_run:
             return self.dry_run(rescue.plan)
@@ -185,11 +214,69 @@ class RescueRun(Procedure):
     def _watch(self, rescue: Rescue, result: Result, timeout: float | None) -> Result:
         changes = tuple(c for e in rescue.pin for c in e.changes)
         self.session.reading.snapshot = self.snapshot
-        ending = watch.run(self.session, Expectation(self.key, self.order_id, changes), timeout)
+        expectation = Expectation(self.key, self.order_id, changes, is_full=self.is_full)
+
+        def once(left: float | None) -> Ending:
+            return watch.run(self.session, expectation, left, go_on=self._go_on())
+
+        ending = self.watched_to_the_end(once, timeout)
         if self.writer and (saw := watch.what_failed(self.session, self.key, ending)):
             with suppress(RescueError):  # only the memory of it is lost
                 self.writer.write([saw])
         return watch.with_ending(result, ending)
+
+    # -- Argo Rollouts
+
+    def _rollouts(self) -> list[str]:
+        """Say before anything is written what each Rollout will do with another version.
+
+        Raises Forbidden where it is to be promoted and the user may not.
+        """
+        keys = [k for k in workload_keys(self.snapshot.objects[self.key]) if k.kind == rollouts.KIND]
+        live = [o.value for o in self._read(keys) if isinstance(o, Done)]
+        if self.is_full:
+            self.session.checks.require_rights(Plan("rescue", tuple(map(self._promotion, live))))
+        return [text for obj in live if (text := rollouts.foretell(obj, is_full=self.is_full))]
+
+    def _read(self, keys: Sequence[Key]) -> list[Attempt]:
+        cluster = self.session.destination
+        return cluster.gather_outcomes(*[partial(cluster.get, ROLLOUT, k.namespace, k.name) for k in keys])
+
+    def _promotion(self, rollout: JSON) -> WorkloadRollback:
+        pod_hash = (rollout.get("status") or {}).get("currentPodHash") or ""
+        number = int((rollout["metadata"].get("annotations") or {}).get(rollouts.NUMBER) or 0)
+        return WorkloadRollback(
+            replace(ref_of(rollout), kind=rollouts.KIND),
+            self.key,
+            max(0, number - 1),
+            number,
+            f"{rollout['metadata']['name']}-{pod_hash}",
+            f"promoted fully at {rollouts.where(rollout)}",
+            destination=destination_of(self.snapshot.objects[self.key]),
+            how=Takeback.PROMOTION,
+        )
+
+    def watched_to_the_end(self, once: Callable[[float | None], Ending], timeout: float | None) -> Ending:
+        """Watch; where that halts at what may be promoted fully and is to be, do so and go on watching."""
+        clock = self.session.cluster.clock
+        deadline = None if timeout is None else clock() + timeout
+        while True:
+            ending = once(None if deadline is None else max(0.0, deadline - clock()))
+            if not self.is_full or ending.assessment.state is not State.HALTED:
+                return ending
+            keys = [k for k in keys_of(self.snapshot.objects[self.key]) if k.kind == rollouts.KIND]
+            live = [o.value for o in self._read(keys) if isinstance(o, Done)]
+            steps = tuple(self._promotion(obj) for obj in live if rollouts.may_be_promoted(obj))
+            if not steps or not self.carry_out(Plan("rescue", steps, independent_from=0)):
+                return ending
+
+    def _go_on(self) -> str:
+        name = display_name(self.key, self.snapshot.argocd)
+        return "" if self.is_full else f"{COMMAND} rescue {name}{self.flags} --full"
+
+    def tell_ending(self, ending: Ending) -> None:
+        """Say how a watch ended that did not end well, and what goes on from there."""
+        watch.tell_ending(self.printer, self.key, ending, self._go_on())
 
     def _still_open(self, rescue: Rescue) -> list[Edit]:
         """Return what would close the windows again that others share, as far as they are open."""

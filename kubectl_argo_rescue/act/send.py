@@ -36,7 +36,7 @@ from ..model.errors import (
     TransportError,
     may_have_landed,
 )
-from ..model.text import CREATED, DELETED, ROLLED_BACK
+from ..model.text import CREATED, DELETED
 from ..model.values import (
     ABSENT,
     BY_KIND,
@@ -137,7 +137,7 @@ class Batch(Struct, frozen=True):
 def action_of(step: PlanStep, actions: Mapping[Role, str] = ACTIONS) -> str:
     """Return the past participle that is printed for a step."""
     if isinstance(step, WorkloadRollback):
-        return ROLLED_BACK
+        return step.how.value
     if isinstance(step, Removal):
         return DELETED
     if isinstance(step, Creation):
@@ -239,6 +239,7 @@ class Sender(ABC):
         self.read = read
         self.tries = 0
         self.ops: list[patches.Op] = []
+        self.subresource = ""
 
     def send(self) -> StepResult:
         """Go on until the step stands or certainly does not."""
@@ -254,8 +255,9 @@ class Sender(ABC):
         ref = self.step.ref
         try:
             answer = self.cluster.patch(
-                BY_KIND[ref.kind], ref.namespace, ref.name, self.ops, dry_run=self.dry_run, read=self.read
-            )
+                BY_KIND[ref.kind], ref.namespace, ref.name, self.ops,
+                subresource=self.subresource, dry_run=self.dry_run, read=self.read,
+            )  # fmt: skip
             return self.answered(answer)
         except (GuardFailed, StaleWrite) as e:
             return self.guard_failed(e)

@@ -14,7 +14,7 @@ from ..argocd import application, handback, ownership
 from ..argocd.handback import Evidence, Handback
 from ..model.errors import RefusedError, TimedOut
 from ..model.text import COMMAND, cause
-from ..model.values import JSON, Key, Role, Snapshot, StepResult, StepStatus, WorkloadRollback
+from ..model.values import BY_KIND, JSON, Key, Role, Snapshot, StepResult, StepStatus, WorkloadRollback
 from ..plan.undo import RESTORED, Fate, UndoWork
 from .git_check import GitCheck
 from .procedure import follow, is_idle
@@ -45,7 +45,7 @@ def comparison_says(snapshot: Snapshot, key: Key, rollouts: Sequence[WorkloadRol
     moving = [
         str(r.ref.key)
         for r in rollouts
-        if (line := application.lists(app, r.ref.key, group="apps")) is not None
+        if (line := application.lists(app, r.ref.key, BY_KIND[r.ref.kind].group)) is not None
         and (line.get("status") != "Synced" or line.get("requiresPruning"))
         and (line.get("requiresPruning") or not _asks_for_the_same(app, r.deployment))
     ]

@@ -155,6 +155,7 @@ _ENDS = {
     State.SUCCEEDED: ExitStatus.OK,
     State.REVERTED: ExitStatus.CONFLICT,
     State.FAILED: ExitStatus.ERROR,
+    State.HALTED: ExitStatus.PARTIAL,
 }
 
 
@@ -354,9 +355,14 @@ def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
 
 
 def run(
-    session: Session, expectation: Expectation, timeout: float | None, *, is_only_looking: bool = False
+    session: Session,
+    expectation: Expectation,
+    timeout: float | None,
+    *,
+    is_only_looking: bool = False,
+    go_on: str = "",
 ) -> Ending:
-    """Watch and show, and say the end in one line.
+    """Watch and show, and say the end in one line, with what goes on where it halts.
 
     Who only looks does so no longer than somebody reads it; raises RescueError then.
     """
@@ -394,9 +400,18 @@ def run(
             by = f", by Argo CD's word alone: {'; '.join(told)}" if told else ""
             session.printer.line(f"{app_name} {ending.message}{by}")
         else:
-            colour = session.printer.paint("error:", "red")
-            session.printer.say(f"{colour} {expectation.key}: {plain(ending.message)}")
+            tell_ending(session.printer, expectation.key, ending, go_on)
     return ending
+
+
+def tell_ending(printer: Printer, key: Key, ending: Ending, go_on: str) -> None:
+    """Say how a watch ended that did not end well; `go_on` is the command for one that halts."""
+    if ending.assessment.state is not State.HALTED:
+        printer.say(f"{printer.paint('error:', 'red')} {key}: {plain(ending.message)}")
+        return
+    printer.warn(f"not done yet: {plain(ending.message)}")
+    if go_on:
+        printer.say(f"Next: {go_on}")
 
 
 def watch_after(session: Session, key: Key, plan: Plan, result: Result, timeout: float | None) -> Result:

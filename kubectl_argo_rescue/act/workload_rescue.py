@@ -10,12 +10,24 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from ..argocd import workloads
+from ..argocd import rollouts, workloads
 from ..argocd.progress import Assessment, Expected, assess_workloads, given_up_at, part_of
 from ..argocd.workloads import destination_doubt, destination_of
 from ..model.errors import ExitStatus, RefusedError, RescueError
-from ..model.text import COMMAND, ROLLED_BACK, display_name, resource_name
-from ..model.values import BY_KIND, JSON, Key, Plan, Ref, Result, Snapshot, StepStatus, WorkloadRollback
+from ..model.text import COMMAND, display_name, resource_name
+from ..model.values import (
+    BY_KIND,
+    JSON,
+    WORKLOAD_KINDS,
+    Key,
+    Plan,
+    Ref,
+    Result,
+    Snapshot,
+    StepStatus,
+    Takeback,
+    WorkloadRollback,
+)
 from ..plan.rescue import Rescue
 from ..plan.workload_rescue import Workloads, expected_workloads, plan_workloads
 from . import workload_writes
@@ -55,15 +67,22 @@ class WorkloadRescue(RescueRun):
     """Carries it out: what pauses Argo CD goes as in every rescue, then the workloads side by side."""
 
     def __init__(
-        self, session: Session, key: Key, found: Workloads, writing: Writing, *, only: bool = False
+        self,
+        session: Session,
+        key: Key,
+        found: Workloads,
+        writing: Writing,
+        *,
+        only: bool = False,
+        is_full: bool = False,
     ) -> None:
         """Take the workloads as read; `session` has read the Application and its owners."""
         entries = session.journal.read().entries
 
         def planner(snapshot: Snapshot) -> Rescue:
-            return plan_workloads(snapshot, key, found, entries, only=only)
+            return plan_workloads(snapshot, key, found, entries, only=only, is_full=is_full)
 
-        super().__init__(session, key, planner, writing)
+        super().__init__(session, key, planner, writing, is_full=is_full)
         self.found = found
         self.flags = " --workloads"
 
@@ -87,7 +106,7 @@ class WorkloadRescue(RescueRun):
 
     def _result(self, rescue: Rescue) -> Result:
         result = super()._result(rescue)
-        done = {r.ref: r.status for r in self.results if r.action == ROLLED_BACK}
+        done = {r.ref: r.status for r in self.results if r.ref.kind in WORKLOAD_KINDS}
         listed = [
             {
                 "kind": s.ref.kind,
@@ -104,26 +123,33 @@ class WorkloadRescue(RescueRun):
 
     def _watch(self, rescue: Rescue, result: Result, timeout: float | None) -> Result:
         expected = {ref: self._expected(ref, rescue) for ref in expected_workloads(rescue)}
-        with shower(self.printer) as show:
-            feed = Feed(self.session.destination)
-            ending = follow(feed, _Workloads(feed, expected), timeout=timeout, show=show)
-        if self.printer.form == "human":
-            if ending.status is ExitStatus.OK:
-                for line in self._lines(rescue, ending):
-                    self.printer.line(line)
-            else:
-                self.printer.say(f"{self.printer.paint('error:', 'red')} {self.key}: {ending.message}")
-        return with_ending(result, ending)
+
+        def once(left: float | None) -> Ending:
+            with shower(self.printer) as show:
+                feed = Feed(self.session.destination)
+                watched = _Workloads(feed, expected, is_full=self.is_full)
+                ending = follow(feed, watched, timeout=left, show=show)
+            if self.printer.form == "human":
+                if ending.status is ExitStatus.OK:
+                    for line in self._lines(rescue, ending):
+                        self.printer.line(line)
+                else:
+                    self.tell_ending(ending)
+            return ending
+
+        return with_ending(result, self.watched_to_the_end(once, timeout))
 
     def _expected(self, ref: Ref, rescue: Rescue) -> Expected:
         past = self.found.histories[ref.key]
         assert past is not None
         for step in rescue.plan.steps:
-            if isinstance(step, WorkloadRollback) and step.ref == ref:
+            if isinstance(step, WorkloadRollback) and step.ref == ref and step.how is Takeback.TEMPLATE:
                 target = past.named(step.revision)
                 assert target is not None
                 return Expected(target.template, given_up_at(past.workload))
-        return Expected(workloads.template_of(past.workload))
+        is_aborted = rollouts.is_under_way(past.workload) if ref.kind == rollouts.KIND else False
+        how = Takeback.ABORT if is_aborted else Takeback.TEMPLATE
+        return Expected(workloads.template_of(past.workload), how=how)
 
     def _lines(self, rescue: Rescue, ending: Ending) -> list[str]:
         texts = {part: text for part, text, _ in ending.assessment.lines}
@@ -139,8 +165,9 @@ class WorkloadRescue(RescueRun):
 class _Workloads:
     """The workloads that were taken back, as a watch sees them."""
 
-    def __init__(self, feed: Feed, expected: Mapping[Ref, Expected]) -> None:
+    def __init__(self, feed: Feed, expected: Mapping[Ref, Expected], *, is_full: bool) -> None:
         self.expected = expected
+        self.is_full = is_full
         self.live: dict[Ref, JSON | None] = {}
         self._by_key = {ref.key: ref for ref in expected}
         for key in self._by_key:
@@ -154,7 +181,9 @@ class _Workloads:
         return False
 
     def assess(self) -> Assessment | None:
-        return assess_workloads(self.live, self.expected) if len(self.live) == len(self.expected) else None
+        if len(self.live) < len(self.expected):
+            return None
+        return assess_workloads(self.live, self.expected, is_full=self.is_full)
 
     def look_again(self, last: Assessment) -> Ending:
         return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")

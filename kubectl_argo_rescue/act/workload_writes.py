@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..argocd import workloads
+from ..argocd import rollouts, workloads
 from ..argocd.workloads import History
 from ..cluster.client import Cluster
 from ..model.errors import ApiError, GuardFailed, NotFound, RescueError
-from ..model.text import ROLLED_BACK
-from ..model.values import BY_KIND, JSON, Key, StepResult, StepStatus, WorkloadRollback
+from ..model.values import BY_KIND, JSON, Key, StepResult, StepStatus, Takeback, WorkloadRollback
 from .send import NOT_DONE, Sender
 
 MAX_TRIES = 8
@@ -44,7 +43,8 @@ def read_histories(cluster: Cluster, keys: Sequence[Key]) -> dict[Key, History |
 def _result(
     step: WorkloadRollback, status: StepStatus, ops: Sequence[JSON] = (), detail: str = ""
 ) -> StepResult:
-    return StepResult(step.ref, status, ROLLED_BACK, workloads.shown_ops(ops), step.reason, detail)
+    shown = workloads.shown_ops(ops) if step.how is Takeback.TEMPLATE else tuple(ops)
+    return StepResult(step.ref, status, step.how.value, shown, step.reason, detail)
 
 
 def _judge(step: WorkloadRollback, past: History) -> tuple[JSON, StepResult | None]:
@@ -57,12 +57,14 @@ def _judge(step: WorkloadRollback, past: History) -> tuple[JSON, StepResult | No
     if target is None:
         text = f"its revision {step.to_revision} is not kept any more"
         return None, _result(step, StepStatus.CONFLICT, detail=text)
+    if step.how is not Takeback.TEMPLATE:
+        return None, _judge_status(step, past)
     if workloads.same(workloads.template_of(past.workload), target.template):
         return target.template, _result(
             step, StepStatus.UNCHANGED, detail=f"already at revision {step.to_revision}"
         )
     current = past.revisions[-1]
-    observed = (past.workload.get("status") or {}).get("observedGeneration", 0)
+    observed = workloads.observed_generation(past.workload)
     unseen = observed < meta.get("generation", 0) and not workloads.same(
         workloads.template_of(past.workload), current.template
     )
@@ -74,6 +76,21 @@ def _judge(step: WorkloadRollback, past: History) -> tuple[JSON, StepResult | No
         text = f"it was paused meanwhile; resume it: {workloads.resume_command(step.ref.key)}"
         return None, _result(step, StepStatus.FAILED, detail=text)
     return target.template, None
+
+
+def _judge_status(step: WorkloadRollback, past: History) -> StepResult | None:
+    """Judge what aborts or promotes a Rollout; None where it is to be written."""
+    if rollouts.stands(past.workload, step.how):
+        return _result(step, StepStatus.UNCHANGED, detail="done already")
+    promoted = step.revision if step.how is Takeback.PROMOTION else None
+    current = past.of_hash(str((past.workload.get("status") or {}).get("currentPodHash") or ""))
+    if current is None or (promoted or current.name) != current.name or (
+        step.how is Takeback.ABORT and current.number != step.from_revision
+    ):  # fmt: skip
+        now = current.number if current else "a new one"
+        text = f"somebody else deployed meanwhile: its revision is {now}"
+        return _result(step, StepStatus.CONFLICT, detail=text)
+    return None
 
 
 def roll_back(
@@ -100,6 +117,7 @@ class _WorkloadSender(Sender):
         super().__init__(cluster, dry_run=dry_run)
         self._step = step
         self._in_doubt = in_doubt
+        self.subresource = "" if step.how is Takeback.TEMPLATE else "status"
         self._before: JSON = {}
         """The workload as the guards test it."""
         self._lost: RescueError | None = None
@@ -134,10 +152,17 @@ class _WorkloadSender(Sender):
         if lost is not None and self._losses >= MAX_LOST:
             return self.result(StepStatus.FAILED, lost.message)
         self._before = past.workload
-        self.ops = workloads.ops_back(past.workload, template)
+        if self.subresource:
+            self.ops = rollouts.ops(past.workload, self._step.how)
+        else:
+            self.ops = workloads.ops_back(past.workload, template)
         return None
 
     def answered(self, answer: JSON) -> StepResult:
+        if self.subresource:
+            if not rollouts.stands(answer, self._step.how):
+                return self.result(StepStatus.FAILED, NOT_DONE, ops=self.ops)
+            return self.result(StepStatus.PLANNED if self.dry_run else StepStatus.APPLIED, ops=self.ops)
         wanted, now = self.ops[-1]["value"], workloads.template_of(answer)
         if missing := workloads.not_taken(wanted, now, workloads.template_of(self._before)):
             if not workloads.same(now, workloads.template_of(self._before)):
@@ -162,4 +187,6 @@ class _WorkloadSender(Sender):
             fresh = self.cluster.get(BY_KIND[ref.kind], ref.namespace, ref.name)
         except RescueError:
             return False  # the next look says what it is
+        if self.subresource:
+            return all(op in rollouts.ops(fresh, self._step.how) for op in self.ops)
         return all(fresh["metadata"].get(n) == self._before["metadata"].get(n) for n in ("uid", "generation"))

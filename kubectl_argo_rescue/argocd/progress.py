@@ -18,12 +18,10 @@ from kubectl_argo_rescue.model.values import Confidential
 from ..model import merge
 from ..model.patches import show_path, shown
 from ..model.text import cause
-from ..model.values import JSON, Change, Key, Ref
-from . import application
+from ..model.values import BY_KIND, JSON, WORKLOAD_KINDS, Change, Key, Ref, Takeback
+from . import application, rollouts
 from .operation import Operation, operation, waits_for_hooks
-from .workloads import same, template_of
-
-WORKLOAD_KINDS = ("Deployment", "StatefulSet", "DaemonSet")
+from .workloads import is_workload, observed_generation, same, template_of
 
 
 class State(Enum):
@@ -35,6 +33,8 @@ class State(Enum):
     """A workload says that it failed; for a moment that may still be about the pods before."""
     FAILED = "failed"
     REVERTED = "reverted"
+    HALTED = "halted"
+    """Nothing goes on until a person acts, as at a canary's pause without a duration."""
 
 
 class Expectation(Struct, frozen=True):
@@ -45,6 +45,8 @@ class Expectation(Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     rollback: bool = False
     """The operation deploys from history: the spec says something else, so being synced is not asked for."""
+    is_full: bool = False
+    """A Rollout is promoted fully: it halts as soon as the new version's pods are ready."""
 
 
 class Assessment(Struct, frozen=True):
@@ -64,15 +66,21 @@ class RolloutStatus(Struct, frozen=True):
     done: bool
     failed: bool
     text: str
+    halted: str = ""
+    """Why it does not go on by itself, empty where it does."""
 
 
-def rollout(obj: JSON) -> RolloutStatus:
+def rollout(obj: JSON, *, is_full: bool = False, source: JSON | None = None) -> RolloutStatus:
     """Say how far a workload's current generation is (kubectl: polymorphichelpers/rollout_status.go)."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     generation = obj["metadata"].get("generation", 0)
-    if status.get("observedGeneration", 0) < generation:
-        return RolloutStatus(False, False, "its new spec has not been looked at yet")
     kind = obj["kind"]
+    if observed_generation(obj) < generation or (
+        kind == rollouts.KIND and rollouts.is_unobserved(obj, source)
+    ):
+        return RolloutStatus(False, False, "its new spec has not been looked at yet")
+    if kind == rollouts.KIND:
+        return _of_rollout(obj, is_full=is_full)
     if kind == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
         updated, available = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
@@ -105,6 +113,28 @@ def rollout(obj: JSON) -> RolloutStatus:
     return _counts(wanted, updated, status.get("availableReplicas", 0), status.get("replicas", 0))
 
 
+def _of_rollout(obj: JSON, *, is_full: bool) -> RolloutStatus:
+    """Argo Rollouts: utils/rollout/rolloututil.go GetRolloutPhase."""
+    status = obj.get("status") or {}
+    phase, message = str(status.get("phase") or "not judged yet"), str(status.get("message") or "")
+    said = phase + (f": {message}" if message else "")
+    if is_full and rollouts.may_be_promoted(obj):
+        where = rollouts.where(obj)
+        return RolloutStatus(False, False, where, f"its new version may be promoted, at {where}")
+    if waits := rollouts.waits_for_somebody(obj):
+        return RolloutStatus(False, False, waits, waits)
+    if phase == "Degraded":
+        return RolloutStatus(False, True, said)
+    if rollouts.is_under_way(obj):
+        return RolloutStatus(False, False, rollouts.where(obj))
+    available = (
+        f"{status.get('availableReplicas', 0)} of {(obj.get('spec') or {}).get('replicas', 1)} available"
+    )
+    return RolloutStatus(
+        phase == "Healthy", False, available if phase == "Healthy" else f"{available}: {said}"
+    )
+
+
 def _counts(wanted: int, updated: int, available: int, total: int) -> RolloutStatus:
     if updated < wanted:
         return RolloutStatus(False, False, f"{updated} of {wanted} updated")
@@ -123,9 +153,7 @@ def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
     if not application.deploys_here(app):
         return ()
     return tuple(
-        Key(r["kind"], r.get("namespace", ""), r["name"])
-        for r in _deployed(app, rollback)
-        if _is_understood(r)
+        Key(r["kind"], r.get("namespace", ""), r["name"]) for r in _deployed(app, rollback) if is_workload(r)
     )
 
 
@@ -135,10 +163,6 @@ def _deployed(app: JSON, rollback: bool) -> list[JSON]:
     state = (app.get("status") or {}).get("operationState") or {}
     found = (state.get("syncResult") or {}).get("resources") or ()
     return [r for r in found if r.get("status") == "Synced" and not r.get("hookType")]
-
-
-def _is_understood(resource: JSON) -> bool:
-    return resource.get("group") == "apps" and resource.get("kind") in WORKLOAD_KINDS
 
 
 def _runs_something(resource: JSON) -> bool:
@@ -155,7 +179,6 @@ _PODS = ("Pod", "ReplicaSet", "ReplicationController", "Job", "CronJob")
 _CUSTOM_WORKLOADS = (
     "Application",
     "ApplicationSet",
-    "Rollout",
     "Canary",
     "CloneSet",
     "DeploymentConfig",
@@ -175,7 +198,7 @@ def unverified(app: JSON, watched: Collection[Key], *, rollback: bool = False) -
         for key in workload_keys(app, rollback=rollback)
         if key not in watched
     ]
-    unknown = [r for r in found if not _is_understood(r) and _runs_something(r)]
+    unknown = [r for r in found if not is_workload(r) and _runs_something(r)]
     if unknown:
         said.append(f"not watched by this tool: {_names(unknown)}")
     if not said and not watched:
@@ -210,14 +233,19 @@ def assess(
             # Not at once: the comparison with the spec of now may not have taken it away yet.
             failing = _invalid_spec(app)
     lines = [("operation", text, bool(done)), ("sync", what, synced), _health(app)]
+    halted = _halted_unseen(app, workloads) if synced and compared else ""
     for key in sorted(workloads):
-        obj = workloads[key]
-        r = rollout(obj) if obj is not None else RolloutStatus(False, False, "not there")
+        r = _rollout_in(workloads, key, is_full=expectation.is_full)
         lines.append((part_of(key), r.text, r.done))
         if r.failed and synced:
             failing = failing or f"{key}: {r.text}"
+        # Waves go on once it is healthy, so that an operation may wait for what halts.
+        if r.halted and compared and (synced or _is_applied(app, key)):
+            halted = halted or f"{key}: {r.halted}"
     if failed or failing:
         return Assessment(State.FAILED if failed else State.FAILING, tuple(lines), failed or failing)
+    if halted:
+        return Assessment(State.HALTED, tuple(lines), halted)
     waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "")
     if waiting or not compared:
         return Assessment(State.WAITING, tuple(lines), waiting or "not yet")
@@ -228,6 +256,31 @@ def assess(
     reason = f"{verb} to {revisions or 'its revision'} and {application.health_status(app).lower()}"
     told = unverified(app, workloads, rollback=expectation.rollback)
     return Assessment(State.SUCCEEDED, tuple(lines), reason, told)
+
+
+def _rollout_in(workloads: Mapping[Key, JSON | None], key: Key, *, is_full: bool) -> RolloutStatus:
+    obj = workloads[key]
+    if obj is None:
+        return RolloutStatus(False, False, "not there")
+    source = rollouts.template_source(obj) if key.kind == rollouts.KIND else None
+    return rollout(obj, is_full=is_full, source=workloads.get(source) if source else None)
+
+
+def _is_applied(app: JSON, key: Key) -> bool:
+    line = application.lists(app, key, BY_KIND[key.kind].group)
+    return line is not None and line.get("status") == "Synced"
+
+
+def _halted_unseen(app: JSON, workloads: Mapping[Key, JSON | None]) -> str:
+    """Say that a Rollout waits for somebody where Argo CD alone tells; empty where all are in sight."""
+    if application.health_status(app) != "Suspended":
+        return ""
+    unseen = [
+        r for r in application.managed_resources(app)
+        if r.get("kind") == rollouts.KIND and r.get("group") == rollouts.GROUP
+        and Key(r["kind"], r.get("namespace", ""), r["name"]) not in workloads
+    ]  # fmt: skip
+    return f"{_names(unseen)} waits for somebody to go on, as Argo CD says (Suspended)" if unseen else ""
 
 
 def part_of(key: Key) -> str:
@@ -360,6 +413,7 @@ class Expected(Confidential, frozen=True):
     template: JSON
     given_up_at: str = ""
     """When the Deployment gave up on the version before: it says so until the first new pod is there."""
+    how: Takeback = Takeback.TEMPLATE
 
 
 def given_up_at(workload: JSON) -> str:
@@ -370,10 +424,27 @@ def given_up_at(workload: JSON) -> str:
     return ""
 
 
-def assess_workloads(live: Mapping[Ref, JSON | None], expected: Mapping[Ref, Expected]) -> Assessment:
+def _aborted(obj: JSON) -> RolloutStatus:
+    """Say how far a Rollout is back at its stable version, whose pods alone are to be there."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    wanted, updated = spec.get("replicas", 1), status.get("updatedReplicas", 0)
+    available = status.get("availableReplicas", 0)
+    if rollouts.is_under_way(obj) and not status.get("abort"):
+        return RolloutStatus(False, False, rollouts.where(obj))
+    if rollouts.is_aborted(obj) and not status.get("abortedAt"):
+        return RolloutStatus(False, False, "its abort has not been looked at yet")
+    if rollouts.is_under_way(obj) and updated:
+        return RolloutStatus(False, False, f"{updated} pods of the aborted version still going away")
+    text = f"{available} of {wanted} available, of the stable version"
+    return RolloutStatus(available >= wanted, False, text)
+
+
+def assess_workloads(
+    live: Mapping[Ref, JSON | None], expected: Mapping[Ref, Expected], *, is_full: bool = False
+) -> Assessment:
     """Judge one look at workloads that were taken back: their templates stand, their pods are there."""
     lines: list[tuple[str, str, bool]] = []
-    failed = ""
+    failed = halted = ""
     for ref in sorted(expected):
         obj = live.get(ref)
         if obj is None or obj["metadata"].get("uid") != ref.uid:
@@ -382,12 +453,16 @@ def assess_workloads(live: Mapping[Ref, JSON | None], expected: Mapping[Ref, Exp
         if not same(template_of(obj), expected[ref].template):
             text = "somebody deployed another template since"
             return Assessment(State.REVERTED, ((part_of(ref.key), text, False),), f"{ref}: {text}")
-        r = rollout(obj)
+        if expected[ref].how is Takeback.ABORT:
+            r = _aborted(obj)
+        else:
+            r = rollout(obj, is_full=is_full)
+        halted = halted or (f"{ref}: {r.halted}" if r.halted else "")
         lines.append((part_of(ref.key), r.text, r.done))
         if r.failed and given_up_at(obj) != expected[ref].given_up_at:
             failed = failed or f"{ref}: {r.text}"
-    if failed:
-        return Assessment(State.FAILED, tuple(lines), failed)
+    if failed or halted:
+        return Assessment(State.FAILED if failed else State.HALTED, tuple(lines), failed or halted)
     waiting = next((f"{part}: {text}" for part, text, good in lines if not good), "")
     if waiting:
         return Assessment(State.WAITING, tuple(lines), waiting)

@@ -8,6 +8,7 @@ not is taken.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -19,20 +20,35 @@ from kubectl_argo_rescue.model.values import Confidential
 
 from ..model import patches
 from ..model.patches import Op
-from ..model.values import CONTROLLERREVISION, JSON, REPLICASET, Key, Resource, ref_of
-from . import application
+from ..model.values import (
+    BY_KIND,
+    CONTROLLERREVISION,
+    JSON,
+    REPLICASET,
+    WORKLOAD_KINDS,
+    Key,
+    Ref,
+    Resource,
+    Takeback,
+    WorkloadRollback,
+    ref_of,
+)
+from . import application, rollouts
 from .history import Deployment, deployments, failing_identity
 
 HISTORY_OF: Final[Mapping[str, Resource]] = {
     "Deployment": REPLICASET,
     "StatefulSet": CONTROLLERREVISION,
     "DaemonSet": CONTROLLERREVISION,
+    "Rollout": REPLICASET,
 }
 """Where each kind of workload keeps its revisions."""
 
-NUMBER = "deployment.kubernetes.io/revision"
-EARLIER_NUMBERS = "deployment.kubernetes.io/revision-history"
-HASH_LABEL = "pod-template-hash"
+_DEPLOYMENT_NUMBER = "deployment.kubernetes.io/revision"
+NUMBERS: Final[Mapping[str, str]] = {"Deployment": _DEPLOYMENT_NUMBER, "Rollout": rollouts.NUMBER}
+"""The annotation with the revision's number, on a workload and on its ReplicaSets."""
+
+HASH_LABELS: Final = ("pod-template-hash", rollouts.HASH_LABEL)
 
 
 class Revision(Confidential, frozen=True):
@@ -62,6 +78,11 @@ class History(Confidential, frozen=True):
         """Return the revision that the object of that name keeps."""
         return next((r for r in self.revisions if r.name == name), None)
 
+    def of_hash(self, pod_hash: str) -> Revision | None:
+        """Return the revision of a Rollout whose pods carry that hash."""
+        name = f"{self.workload['metadata']['name']}-{pod_hash}"
+        return self.named(name) if pod_hash else None
+
 
 def keys_of(app: JSON) -> tuple[Key, ...]:
     """Return the workloads that an Application lists, whatever cluster they are in.
@@ -73,12 +94,23 @@ def keys_of(app: JSON) -> tuple[Key, ...]:
         dict.fromkeys(
             Key(r["kind"], r.get("namespace", ""), r["name"])
             for r in application.managed_resources(app)
-            if r.get("group") == "apps"
-            and r.get("kind") in HISTORY_OF
+            if is_workload(r)
             and not r.get("hook")
             and (not r.get("requiresPruning") or r.get("status") in (None, "", "Unknown"))
         )
     )
+
+
+def is_workload(resource: JSON) -> bool:
+    """Whether a line of an Application's resources is a workload that is understood here."""
+    known = BY_KIND.get(str(resource.get("kind"))) if resource.get("kind") in WORKLOAD_KINDS else None
+    return known is not None and resource.get("group") == known.group
+
+
+def observed_generation(workload: JSON) -> int:
+    """Return the generation that the workload's controller has seen; a Rollout keeps it as text."""
+    seen = (workload.get("status") or {}).get("observedGeneration") or 0
+    return int(seen) if str(seen).isdigit() else 0
 
 
 def selector_of(workload: JSON) -> str:
@@ -116,26 +148,41 @@ def history(workload: JSON, objects: Iterable[JSON]) -> History:
 def _revision(kind: str, obj: JSON) -> Revision | None:
     meta = obj["metadata"]
     created = application.parse_time(meta.get("creationTimestamp"))
-    if kind != "Deployment":
+    if kind not in NUMBERS:
         template = ((obj.get("data") or {}).get("spec") or {}).get("template")
         if not isinstance(template, dict):
             return None
         return Revision(int(obj.get("revision") or 0), meta["name"], _plain(template), created)
     annotations = meta.get("annotations") or {}
     try:
-        number = int(annotations.get(NUMBER) or 0)
+        number = int(annotations.get(NUMBERS[kind]) or 0)
     except ValueError:
         return None
-    reused = bool(annotations.get(EARLIER_NUMBERS))
-    return Revision(number, meta["name"], _plain(obj["spec"]["template"]), created, reused)
+    reused = bool(annotations.get(f"{NUMBERS[kind]}-history"))
+    template = _as_written(_plain(obj["spec"]["template"]), annotations.get(rollouts.EPHEMERAL))
+    return Revision(number, meta["name"], template, created, reused)
+
+
+def _as_written(template: JSON, ephemeral: str | None) -> JSON:
+    """Take away what the strategy of a Rollout has put into the template of its ReplicaSet."""
+    try:
+        added = json.loads(ephemeral) if ephemeral else {}
+    except ValueError:
+        added = {}
+    meta = dict(template.get("metadata") or {})
+    for name in ("labels", "annotations"):
+        gone = added.get(name) or () if isinstance(added, dict) else ()
+        if meta.get(name) and gone:
+            meta[name] = {k: v for k, v in meta[name].items() if k not in gone}
+    return {**template, "metadata": meta}
 
 
 def _plain(template: JSON) -> JSON:
     """Take away what a revision adds to the template: the hash label, the patch directive, nulls."""
     plain = {k: v for k, v in template.items() if k != "$patch"}
     meta = {k: v for k, v in (plain.get("metadata") or {}).items() if v is not None}
-    if HASH_LABEL in (meta.get("labels") or {}):
-        meta["labels"] = {k: v for k, v in meta["labels"].items() if k != HASH_LABEL}
+    if any(label in (meta.get("labels") or {}) for label in HASH_LABELS):
+        meta["labels"] = {k: v for k, v in meta["labels"].items() if k not in HASH_LABELS}
     return {**plain, "metadata": meta}
 
 
@@ -155,17 +202,20 @@ def _without_nulls(value: JSON) -> JSON:
 
 
 def template_of(workload: JSON) -> JSON:
-    """Return the template that a workload asks for now."""
-    return workload["spec"]["template"]
+    """Return the template that a workload asks for now; None where it is another's (`spec.workloadRef`)."""
+    return workload["spec"].get("template")
 
 
 def is_paused(workload: JSON) -> bool:
-    """Whether a Deployment itself is paused: a new template would not roll out."""
-    return workload["kind"] == "Deployment" and bool(workload["spec"].get("paused"))
+    """Whether a Deployment or Rollout itself is paused: a new template would not roll out."""
+    return workload["kind"] in NUMBERS and bool(workload["spec"].get("paused"))
 
 
 def resume_command(key: Key) -> str:
-    """Return the command that lets a paused Deployment roll."""
+    """Return the command that lets a paused Deployment or Rollout roll."""
+    if key.kind == rollouts.KIND:
+        patch = '{"spec":{"paused":false}}'
+        return f"kubectl -n {key.namespace} patch rollout {key.name} --type=merge -p '{patch}'"
     return f"kubectl -n {key.namespace} rollout resume deployment/{key.name}"
 
 
@@ -188,6 +238,7 @@ class Decision(Struct, frozen=True):
     why: str
     current: Revision | None = None
     target: Revision | None = None
+    how: Takeback = Takeback.TEMPLATE
 
 
 def decide(
@@ -207,6 +258,8 @@ def decide(
     workload, revisions, key = past.workload, past.revisions, past.key
     if not revisions:
         return Decision(Way.LEFT, "the cluster keeps no revision of it")
+    if workload["kind"] == rollouts.KIND and (found := _of_rollout(past, taken_back)):
+        return found
     live = template_of(workload)
     current, older = revisions[-1], revisions[:-1]
     matches = same(current.template, live)
@@ -218,8 +271,7 @@ def decide(
         return Decision(Way.LEFT, "it has no previous revision", current)
     if older[-1] and same(older[-1].template, live):
         return Decision(Way.ALREADY, f"already at revision {older[-1].number}", current, older[-1])
-    observed = (workload.get("status") or {}).get("observedGeneration", 0)
-    if not matches and observed < workload["metadata"].get("generation", 0):
+    if not matches and observed_generation(workload) < workload["metadata"].get("generation", 0):
         return Decision(
             Way.REFUSED,
             f"Kubernetes has not recorded the present spec of {key} as a revision yet; wait for "
@@ -239,12 +291,51 @@ def decide(
     return Decision(Way.BACK, "", current, (fit or older)[-1])
 
 
+def _of_rollout(past: History, taken_back: Collection[str]) -> Decision | None:
+    """Decide where a Rollout knows its way back itself; None where it is taken back like a Deployment.
+
+    What is not the stable version yet is aborted: the stable one serves at once, and the template,
+    which is Argo CD's or another workload's, stays as it is.
+    """
+    workload = past.workload
+    status = workload.get("status") or {}
+    stable, current = (past.of_hash(str(status.get(n) or "")) for n in ("stableRS", "currentPodHash"))
+    if rollouts.is_aborted(workload):
+        return Decision(Way.ALREADY, "it was aborted already", current, stable)
+    if rollouts.is_under_way(workload) and stable is not None and current is not None:
+        if current.name in taken_back:
+            return Decision(Way.ALREADY, "an open entry took it back already", current, current)
+        return Decision(Way.BACK, "", current, stable, Takeback.ABORT)
+    source = rollouts.template_source(workload)
+    if source is not None:
+        return Decision(Way.LEFT, f"its template is that of {source}", current)
+    return None
+
+
 def _may_be_reused(past: History) -> bool:
     """Whether the current revision may be one that was current before, under its old time of creation."""
     current = past.revisions[-1]
     if current.was_reused or current.created is None:
         return True
     return any(r.created is None or r.created > current.created for r in past.revisions[:-1])
+
+
+def rollback(
+    ref: Ref,
+    app: Key,
+    decision: Decision,
+    reason: str,
+    *,
+    destination: str = "",
+    deployment: int | None = None,
+) -> WorkloadRollback:
+    """Write a decision to go somewhere as the step that does it."""
+    current, target = decision.current, decision.target
+    assert current is not None and target is not None
+    return WorkloadRollback(
+        ref, app, current.number, target.number, target.name, reason,
+        destination=destination, deployment=deployment, how=decision.how,
+    )  # fmt: skip
 
 
 def ops_back(workload: JSON, template: JSON) -> list[Op]:

@@ -335,6 +335,7 @@ class Cluster:
         name: str,
         ops: Sequence[JSON],
         *,
+        subresource: str = "",
         dry_run: bool = False,
         read: Read = json.loads,
     ) -> JSON:
@@ -345,7 +346,7 @@ class Cluster:
         """
         answer = self._exchange.call(
             "PATCH",
-            object_path(resource, namespace, name),
+            object_path(resource, namespace, name, subresource),
             _write_query(dry_run),
             body=encode(ops),
             content_type="application/json-patch+json",

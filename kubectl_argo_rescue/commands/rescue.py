@@ -34,6 +34,12 @@ from ..model.errors import UsageError
     metavar="NAME",
     help="With --workloads: the context of the cluster that the app deploys into, where it is another one.",
 )
+@click.option(
+    "--full",
+    "is_full",
+    is_flag=True,
+    help="Promote each Argo Rollout fully, past its steps, once the pods of the good version are ready.",
+)
 @click.option("--no-wait", is_flag=True, help="Do not watch to the end.")
 @timeout_option("10m", "How long to watch; 0 is for ever.")
 @only_option
@@ -49,6 +55,7 @@ def command(
     pause_only: bool,
     workloads: bool,
     destination_context: str,
+    is_full: bool,
     no_wait: bool,
     timeout: float | None,
     only: bool,
@@ -69,8 +76,10 @@ def command(
     """
     chosen = source is not None or whole_source
     _refuse_contradictions(version, chosen, pause_only, workloads, destination_context)
+    if is_full and (no_wait or pause_only):
+        raise UsageError("--full waits for pods to be ready", "leave --no-wait and --pause-only out")
     if workloads:
-        return _by_workloads(common, writing, app, destination_context, only, not no_wait, timeout)
+        return _by_workloads(common, writing, app, destination_context, only, is_full, not no_wait, timeout)
 
     # lazy: kubectl, started by now, takes as long to get ready
     from ..act.rescue import RescueRun
@@ -97,6 +106,7 @@ def command(
                 known=known, source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),
             writing,
+            is_full=is_full,
         )  # fmt: skip
         return call.finish(rescuing.run(wait=not no_wait, timeout=timeout))
 
@@ -122,6 +132,7 @@ def _by_workloads(
     app: str,
     destination_context: str,
     only: bool,
+    is_full: bool,
     wait: bool,
     timeout: float | None,
 ) -> int:
@@ -133,5 +144,5 @@ def _by_workloads(
         session = call.read([app], to_write=True)
         key = session.target
         found = read_workloads(session, key, destination_context)
-        rolling = WorkloadRescue(session, key, found, writing, only=only)
+        rolling = WorkloadRescue(session, key, found, writing, only=only, is_full=is_full)
         return call.finish(rolling.run(wait=wait, timeout=timeout))

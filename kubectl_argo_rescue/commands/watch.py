@@ -7,6 +7,8 @@ import click
 from ..act.options import Common
 from ..cli.flags import Verb, common_options, timeout_option
 
+PROMOTE = "promote it once you have looked at it: kubectl argo rollouts promote NAME"
+
 
 @click.command("watch", cls=Verb)
 @click.argument("app", metavar="APP")
@@ -29,6 +31,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
     from ..act.session import Invocation
     from ..act.watch import ending_data, expected, remember, run
     from ..argocd.operation import operation
+    from ..model.text import COMMAND, display_name
     from ..model.values import Result
     from ..show.steps import STATUS_WORDS
 
@@ -41,7 +44,10 @@ def command(common: Common, app: str, timeout: float | None) -> int:
         if expectation.rollback and last != expectation.order_id:
             # Something came after it already: what the spec asks for is what counts again.
             expectation = replace(expectation, order_id="", rollback=False)
-        ending = run(session, expectation, timeout, is_only_looking=True)
+        name = display_name(key, session.reading.snapshot.argocd)
+        # What nobody went back to is not for us to go on with: its last good version may be another.
+        go_on = f"{COMMAND} rescue {name} --full" if expectation.changes else PROMOTE
+        ending = run(session, expectation, timeout, is_only_looking=True, go_on=go_on)
         remember(session, key, ending, rollback=expectation.rollback)
         result = Result(
             "watch", data=ending_data(ending), exit_status=ending.status, status=STATUS_WORDS[ending.status],

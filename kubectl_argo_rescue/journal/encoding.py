@@ -16,6 +16,8 @@ from ..model.discretion import Withheld, is_whole, withheld
 from ..model.values import (
     ABSENT,
     JSON,
+    ROLLOUT,
+    WORKLOAD_KINDS,
     Change,
     Creation,
     Edit,
@@ -31,6 +33,7 @@ from ..model.values import (
     Reliance,
     Removal,
     Role,
+    Takeback,
     Witness,
     WorkloadRollback,
 )
@@ -396,8 +399,8 @@ def _read_creation(fields: dict[str, JSON]) -> Creation:
 
 def _read_rollout(fields: dict[str, JSON]) -> WorkloadRollback:
     ref, app = _read_ref(fields.get("ref")), _read_key(fields.get("app"))
-    if ref.kind not in ("Deployment", "StatefulSet", "DaemonSet"):
-        raise Untrusted("a rollout is not of a Deployment, StatefulSet or DaemonSet")
+    if ref.kind not in WORKLOAD_KINDS:
+        raise Untrusted("a rollout is of no workload that this tool knows")
     if app.kind != "Application":
         raise Untrusted("a rollout is not of an Application's workload")
     return WorkloadRollback(
@@ -410,7 +413,18 @@ def _read_rollout(fields: dict[str, JSON]) -> WorkloadRollback:
         fields.get("named") is not False,
         _text(fields.get("destination", "")),
         None if fields.get("deployment") is None else _number(fields["deployment"]),
+        _read_takeback(ref, fields.get("how", Takeback.TEMPLATE.name)),
     )
+
+
+def _read_takeback(ref: Ref, name: JSON) -> Takeback:
+    try:
+        how = Takeback[str(name)]
+    except KeyError as e:
+        raise Untrusted("a rollout is done in an unknown way") from e
+    if how is not Takeback.TEMPLATE and ref.kind != ROLLOUT.kind:
+        raise Untrusted(f"a {ref.kind} cannot be {how.value}")
+    return how
 
 
 def _read_content(line: dict[str, JSON]) -> Content:
@@ -493,6 +507,7 @@ def _intent_fields(intent: Intent) -> tuple[str, dict[str, JSON]]:
         "named": what.named,
         "destination": _clip(what.destination),
         "deployment": what.deployment,
+        **({} if what.how is Takeback.TEMPLATE else {"how": what.how.name}),
     }
 
 

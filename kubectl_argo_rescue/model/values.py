@@ -72,6 +72,7 @@ EVENT = Resource("", "v1", "events", "Event")
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
 STATEFULSET = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMONSET = Resource("apps", "v1", "daemonsets", "DaemonSet")
+ROLLOUT = Resource(GROUP, "v1alpha1", "rollouts", "Rollout")
 REPLICASET = Resource("apps", "v1", "replicasets", "ReplicaSet")
 CONTROLLERREVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 STATEFULSET_SCALE = Resource("apps", "v1", "statefulsets", "StatefulSet/scale", subresource="scale")
@@ -92,7 +93,7 @@ SUBJECTREVIEW = Resource(
 BY_KIND: Final[Mapping[str, Resource]] = {
     r.kind: r
     for r in (
-        *(APPLICATION, APPPROJECT, APPLICATIONSET, DEPLOYMENT, STATEFULSET, DAEMONSET),
+        *(APPLICATION, APPPROJECT, APPLICATIONSET, DEPLOYMENT, STATEFULSET, DAEMONSET, ROLLOUT),
         *(DEPLOYMENT_SCALE, STATEFULSET_SCALE, OPERATED),
     )
 }
@@ -100,6 +101,12 @@ BY_KIND: Final[Mapping[str, Resource]] = {
 
 WRITTEN: Final[Mapping[str, Resource]] = {**BY_KIND, POD.kind: POD}
 """The kinds of all that is written: what is only ever deleted as well."""
+
+
+WORKLOADS: Final = (DEPLOYMENT, STATEFULSET, DAEMONSET, ROLLOUT)
+"""What is followed and taken back pod by pod, in the cluster that an Application deploys into."""
+
+WORKLOAD_KINDS: Final = tuple(r.kind for r in WORKLOADS)
 
 
 class Confidential(Struct, frozen=True):
@@ -245,14 +252,24 @@ class Order(Struct, frozen=True):
     kind: OrderKind = OrderKind.START
 
 
+class Takeback(Enum):
+    """How a workload is taken to a revision; the value is the past participle that is printed."""
+
+    TEMPLATE = "rolled back"
+    ABORT = "canary aborted"
+    """A Rollout whose new version is not the stable one yet goes back to that, its template stays."""
+    PROMOTION = "fully promoted"
+    """A Rollout goes on to the revision that it has begun, without its further steps."""
+
+
 class WorkloadRollback(Struct, frozen=True):
-    """A workload taken back to a revision of its own history in the cluster.
+    """A workload taken to a revision of its own history in the cluster.
 
     Only numbers and a name: templates hold secrets and never reach the journal.
     """
 
     ref: Ref
-    """The Deployment, StatefulSet or DaemonSet."""
+    """The Deployment, StatefulSet, DaemonSet or Rollout."""
     app: Key
     """The Application that manages it."""
     from_revision: int
@@ -265,6 +282,7 @@ class WorkloadRollback(Struct, frozen=True):
     """The cluster that it is in, empty for the one of Argo CD itself."""
     deployment: int | None = None
     """The id in the Application's history of what made `to_revision`; None where not known."""
+    how: Takeback = Takeback.TEMPLATE
 
 
 class Removal(Struct, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..argocd import application, ownership, workloads
+from ..argocd import application, ownership, rollouts, workloads
 from ..argocd.application import application_of
 from ..argocd.operation import operation
 from ..argocd.workloads import Decision, History, Way, failing_periods, maker
@@ -18,6 +18,7 @@ from ..model.text import COMMAND, ROLLED_BACK, display_name
 from ..model.values import (
     ABSENT,
     JSON,
+    WORKLOAD_KINDS,
     Edit,
     FieldChange,
     Key,
@@ -26,6 +27,7 @@ from ..model.values import (
     Snapshot,
     StepResult,
     StepStatus,
+    Takeback,
     WorkloadRollback,
     ref_of,
 )
@@ -46,7 +48,13 @@ class Workloads(Struct, frozen=True):
 
 
 def plan_workloads(
-    snapshot: Snapshot, key: Key, found: Workloads, entries: Iterable[Entry], *, only: bool = False
+    snapshot: Snapshot,
+    key: Key,
+    found: Workloads,
+    entries: Iterable[Entry],
+    *,
+    only: bool = False,
+    is_full: bool = False,
 ) -> Rescue:
     """Plan the pause of an Application and its owners, and the way back of each of its workloads.
 
@@ -58,12 +66,12 @@ def plan_workloads(
     own = tuple(s for s in pause.steps if isinstance(s, Edit))
     own_histories, foreign = _sorted(snapshot, key, found)
     rollouts, unchanged, warnings = _decided(
-        app, name, replace(found, histories=own_histories), tuple(entries)
+        app, name, replace(found, histories=own_histories), tuple(entries), is_full=is_full
     )
     unchanged += foreign
     if not rollouts and not any(_is_already(u) for u in unchanged):
         why = "; ".join(f"{u.ref}: {u.detail}" for u in unchanged) or (
-            "it lists no Deployment, StatefulSet or DaemonSet that is there"
+            f"it lists no {', '.join(WORKLOAD_KINDS[:-1])} or {WORKLOAD_KINDS[-1]} that is there"
         )
         raise RefusedError(
             f"nothing of {name} can be taken back to a previous revision: {why}",
@@ -124,11 +132,11 @@ def _sorted(
 
 
 def _decided(
-    app: JSON, name: str, found: Workloads, entries: Iterable[Entry]
+    app: JSON, name: str, found: Workloads, entries: Iterable[Entry], *, is_full: bool
 ) -> tuple[list[WorkloadRollback], list[StepResult], list[str]]:
     """Return what to take back, what is left as it is, and what is worth a warning."""
     is_failing = failing_periods(app)
-    rollouts: list[WorkloadRollback] = []
+    steps: list[WorkloadRollback] = []
     unchanged: list[StepResult] = []
     warnings: list[str] = []
     refused: list[str] = []
@@ -140,8 +148,10 @@ def _decided(
         back_already = taken_back(entries, ref)
         decision = workloads.decide(past, is_failing=is_failing, taken_back=back_already)
         if decision.way is Way.BACK:
-            rollouts.append(_rollout(decision, ref, app, found.destination))
+            steps.append(_rollout(decision, ref, app, found.destination))
             warnings += workloads.hindrances(past.workload)
+            if decision.how is Takeback.TEMPLATE and past.workload["kind"] == rollouts.KIND:
+                warnings += filter(None, [rollouts.foretell(past.workload, is_full=is_full)])
         elif decision.way is Way.REFUSED:
             refused.append(decision.why)
         else:
@@ -149,7 +159,7 @@ def _decided(
             unchanged.append(StepResult(ref, StepStatus.UNCHANGED, ROLLED_BACK, detail=detail))
     if refused:
         raise RefusedError("; ".join(refused), "nothing was changed")
-    return rollouts, unchanged, warnings
+    return steps, unchanged, warnings
 
 
 def _is_about_operation(warning: str) -> bool:
@@ -161,17 +171,13 @@ def _rollout(decision: Decision, ref: Ref, app: JSON, destination: str) -> Workl
     current, target = decision.current, decision.target
     assert current is not None and target is not None
     reason = f"back from {workloads.describe(current, target)}"
+    if decision.how is Takeback.ABORT:
+        reason += "; the template stays as it is, the stable version serves again at once"
     made_by = maker(app)(target)
-    return WorkloadRollback(
-        ref,
-        application.key_of(app),
-        current.number,
-        target.number,
-        target.name,
-        reason,
-        destination=destination,
-        deployment=made_by.id if made_by else None,
-    )
+    return workloads.rollback(
+        ref, application.key_of(app), decision, reason,
+        destination=destination, deployment=made_by.id if made_by else None,
+    )  # fmt: skip
 
 
 ALREADY = "taken back already"

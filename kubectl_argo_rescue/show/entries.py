@@ -11,8 +11,9 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from ..argocd import application
+from ..argocd import application, rollouts
 from ..argocd.operation import STARTING, has_landed, operation, own_id
+from ..argocd.workloads import NUMBERS
 from ..journal.encoding import side
 from ..journal.entry import (
     Entry,
@@ -44,6 +45,7 @@ from ..model.values import (
     PlanStep,
     Ref,
     Removal,
+    Takeback,
     WorkloadRollback,
 )
 
@@ -97,9 +99,6 @@ def _step_now(step: PlanStep, live: Live) -> str:
     return now.value
 
 
-NUMBER = "deployment.kubernetes.io/revision"
-
-
 def rollout_now(step: WorkloadRollback, live: Live) -> str:
     """Say where a workload that was taken back is now, as far as it tells itself.
 
@@ -115,7 +114,10 @@ def rollout_now(step: WorkloadRollback, live: Live) -> str:
     if step.ref.kind == "StatefulSet" and update:
         now = Now.STANDS if update == step.revision else Now.CHANGED
         return now.value
-    number = (obj["metadata"].get("annotations") or {}).get(NUMBER)
+    number = (obj["metadata"].get("annotations") or {}).get(NUMBERS.get(step.ref.kind, ""))
+    if step.how is not Takeback.TEMPLATE:
+        now = Now.STANDS if rollouts.stands(obj, step.how) else Now.CHANGED
+        return now.value
     if number is None:
         return "is there"
     return str(Now.RESTORED.value) if number == str(step.from_revision) else f"is at revision {number}"

@@ -77,7 +77,7 @@ def markdown(report: Report, where: str) -> Iterator[str]:
         for number, rollout in entry.rollouts():
             yield ""
             outcome = outcome_text(entry, number, "not known")
-            yield f"{_md(str(rollout.ref))}: rolled back, {_md(rollout.reason)} ({outcome})"
+            yield f"{_md(str(rollout.ref))}: {rollout.how.value}, {_md(rollout.reason)} ({outcome})"
     yield ""
     yield "## Owed to git"
     yield ""

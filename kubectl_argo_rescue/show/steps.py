@@ -20,6 +20,7 @@ from ..model.values import (
     Result,
     StepResult,
     StepStatus,
+    Takeback,
     WorkloadRollback,
 )
 
@@ -57,6 +58,9 @@ def step_lines(step: PlanStep, *, values: bool = False) -> list[str]:
     if isinstance(step, Removal | Creation):
         return ["- all of it" if isinstance(step, Removal) else "+ all of it, as it was saved"]
     if isinstance(step, WorkloadRollback):
+        if step.how is not Takeback.TEMPLATE:
+            field = "abort" if step.how is Takeback.ABORT else "promoteFull"
+            return [f"+ /status/{field}: true (to revision {step.to_revision}, {step.revision})"]
         return [f"- revision {step.from_revision}", f"+ revision {step.to_revision} ({step.revision})"]
     if isinstance(step, Order):
         return _order_lines(step, shown_whole if values else shown)

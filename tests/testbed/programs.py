@@ -191,7 +191,7 @@ ROLLOUTS = Module(
     "v1.10.2",
     {"rollouts-controller": "cmd/rollouts-controller"},
     go=(1, 27),
-    files={"crds": "manifests/crds/*-crd.yaml", "role": "manifests/role/*-clusterrole.yaml"},
+    files={"crds": "manifests/crds/*-crd.yaml"},
 )
 
 MODULES: Sequence[Module] = (

@@ -23,7 +23,6 @@ from kubectl_argo_rescue.argocd import ownership, progress, workloads
 from kubectl_argo_rescue.argocd.ownership import TRACKING_ID
 from kubectl_argo_rescue.argocd.progress import State
 from kubectl_argo_rescue.argocd.workloads import (
-    NUMBER,
     History,
     Revision,
     Way,
@@ -71,6 +70,8 @@ T0 = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
 APP = Key("Application", "argocd", "traefik")
 TRAEFIK = Key("Deployment", "traefik", "traefik")
 
+NUMBER = workloads.NUMBERS["Deployment"]
+
 
 def template(image: str, **labels: str) -> dict[str, Any]:
     """A pod template of one container."""
@@ -110,7 +111,7 @@ def replica_set(
     return {
         "metadata": {
             "name": f"x-{image[2:]}",
-            "annotations": {NUMBER: number, **({workloads.EARLIER_NUMBERS: earlier} if earlier else {})},
+            "annotations": {NUMBER: number, **({f"{NUMBER}-history": earlier} if earlier else {})},
             "creationTimestamp": f"{T0 + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}",
             "ownerReferences": [{"uid": uid, "controller": controller}],
         },
@@ -1044,8 +1045,8 @@ def test_a_workload_that_would_not_follow_refuses_all() -> None:
 @pytest.mark.parametrize(
     ("histories", "why"),
     [
-        ((), "it lists no Deployment, StatefulSet or DaemonSet"),
-        ((None,), "it lists no Deployment, StatefulSet or DaemonSet"),
+        ((), "it lists no Deployment, StatefulSet, DaemonSet or Rollout"),
+        ((None,), "it lists no Deployment, StatefulSet, DaemonSet or Rollout"),
         ((past(replica_set("2", "x:2")),), "it has no previous revision"),
     ],
 )

@@ -1,0 +1,183 @@
+"""Argo Rollouts' real controller: a canary under way, one that was promoted, and the way back of each.
+
+- a canary that is not promoted yet is back at once, by a pin or, without sources, by an abort;
+- a version that was promoted leaves by a new canary: `rescue` says so before, stops at its first
+  pause without a duration with 4 and says what goes on, and so does `watch`;
+- `--full` promotes it once its pods are ready; both writes are in the journal and handed back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.testbed import rollouts
+from tests.testbed.api import JSON
+from tests.testbed.argocd import ArgoCD, running
+from tests.testbed.control_plane import BROKEN as CRASHES
+from tests.testbed.incident import BROKEN, FIXED, GOOD
+from tests.testbed.plugin import Plugin
+from tests.testbed.sources import manifest
+
+from .scene import Scene, edits, is_auto_sync_on, settle
+
+STEPS = [{"setWeight": 50}, {"pause": {}}]
+
+
+@pytest.fixture(scope="module")
+def argocd(argo_version: str) -> Iterator[ArgoCD]:
+    with running(argo_version) as argocd, rollouts.running(argocd.control_plane):
+        yield argocd
+
+
+class Canary:
+    """An app of one Rollout in git, with its root app."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.argocd = scene, scene.argocd
+        self.file = f"{scene.name}-src/rollout.yaml"
+        scene.source = {
+            "repoURL": self.argocd.repository.url,
+            "path": f"{scene.name}-src",
+            "targetRevision": "main",
+        }
+
+    def manifest(self, version: str, *, crashes: bool) -> str:
+        """The Rollout in git."""
+        labels = {"app": "traefik", "chart-version": version, **({CRASHES: "true"} if crashes else {})}
+        container = {"name": "traefik", "image": f"registry.invalid/traefik:{version}"}
+        return manifest(
+            {
+                "apiVersion": "argoproj.io/v1alpha1",
+                "kind": "Rollout",
+                "metadata": {"name": "traefik"},
+                "spec": {
+                    "replicas": 2,
+                    "selector": {"matchLabels": {"app": "traefik"}},
+                    "strategy": {"canary": {"steps": STEPS}},
+                    "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+                },
+            }
+        )
+
+    def start(self) -> None:
+        """Bring the good version, which the first deployment promotes by itself."""
+        self.scene.start((self.file, self.manifest(GOOD, crashes=False)), wait=False)
+        self.until_stable(GOOD)
+
+    def push(self, version: str, *, crashes: bool = False) -> None:
+        """Bring another version by git."""
+        self.argocd.git((self.file, self.manifest(version, crashes=crashes)))
+        self.argocd.follow_git(self.scene.app)
+        self.argocd.until_idle(self.scene.app)
+
+    def live(self) -> JSON:
+        """Read the Rollout."""
+        return self.argocd.get("rollout", "traefik", self.scene.target)
+
+    def pods(self) -> dict[str, int]:
+        """Count the pods by version."""
+        found: dict[str, int] = {}
+        for pod in self.argocd.api.list("pod", self.scene.target):
+            if "deletionTimestamp" not in pod["metadata"]:
+                version = pod["metadata"]["labels"]["chart-version"]
+                found[version] = found.get(version, 0) + 1
+        return found
+
+    def until_stable(self, version: str) -> None:
+        """Wait until nothing but that version runs, promoted."""
+
+        def is_stable() -> bool:
+            status = self.live()["status"]
+            return bool(status.get("phase") == "Healthy" and self.pods() == {version: 2})
+
+        self.argocd.until(is_stable, 120, f"{version} is the stable version")
+        self.argocd.until_idle(self.scene.app)
+
+    def until_half(self, version: str) -> None:
+        """Wait until the canary has its pod."""
+        self.argocd.until(lambda: self.pods().get(version) == 1, 120, f"a canary of {version} is there")
+
+    def promote(self, version: str) -> None:
+        """Promote it as a person does with the Rollouts plugin."""
+        self.until_half(version)
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{self.scene.target}/rollouts/traefik/status"
+        body = {"status": {"promoteFull": True}}
+        self.argocd.api.request("PATCH", path, body, content_type="application/merge-patch+json")
+        self.until_stable(version)
+
+
+@pytest.fixture
+def canary(scene: Scene) -> Iterator[Canary]:
+    found = Canary(scene)
+    found.start()
+    yield found
+
+
+def test_a_canary_under_way_is_back_at_once(argocd: ArgoCD, plugin: Plugin, canary: Canary) -> None:
+    app = canary.scene.app
+    canary.push(BROKEN, crashes=True)
+    canary.until_half(BROKEN)
+    done = plugin("rescue", app, "--yes", check=True)
+    assert canary.pods() == {GOOD: 2} and canary.live()["status"]["phase"] == "Healthy"
+    assert "and healthy" in done.stdout and "Next:" not in done.stderr
+    canary.push(GOOD)
+    plugin("undo", "--yes", check=True)
+
+    # Without sources: aborted, its template stays.
+    canary.push(BROKEN, crashes=True)
+    canary.until_half(BROKEN)
+    template = canary.live()["spec"]["template"]
+    mark = argocd.control_plane.audit_mark()
+    dry = plugin("rescue", app, "--workloads", "--dry-run=server", check=True)
+    assert "rollout.argoproj.io/traefik canary aborted" in dry.stdout
+    done = plugin("rescue", app, "--workloads", "--yes", check=True)
+    assert canary.pods() == {GOOD: 2} and canary.live()["spec"]["template"] == template
+    assert "2 of 2 available, of the stable version" in done.stdout
+    written = [e.uri.partition("?")[0] for e in edits(argocd.control_plane, mark) if "rollouts" in e.uri]
+    assert written and all(uri.endswith("/rollouts/traefik/status") for uri in written)
+    again = plugin("rescue", app, "--workloads", "--yes", check=True)
+    assert "aborted already" in again.stdout + again.stderr
+    canary.push(GOOD)
+    plugin("undo", "--yes", check=True)
+    settle(argocd, app)
+    assert is_auto_sync_on(argocd.app(app)) and canary.pods() == {GOOD: 2}
+    assert plugin("log", "--open", "-o", "name", check=True).stdout == ""
+
+
+def test_a_promoted_version_leaves_by_a_new_canary(argocd: ArgoCD, plugin: Plugin, canary: Canary) -> None:
+    app = canary.scene.app
+    canary.push(FIXED)
+    canary.until_half(FIXED)
+    waiting = plugin("watch", app)
+    assert waiting.returncode == 4, waiting.stdout + waiting.stderr
+    assert "waits for somebody" in waiting.stderr and "rescue" not in waiting.stderr, "it is not ours"
+    canary.promote(FIXED)
+
+    planned = plugin("rescue", app, "--dry-run", check=True)
+    assert "starts a new canary, which waits for somebody at step 2" in planned.stdout + planned.stderr
+    halted = plugin("rescue", app, "--yes")
+    assert halted.returncode == 4, halted.stdout + halted.stderr
+    assert canary.pods() == {GOOD: 1, FIXED: 1}, "half of it still runs what is fled from"
+    assert "synced to" not in halted.stdout
+    go_on = f"Next: kubectl argo-rescue rescue {app} --full"
+    assert go_on in halted.stderr
+    looked = plugin("watch", app)
+    assert looked.returncode == 4 and go_on in looked.stderr
+
+    mark = argocd.control_plane.audit_mark()
+    done = plugin("rescue", app, "--full", "--yes", "-o", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert canary.pods() == {GOOD: 2} and canary.live()["status"]["phase"] == "Healthy"
+    (promoted,) = [e for e in edits(argocd.control_plane, mark) if "rollouts" in e.uri]
+    assert promoted.uri.partition("?")[0].endswith("/rollouts/traefik/status")
+    entry = json.loads(done.stdout)["entry"]
+    assert "/status/promoteFull" in plugin("show", entry, check=True).stdout
+
+    canary.push(GOOD)
+    plugin("undo", "--yes", check=True)
+    settle(argocd, app)
+    assert canary.pods() == {GOOD: 2}
+    assert plugin("log", "--open", "-o", "name", check=True).stdout == ""
