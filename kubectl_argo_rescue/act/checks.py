@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from ..cluster.client import Cluster
@@ -12,6 +12,7 @@ from ..model.errors import ExitStatus, Forbidden, RefusedError, RescueError
 from ..model.values import (
     BY_KIND,
     JSON,
+    ROLLOUT_STATUS,
     WRITTEN,
     Creation,
     Key,
@@ -102,7 +103,7 @@ class Checks:
         known = self.access if cluster is self.cluster else {}
         answers = {q: known[q] for q in questions if q in known}
         questions = [q for q in questions if q not in answers]
-        thunks = [_review(cluster, question) for question in questions]
+        thunks = [partial(cluster.review_access, q[0], WRITTEN[q[1]], q[2], q[3]) for q in questions]
         for question, got in zip(questions, cluster.gather_outcomes(*thunks), strict=True):
             # A server that does not answer the question decides at the write itself.
             answers[question] = known[question] = True if isinstance(got, Failed) else bool(got.value)
@@ -216,13 +217,7 @@ def _rights_to_patch(steps: Iterable[PlanStep]) -> list[Right]:
 def _patched(step: PlanStep) -> str:
     """Name what a step patches: the kind, or its status."""
     is_status = isinstance(step, WorkloadRollback) and step.how is not Takeback.TEMPLATE
-    return f"{step.ref.kind}/status" if is_status else step.ref.kind
-
-
-def _review(cluster: Cluster, question: Right) -> Callable[[], bool]:
-    verb, kind, namespace, name = question
-    kind, _, subresource = kind.partition("/")
-    return partial(cluster.review_access, verb, WRITTEN[kind], namespace, name, subresource=subresource)
+    return ROLLOUT_STATUS.kind if is_status else step.ref.kind
 
 
 def _whole_places(rights: Iterable[Right]) -> list[Right]:

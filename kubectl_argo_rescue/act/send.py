@@ -50,6 +50,7 @@ from ..model.values import (
     Plan,
     PlanStep,
     Removal,
+    Resource,
     Role,
     Snapshot,
     StepResult,
@@ -239,7 +240,6 @@ class Sender(ABC):
         self.read = read
         self.tries = 0
         self.ops: list[patches.Op] = []
-        self.subresource = ""
 
     def send(self) -> StepResult:
         """Go on until the step stands or certainly does not."""
@@ -255,9 +255,8 @@ class Sender(ABC):
         ref = self.step.ref
         try:
             answer = self.cluster.patch(
-                BY_KIND[ref.kind], ref.namespace, ref.name, self.ops,
-                subresource=self.subresource, dry_run=self.dry_run, read=self.read,
-            )  # fmt: skip
+                self.resource, ref.namespace, ref.name, self.ops, dry_run=self.dry_run, read=self.read
+            )
             return self.answered(answer)
         except (GuardFailed, StaleWrite) as e:
             return self.guard_failed(e)
@@ -267,6 +266,11 @@ class Sender(ABC):
             return self.answer_lost(e)
         except (Forbidden, NotFound, Invalid) as e:
             return self.refused(e)
+
+    @property
+    def resource(self) -> Resource:
+        """What the patch goes to."""
+        return BY_KIND[self.step.ref.kind]
 
     @property
     @abstractmethod

@@ -8,7 +8,17 @@ from ..argocd import rollouts, workloads
 from ..argocd.workloads import History
 from ..cluster.client import Cluster
 from ..model.errors import ApiError, GuardFailed, NotFound, RescueError
-from ..model.values import BY_KIND, JSON, Key, StepResult, StepStatus, Takeback, WorkloadRollback
+from ..model.values import (
+    BY_KIND,
+    JSON,
+    ROLLOUT_STATUS,
+    Key,
+    Resource,
+    StepResult,
+    StepStatus,
+    Takeback,
+    WorkloadRollback,
+)
 from .send import NOT_DONE, Sender
 
 MAX_TRIES = 8
@@ -117,11 +127,15 @@ class _WorkloadSender(Sender):
         super().__init__(cluster, dry_run=dry_run)
         self._step = step
         self._in_doubt = in_doubt
-        self.subresource = "" if step.how is Takeback.TEMPLATE else "status"
+        self._is_status = step.how is not Takeback.TEMPLATE
         self._before: JSON = {}
         """The workload as the guards test it."""
         self._lost: RescueError | None = None
         self._losses = 0
+
+    @property
+    def resource(self) -> Resource:
+        return ROLLOUT_STATUS if self._is_status else super().resource
 
     @property
     def step(self) -> WorkloadRollback:
@@ -152,14 +166,14 @@ class _WorkloadSender(Sender):
         if lost is not None and self._losses >= MAX_LOST:
             return self.result(StepStatus.FAILED, lost.message)
         self._before = past.workload
-        if self.subresource:
+        if self._is_status:
             self.ops = rollouts.ops(past.workload, self._step.how)
         else:
             self.ops = workloads.ops_back(past.workload, template)
         return None
 
     def answered(self, answer: JSON) -> StepResult:
-        if self.subresource:
+        if self._is_status:
             if not rollouts.stands(answer, self._step.how):
                 return self.result(StepStatus.FAILED, NOT_DONE, ops=self.ops)
             return self.result(StepStatus.PLANNED if self.dry_run else StepStatus.APPLIED, ops=self.ops)
@@ -187,6 +201,6 @@ class _WorkloadSender(Sender):
             fresh = self.cluster.get(BY_KIND[ref.kind], ref.namespace, ref.name)
         except RescueError:
             return False  # the next look says what it is
-        if self.subresource:
+        if self._is_status:
             return all(op in rollouts.ops(fresh, self._step.how) for op in self.ops)
         return all(fresh["metadata"].get(n) == self._before["metadata"].get(n) for n in ("uid", "generation"))

@@ -335,7 +335,6 @@ class Cluster:
         name: str,
         ops: Sequence[JSON],
         *,
-        subresource: str = "",
         dry_run: bool = False,
         read: Read = json.loads,
     ) -> JSON:
@@ -346,7 +345,7 @@ class Cluster:
         """
         answer = self._exchange.call(
             "PATCH",
-            object_path(resource, namespace, name, subresource),
+            object_path(resource, namespace, name),
             _write_query(dry_run),
             body=encode(ops),
             content_type="application/json-patch+json",

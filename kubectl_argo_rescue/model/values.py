@@ -73,6 +73,7 @@ DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
 STATEFULSET = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMONSET = Resource("apps", "v1", "daemonsets", "DaemonSet")
 ROLLOUT = Resource(GROUP, "v1alpha1", "rollouts", "Rollout")
+ROLLOUT_STATUS = Resource(GROUP, "v1alpha1", "rollouts", "Rollout/status", subresource="status")
 REPLICASET = Resource("apps", "v1", "replicasets", "ReplicaSet")
 CONTROLLERREVISION = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 STATEFULSET_SCALE = Resource("apps", "v1", "statefulsets", "StatefulSet/scale", subresource="scale")
@@ -99,8 +100,8 @@ BY_KIND: Final[Mapping[str, Resource]] = {
 }
 """The kinds that an edit may address, by the name the journal keeps."""
 
-WRITTEN: Final[Mapping[str, Resource]] = {**BY_KIND, POD.kind: POD}
-"""The kinds of all that is written: what is only ever deleted as well."""
+WRITTEN: Final[Mapping[str, Resource]] = {**BY_KIND, **{r.kind: r for r in (POD, ROLLOUT_STATUS)}}
+"""The kinds of all that is written: what is only ever deleted, or has a status written, as well."""
 
 
 WORKLOADS: Final = (DEPLOYMENT, STATEFULSET, DAEMONSET, ROLLOUT)
