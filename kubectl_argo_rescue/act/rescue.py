@@ -117,7 +117,10 @@ class RescueRun(Procedure):
             left = self._close_windows(rescue, GRACE_SECONDS if is_over else PARTING_SECONDS)
         if self.status is ExitStatus.INTERRUPTED:
             result = replace(result, exit_status=self.status, status=STATUS_WORDS[self.status])
-        return replace(result, edits=tuple(self.results), warnings=(*result.warnings, *left))
+        # A promotion may have been the first write.
+        return replace(
+            result, entry=self.entry, edits=tuple(self.results), warnings=(*result.warnings, *left)
+        )
 
     def _what_is_hidden(self, plan: Plan) -> list[str]:
         """Say before anything is written which workloads cannot be watched afterwards."""

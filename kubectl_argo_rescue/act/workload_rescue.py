@@ -104,6 +104,11 @@ class WorkloadRescue(RescueRun):
         """Nothing is ordered: Argo CD has nothing to sync from."""
         return True
 
+    def _rollouts(self) -> list[str]:
+        """The plan itself says of each what it will do: one that is aborted makes no new canary."""
+        super()._rollouts()
+        return []
+
     def _result(self, rescue: Rescue) -> Result:
         result = super()._result(rescue)
         done = {r.ref: r.status for r in self.results if r.ref.kind in WORKLOAD_KINDS}

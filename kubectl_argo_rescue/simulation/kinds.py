@@ -57,6 +57,7 @@ def kinds(replaced: Mapping[Resource, JSONSchema]) -> dict[Resource, Kind]:
         Kind(values.DEPLOYMENT),
         Kind(values.STATEFULSET),
         Kind(values.DAEMONSET),
+        Kind(values.ROLLOUT),
         Kind(values.REPLICASET),
         Kind(values.CONTROLLERREVISION, has_status=False, counts_generation=False),
         Kind(values.DEFINITION),

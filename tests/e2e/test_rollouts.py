@@ -139,7 +139,7 @@ def test_a_canary_under_way_is_back_at_once(argocd: ArgoCD, plugin: Plugin, cana
     written = [e.uri.partition("?")[0] for e in edits(argocd.control_plane, mark) if "rollouts" in e.uri]
     assert written and all(uri.endswith("/rollouts/traefik/status") for uri in written)
     again = plugin("rescue", app, "--workloads", "--yes", check=True)
-    assert "aborted already" in again.stdout + again.stderr
+    assert "taken back already" in again.stdout + again.stderr
     canary.push(GOOD)
     plugin("undo", "--yes", check=True)
     settle(argocd, app)
