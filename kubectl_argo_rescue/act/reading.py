@@ -6,12 +6,12 @@ level of owners.
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -49,6 +49,9 @@ from ..model.values import (
     Version,
     ref_of,
 )
+
+if TYPE_CHECKING:
+    from ..argocd.destination import Registered
 
 CLUSTERS = "argocd.argoproj.io/secret-type=cluster"
 MAX_LEVELS = 12
@@ -122,8 +125,8 @@ class Reader:
         self._has_settings: bool | None = None
         """Whether argocd-cm is there; None where it may not be read."""
         self._server = ""
-        self._clusters: dict[str, str] | None = None
-        """What clusters are called; None while no destination of an owner was in question."""
+        self._clusters: list[Registered] | None = None
+        """What clusters are called; None while no destination was in question."""
         self.is_unlisted = False
         """Whether Applications may not be listed, though only the list tells an owner."""
 
@@ -165,7 +168,7 @@ class Reader:
         kept = {k: o for k, o in self.objects.items() if k.kind not in kinds}
         return Snapshot(
             argocd, kept, self.now(), frozenset(self.missing), self.is_unlisted,
-            self._is_whole, self._server, self._clusters or {},
+            self._is_whole, self._server, {c.name: c.server for c in self._clusters or ()},
         )  # fmt: skip
 
     def _first_round(self, guess: str, targets: Sequence[Key], *, to_write: bool) -> tuple[str, str, ArgoCD]:
@@ -381,7 +384,7 @@ class Reader:
             elif not self._looked and self._must_look(snapshot, reached):
                 self._look_everywhere(argocd)
             elif self._clusters is None and _has_other_destination(snapshot, reached):
-                self._read_clusters(argocd)
+                self.clusters(argocd)
             else:
                 return
         self.warnings.append(f"more than {MAX_LEVELS} levels of owners: the ones above are not looked at")
@@ -468,18 +471,19 @@ class Reader:
         self._looked = self._is_whole = True
         return served
 
-    def _read_clusters(self, argocd: ArgoCD) -> None:
-        """Read what this cluster and others are called, as far as the user may: names and addresses alone."""
-        self._clusters = {}
-        target, listed = self.cluster.gather_outcomes(
-            self.cluster.target,
-            lambda: self.cluster.list(SECRET, argocd.namespace, label_selector=CLUSTERS),
-        )
-        self._server = target.value.server if isinstance(target, Done) else ""
-        for secret in listed.value if isinstance(listed, Done) else ():
-            name, server = (_decoded(secret, field) for field in ("name", "server"))
-            if name and server:
-                self._clusters[name] = server
+    def clusters(self, argocd: ArgoCD) -> Sequence[Registered]:
+        """Read what this cluster and others are called, as far as the user may: no credentials are kept."""
+        if self._clusters is None:
+            from ..argocd.destination import registered  # lazy: most Argo CDs deploy into their own cluster
+
+            target, listed = self.cluster.gather_outcomes(
+                self.cluster.target,
+                lambda: self.cluster.list(SECRET, argocd.namespace, label_selector=CLUSTERS),
+            )
+            self._server = target.value.server if isinstance(target, Done) else ""
+            secrets = listed.value if isinstance(listed, Done) else ()
+            self._clusters = [cluster for cluster in map(registered, secrets) if cluster is not None]
+        return self._clusters
 
     def scan(self, argocd: ArgoCD) -> None:
         """Read every Application that this Argo CD serves, as far as the user may list them."""
@@ -625,11 +629,6 @@ def _has_other_destination(snapshot: Snapshot, reached: Sequence[JSON]) -> bool:
             if ownership.reach(snapshot, owner, obj) is not ownership.Reach.HERE:
                 return True
     return False
-
-
-def _decoded(secret: JSON, name: str) -> str:
-    text = str((secret.get("data") or {}).get(name) or "")
-    return binascii.a2b_base64(text).decode(errors="replace")
 
 
 def _project_key(argocd: ArgoCD, app: JSON) -> Key:

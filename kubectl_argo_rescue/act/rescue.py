@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from ..argocd import rollouts
+from ..argocd.application import deploys_here
+from ..argocd.destination import words
 from ..argocd.operation import operation
 from ..argocd.progress import Expectation, State, workload_keys
-from ..argocd.workloads import destination_of, keys_of
+from ..argocd.workloads import keys_of
 from ..cluster import refresh
 from ..cluster.parallel import Attempt, Done
 from ..journal.encoding import holds_secrets
@@ -43,6 +46,9 @@ from .procedure import GRACE_SECONDS, Procedure, is_idle
 from .session import Session
 from .watch import Ending
 
+if TYPE_CHECKING:
+    from ..argocd.destination import Way
+
 PARTING_SECONDS = 2.0
 """How long an interrupted rescue goes on, to close the windows that other applications share."""
 
@@ -59,22 +65,29 @@ class RescueRun(Procedure):
         key: Key,
         planner: Callable[[Snapshot], Rescue],
         writing: Writing,
+        destination_context: str = "",
         *,
         is_full: bool = False,
     ) -> None:
-        """`planner` is called again where something moved; `is_full` promotes Rollouts fully."""
+        """`planner` is called again where something moved; the context is the one that the user named.
+
+        `is_full` promotes Rollouts fully.
+        """
         super().__init__(session, "rescue", writing)
         self.is_full = is_full
         self.key = key
         self.planner = planner
+        self.destination_context = destination_context
         self.order_id = ""
         """The sync that was ordered."""
+        self._way: Way | None = None
+        """To the cluster of the workloads, where it is another one and was looked for."""
 
     def run(self, *, wait: bool, timeout: float | None) -> Result:
         """Plan, ask, write and watch; stops where stopping is safest and says how to go on."""
         rescue = self.planner(self.snapshot)
         if wait and rescue.plan.steps and not rescue.is_pause_only:
-            said = (*rescue.plan.warnings, *self._what_is_hidden(rescue.plan))
+            said = (*rescue.plan.warnings, *self.what_is_hidden(rescue.plan))
             rescue = replace(rescue, plan=replace(rescue.plan, warnings=said))
         if any(map(holds_secrets, rescue.plan.steps)) and not self.session.may_keep_secrets:
             said = (*rescue.plan.warnings, f"{self.key}: {ON_THIS_MACHINE}")
@@ -122,8 +135,13 @@ class RescueRun(Procedure):
             result, entry=self.entry, edits=tuple(self.results), warnings=(*result.warnings, *left)
         )
 
-    def _what_is_hidden(self, plan: Plan) -> list[str]:
+    def what_is_hidden(self, plan: Plan) -> list[str]:
         """Say before anything is written which workloads cannot be watched afterwards."""
+        if not deploys_here(self.snapshot.objects[self.key]) or self.destination_context:
+            if unseen := self._find_destination():
+                return [f"{unseen}: the verdict will be the Application's own health alone"]
+        if self.session.destination is not self.session.cluster or self._way:
+            return []  # asked there once it is done: nothing waits for another cluster
         hidden = self.session.checks.hidden(workload_keys(self.snapshot.objects[self.key]), plan)
         if not hidden:
             return []
@@ -132,6 +150,20 @@ class RescueRun(Procedure):
             f"you may not get and watch {', '.join(map(str, hidden[:4]))}{more}: "
             "the verdict will be the Application's own health alone"
         ]
+
+    def _find_destination(self) -> str:
+        """Find the way to the workloads' own cluster; say why there is none.
+
+        Only a context that the user named is tried now, and is refused where it is a wrong one: a
+        cluster that does not answer must not keep a rescue from its first write.
+        """
+        from . import destinations  # lazy: most Applications deploy into Argo CD's own cluster
+
+        way = destinations.find(self.session, self.key, self.destination_context)
+        if self.destination_context:
+            destinations.enter(self.session, self.key, way, is_named=True)
+        self._way = way if way.there else None
+        return f"it deploys into {way.there}, which is not looked at: {way.why_not}" if way.why_not else ""
 
     def _confirm(self, rescue: Rescue) -> None:
         name = display_name(self.key, self.snapshot.argocd)
@@ -218,9 +250,13 @@ class RescueRun(Procedure):
         changes = tuple(c for e in rescue.pin for c in e.changes)
         self.session.reading.snapshot = self.snapshot
         expectation = Expectation(self.key, self.order_id, changes, is_full=self.is_full)
+        if self._way:
+            place = watch.seen_by(self.session, self.key, self._way)
+        else:
+            place = watch.place_of(self.session, self.key, self.destination_context)
 
         def once(left: float | None) -> Ending:
-            return watch.run(self.session, expectation, left, go_on=self._go_on())
+            return watch.run(self.session, expectation, left, place=place, go_on=self._go_on())
 
         ending = self.watched_to_the_end(once, timeout)
         if self.writer and (saw := watch.what_failed(self.session, self.key, ending)):
@@ -255,7 +291,7 @@ class RescueRun(Procedure):
             number,
             f"{rollout['metadata']['name']}-{pod_hash}",
             f"promoted fully at {rollouts.where(rollout)}",
-            destination=destination_of(self.snapshot.objects[self.key]),
+            destination=words(self.snapshot.objects[self.key]),
             how=Takeback.PROMOTION,
         )
 

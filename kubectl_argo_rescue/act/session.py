@@ -174,28 +174,32 @@ class Session:
         self.reading = reading
         self.destination: Cluster = self.cluster
         """The cluster of the workloads; another one after `open_destination`."""
+        self._destinations: dict[str, Cluster] = {}
         self._connect = invocation.connect
 
-    def open_destination(self, context: str) -> None:
-        """Speak with the workloads' own cluster through another context of the kubeconfig.
+    def open_destination(self, context: str, patience: float | None = None) -> Cluster:
+        """Speak with the workloads' own cluster through another context of the kubeconfig, once for each.
 
         Impersonation goes with it; flags that name a server or its credentials are about the first
-        cluster alone.
+        cluster alone. `patience` bounds a request where the user has not.
         """
         c = self.common.connection
-        self.destination = self._connect(
-            Connection(
-                kubeconfig=c.kubeconfig,
-                context=context,
-                as_user=c.as_user,
-                as_uid=c.as_uid,
-                as_groups=c.as_groups,
-                as_user_extra=c.as_user_extra,
-                cache_dir=c.cache_dir,
-                disable_compression=c.disable_compression,
-                request_timeout=c.request_timeout,
+        if context not in self._destinations:
+            self._destinations[context] = self._connect(
+                Connection(
+                    kubeconfig=c.kubeconfig,
+                    context=context,
+                    as_user=c.as_user,
+                    as_uid=c.as_uid,
+                    as_groups=c.as_groups,
+                    as_user_extra=c.as_user_extra,
+                    cache_dir=c.cache_dir,
+                    disable_compression=c.disable_compression,
+                    request_timeout=patience if c.request_timeout is None else c.request_timeout,
+                )
             )
-        )
+        self.destination = self._destinations[context]
+        return self.destination
 
     @property
     def target(self) -> Key:

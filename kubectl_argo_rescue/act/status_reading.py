@@ -140,14 +140,14 @@ def workload_of(word: str) -> Wanted | None:
 
 
 def applications_of(
-    cluster: Cluster, argocd: ArgoCD, wanted: Wanted, namespace: str
+    cluster: Cluster, argocd: ArgoCD, wanted: Wanted, namespace: str, there: Cluster
 ) -> tuple[list[Key], list[str]]:
-    """Find the Applications that own a workload, and what is worth saying about how.
+    """Find the Applications that own a workload of the cluster `there`, and what is worth saying about how.
 
     Up the ownerReferences to what Argo CD tracks; where nothing says so, whoever lists it. Raises
     NotFound where the workload is not there or nobody owns it.
     """
-    obj = cluster.get(wanted.resource, namespace, wanted.name)
+    obj = there.get(wanted.resource, namespace, wanted.name)
     chain = [obj]
     notes: list[str] = []
     for _ in range(10):
@@ -158,11 +158,11 @@ def applications_of(
             notes.append(f"{ref_of(chain[-1]).key} names {found.owner}, {_where_else(cluster, found.owner)}")
         if found.note:
             notes.append(f"{ref_of(chain[-1]).key}: {found.note}")
-        above = _controller_of(cluster, chain[-1], namespace)
+        above = _controller_of(there, chain[-1], namespace)
         if above is None:
             break
         chain.append(above)
-    listing = _listing(cluster, argocd, chain)
+    listing = _listing(cluster, argocd, chain, is_far=there is not cluster)
     if listing:
         if len(listing) > 1:
             names = ", ".join(display_name(k, argocd) for k in listing)
@@ -197,8 +197,8 @@ def _controller_of(cluster: Cluster, obj: JSON, namespace: str) -> JSON | None:
     return None
 
 
-def _listing(cluster: Cluster, argocd: ArgoCD, chain: list[JSON]) -> list[Key]:
-    """Search every Application's own list of resources, page by page, those that deploy here first."""
+def _listing(cluster: Cluster, argocd: ArgoCD, chain: list[JSON], *, is_far: bool) -> list[Key]:
+    """Search every Application's own list of resources, page by page, those that deploy there first."""
     wanted = [(ref_of(o).key, str(o.get("apiVersion", "")).rpartition("/")[0]) for o in chain]
     here: list[Key] = []
     elsewhere: list[Key] = []
@@ -206,7 +206,7 @@ def _listing(cluster: Cluster, argocd: ArgoCD, chain: list[JSON]) -> list[Key]:
         for page in application_pages(cluster, argocd):
             for app in page:
                 if any(application.lists(app, key, group) for key, group in wanted):
-                    place = here if application.deploys_here(app) else elsewhere
+                    place = here if application.deploys_here(app) is not is_far else elsewhere
                     place.append(application.key_of(app))
             page.clear()
     except (Forbidden, Expired):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..argocd import application, history, reconciliation
+from ..argocd.application import deploys_here
 from ..argocd.progress import Assessment, Expectation, State, assess, workload_keys
 from ..cluster.client import Cluster
 from ..cluster.parallel import Done, Failed
@@ -38,6 +39,9 @@ from ..show.printer import Printer
 from ..show.steps import STATUS_WORDS
 from .session import Session
 
+if TYPE_CHECKING:
+    from ..argocd.destination import Way
+
 WATCH_SECONDS = 60.0
 """How long one watch request lives: one that is dead without a word is noticed then."""
 
@@ -61,21 +65,22 @@ class Feed:
         self._watched: set[Key] = set()
         self._closed = threading.Event()
 
-    def watch(self, resource: Resource, key: Key) -> None:
-        """Follow one object; its state now comes first, None where it is gone."""
+    def watch(self, resource: Resource, key: Key, cluster: Cluster | None = None) -> None:
+        """Follow one object, of another cluster where one is named; its state now comes first, None if gone."""
         if key not in self._watched:
             self._watched.add(key)
-            threading.Thread(target=self._follow, args=(resource, key), daemon=True).start()
+            args = (resource, key, cluster or self.cluster)
+            threading.Thread(target=self._follow, args=args, daemon=True).start()
 
-    def _follow(self, resource: Resource, key: Key) -> None:
+    def _follow(self, resource: Resource, key: Key, cluster: Cluster) -> None:
         failures = 0
-        well = self.cluster.clock()
+        well = cluster.clock()
         while not self._closed.is_set():
-            began = self.cluster.clock()
+            began = cluster.clock()
             try:
-                version = self._read(resource, key)
-                well = self.cluster.clock()
-                for kind, obj in self.cluster.watch(
+                version = self._read(resource, key, cluster)
+                well = cluster.clock()
+                for kind, obj in cluster.watch(
                     resource,
                     key.namespace,
                     name=key.name,
@@ -100,21 +105,21 @@ class Feed:
                     isinstance(e, Forbidden)
                     or not passes
                     and failures > 5
-                    or self.cluster.clock() - well > GIVE_UP_SECONDS
+                    or cluster.clock() - well > GIVE_UP_SECONDS
                 ):
                     self.events.put((key, e))
                     return
                 asked = getattr(e, "retry_after", None) or 0.0
-                self._closed.wait(max(asked, self.cluster.backoff(min(failures, 8))))
+                self._closed.wait(max(asked, cluster.backoff(min(failures, 8))))
             else:
                 # Ended by the server: at once, time after time, would be a load of its own.
-                failures = failures + 1 if self.cluster.clock() - began < 1.0 else 0
+                failures = failures + 1 if cluster.clock() - began < 1.0 else 0
                 if failures > 1:
-                    self._closed.wait(self.cluster.backoff(min(failures, 8)))
+                    self._closed.wait(cluster.backoff(min(failures, 8)))
 
-    def _read(self, resource: Resource, key: Key) -> str:
+    def _read(self, resource: Resource, key: Key, cluster: Cluster) -> str:
         try:
-            obj = self.cluster.get(resource, key.namespace, key.name)
+            obj = cluster.get(resource, key.namespace, key.name)
         except NotFound:
             self.events.put((key, None))
             return ""
@@ -207,6 +212,18 @@ def follow(
         feed.close()
 
 
+class Place(NamedTuple):
+    """Where the workloads of an application are looked at."""
+
+    cluster: Cluster
+    whose: Callable[[JSON], str] = lambda workload: ""
+    """Says whose a workload is, empty where it is the application's own."""
+    unseen: str = ""
+    """Why they are not looked at."""
+    is_other: bool = False
+    """Whether it is another cluster than Argo CD's own."""
+
+
 class _Application:
     """An application and its workloads, as a watch sees them."""
 
@@ -217,8 +234,10 @@ class _Application:
         expectation: Expectation,
         hint: Callable[[JSON], str],
         warn: Callable[[str], None],
+        place: Place,
     ) -> None:
         self.cluster = cluster
+        self.place = place
         self.feed = feed
         self.expectation = expectation
         self.hint = hint
@@ -226,19 +245,22 @@ class _Application:
         self.app: JSON | None = None
         self.workloads: dict[Key, JSON | None] = {}
         self._unseen: set[Key] = set()
-        self._hidden: set[Key] = set()
-        """Workloads that may not be read."""
+        self._hidden: dict[Key, str] = {}
+        """Workloads that are not looked at, and why."""
         feed.watch(APPLICATION, expectation.key)
 
     def take(self, key: Key, obj: JSON | None) -> tuple[ExitStatus, str] | None:
         if key != self.expectation.key:
-            self.workloads[key] = obj
-            self._unseen.discard(key)
+            if obj is not None and (whose := self.place.whose(obj)):
+                self._hide(key, "is not its own", whose)
+            elif key not in self._hidden:
+                self.workloads[key] = obj
+                self._unseen.discard(key)
             return None
         if obj is None:
             return ExitStatus.ERROR, f"{key} does not exist any more"
         self.app = obj
-        wanted = workload_keys(obj, rollback=self.expectation.rollback)
+        wanted = () if self.place.unseen else workload_keys(obj, rollback=self.expectation.rollback)
         for gone in set(self.workloads) - set(wanted):
             del self.workloads[gone]
         for workload in wanted:
@@ -247,31 +269,46 @@ class _Application:
             self.workloads[workload] = None
             if len(self.workloads) <= MAX_WATCHED_WORKLOADS:
                 self._unseen.add(workload)
-                self.feed.watch(BY_KIND[workload.kind], workload)
+                self.feed.watch(BY_KIND[workload.kind], workload, self.place.cluster)
         self._read_the_rest()
         return None
 
     def lose(self, key: Key, error: RescueError) -> bool:
-        if not isinstance(error, Forbidden) or key not in self.workloads:
+        # A cluster that is away takes nothing from what Argo CD's own says.
+        if key not in self.workloads or not (isinstance(error, Forbidden) or self.place.is_other):
             return False
         why = error.message.removeprefix(f"{key}: ")
-        self.warn(f"{key} may not be read, so it is judged by the Application alone: {why}")
-        self._hidden.add(key)
-        del self.workloads[key]
-        self._unseen.discard(key)
+        self._hide(key, "may not be read" if isinstance(error, Forbidden) else "cannot be read any more", why)
         return True
+
+    def _hide(self, key: Key, what: str, why: str) -> None:
+        """Judge a workload by the Application alone from now on."""
+        if key not in self._hidden:
+            self.warn(f"{key} {what}, so it is judged by the Application alone: {why}")
+        self._hidden[key] = what
+        self.workloads.pop(key, None)
+        self._unseen.discard(key)
 
     def assess(self) -> Assessment | None:
         if self.app is None or self._unseen & set(self.workloads):
             return None
-        return assess(self.app, self.workloads, self.expectation, stuck_hint=self.hint(self.app))
+        return self._assess(self.app, self.workloads, self.hint(self.app))
+
+    def _assess(self, app: JSON, seen: Mapping[Key, JSON | None], stuck: str) -> Assessment:
+        return assess(
+            app, seen, self.expectation, stuck_hint=stuck, unseen=self.place.unseen, hidden=self._hidden
+        )
 
     def look_again(self, last: Assessment) -> Ending:
         """Read all once more before it is said that it timed out: a watch may have been dead for long."""
         key = self.expectation.key
         wanted = [key, *self.workloads]
+        where = [self.cluster if k == key else self.place.cluster for k in wanted]
         got = self.cluster.gather_outcomes(
-            *[partial(self.cluster.get, BY_KIND[k.kind], k.namespace, k.name) for k in wanted]
+            *[
+                partial(cluster.get, BY_KIND[k.kind], k.namespace, k.name)
+                for k, cluster in zip(wanted, where, strict=True)
+            ]
         )
         seen = {k: o.value if isinstance(o, Done) else None for k, o in zip(wanted, got, strict=True)}
         failed = next(
@@ -284,20 +321,24 @@ class _Application:
             stuck = ""
             with suppress(RescueError):  # what it asks for may be out of reach by now
                 stuck = self.hint(app)
-            fresh = assess(app, seen, self.expectation, stuck_hint=stuck)
+            fresh = self._assess(app, seen, stuck)
             if fresh.state is State.SUCCEEDED:
                 return Ending(fresh, ExitStatus.OK, fresh.reason)
             last = fresh if fresh.lines != last.lines else last
         return Ending(last, ExitStatus.TIMEOUT, f"timed out; {last.reason}")
 
     def _read_the_rest(self) -> None:
+        cluster = self.place.cluster
         for key in list(self.workloads)[MAX_WATCHED_WORKLOADS:]:
             try:
-                self.workloads[key] = self.cluster.get(BY_KIND[key.kind], key.namespace, key.name)
+                live = cluster.get(BY_KIND[key.kind], key.namespace, key.name)
             except NotFound:
                 self.workloads[key] = None
             except Forbidden:
                 del self.workloads[key]
+            else:
+                live.setdefault("kind", key.kind)
+                self.take(key, live)
 
 
 def watch(
@@ -309,10 +350,11 @@ def watch(
     hint: Callable[[JSON], str] = lambda app: "",
     warn: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.monotonic,
+    place: Place | None = None,
 ) -> Ending:
     """Follow an application until its state is final or `timeout` seconds are over (None: for ever)."""
     feed = Feed(cluster)
-    watched = _Application(cluster, feed, expectation, hint, warn)
+    watched = _Application(cluster, feed, expectation, hint, warn, place or Place(cluster))
     return follow(feed, watched, timeout=timeout, show=show, clock=clock)
 
 
@@ -354,21 +396,53 @@ def shower(printer: Printer) -> Iterator[Callable[[Assessment], None]]:
     yield lines
 
 
+def place_of(session: Session, key: Key, chosen: str = "") -> Place:
+    """Go to the cluster that an Application deploys into; `chosen` is the context that the user named.
+
+    Raises RefusedError, or what went wrong, where that context is not its own.
+    """
+    if deploys_here(session.reader.objects[key]) and not chosen:
+        return Place(session.cluster)
+    from . import destinations  # lazy: most Applications deploy into Argo CD's own cluster
+
+    return seen_by(session, key, destinations.find(session, key, chosen), is_named=bool(chosen))
+
+
+def seen_by(session: Session, key: Key, way: Way, *, is_named: bool = False) -> Place:
+    """Follow a way that was found, and say where it leads."""
+    from . import destinations  # lazy: as above
+
+    if not way.there:
+        return Place(session.cluster)
+    way = destinations.enter(session, key, way, is_named=is_named)
+    if not way.why_not:
+        session.printer.say(
+            session.printer.paint(f"its workloads are in {way.there}, seen by context {way.context}", "dim")
+        )
+        return Place(session.destination, partial(destinations.foreign, session, key), is_other=True)
+    unseen = f"it deploys into {way.there}, which is not looked at: {way.why_not}"
+    if not is_named:
+        unseen += " (--destination-context NAME)"
+    return Place(session.cluster, unseen=unseen)
+
+
 def run(
     session: Session,
     expectation: Expectation,
     timeout: float | None,
     *,
+    place: Place | None = None,
     is_only_looking: bool = False,
     go_on: str = "",
 ) -> Ending:
-    """Watch and show, and say the end in one line, with what goes on where it halts.
+    """Watch and show, and say the end in one line, with what goes on where it halts; without a place it is found.
 
     Who only looks does so no longer than somebody reads it; raises RescueError then.
     """
     reading = session.reading
     argocd = reading.snapshot.argocd
     name = display_name(expectation.key, argocd)
+    place = place or place_of(session, expectation.key)
 
     def hint(app: JSON) -> str:
         snapshot = replace(reading.snapshot, now=session.now())
@@ -391,8 +465,9 @@ def run(
                 raise RescueError("nobody reads stdout any more", "it is not watched any more")
 
         ending = watch(
-            session.cluster, expectation, timeout=timeout, show=shown, hint=hint, warn=session.printer.warn
-        )
+            session.cluster, expectation, timeout=timeout, show=shown, hint=hint, warn=session.printer.warn,
+            place=place,
+        )  # fmt: skip
     if session.printer.form == "human":
         if ending.status is ExitStatus.OK:
             app_name = f"application.argoproj.io/{expectation.key.name}"

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from ..argocd import rollouts, workloads
 from ..argocd.progress import Assessment, Expected, assess_workloads, given_up_at, part_of
-from ..argocd.workloads import destination_doubt, destination_of
 from ..model.errors import ExitStatus, RefusedError, RescueError
 from ..model.text import COMMAND, display_name, resource_name
 from ..model.values import (
@@ -30,7 +29,7 @@ from ..model.values import (
 )
 from ..plan.rescue import Rescue
 from ..plan.workload_rescue import Workloads, expected_workloads, plan_workloads
-from . import workload_writes
+from . import destinations, workload_writes
 from .options import Writing
 from .rescue import RescueRun
 from .session import Session
@@ -40,27 +39,21 @@ from .watch import Ending, Feed, follow, shower, with_ending
 def read_workloads(session: Session, key: Key, context: str) -> Workloads:
     """Read the workloads of an Application and their histories from the cluster that they are in.
 
-    Raises RefusedError where that is another cluster and no context for it was named.
+    Raises RefusedError where that is another cluster and it is not known which context leads there.
     """
-    snapshot = session.reading.snapshot
-    app = snapshot.objects[key]
-    destination = destination_of(app)
-    question = ""
-    if destination and not context:
+    app = session.reading.snapshot.objects[key]
+    way = destinations.find(session, key, context)
+    if way.why_not:
+        name = display_name(key, session.reading.snapshot.argocd)
         raise RefusedError(
-            f"{key} deploys into another cluster, {destination}",
+            f"{key} deploys into another cluster, {way.there}: {way.why_not}",
             f"say a context of your kubeconfig that leads there: {COMMAND} rescue "
-            f"{display_name(key, snapshot.argocd)} --workloads --destination-context NAME",
+            f"{name} --workloads --destination-context NAME",
         )
-    if context and not destination:
-        raise RefusedError(
-            f"{key} deploys into the cluster of Argo CD itself", "leave --destination-context out"
-        )
-    if context:
-        session.open_destination(context)
-        question = destination_doubt(app, context, session.destination.target().server)
+    if way.context:
+        session.open_destination(way.context)
     found = workload_writes.read_histories(session.destination, workloads.keys_of(app))
-    return Workloads(found, destination, question)
+    return Workloads(found, way.there, way.doubt)
 
 
 class WorkloadRescue(RescueRun):
@@ -72,6 +65,7 @@ class WorkloadRescue(RescueRun):
         key: Key,
         found: Workloads,
         writing: Writing,
+        destination_context: str = "",
         *,
         only: bool = False,
         is_full: bool = False,
@@ -82,9 +76,15 @@ class WorkloadRescue(RescueRun):
         def planner(snapshot: Snapshot) -> Rescue:
             return plan_workloads(snapshot, key, found, entries, only=only, is_full=is_full)
 
-        super().__init__(session, key, planner, writing, is_full=is_full)
+        super().__init__(session, key, planner, writing, destination_context, is_full=is_full)
         self.found = found
         self.flags = " --workloads"
+        if destination_context:
+            self.flags += f" --destination-context {destination_context}"
+
+    def what_is_hidden(self, plan: Plan) -> list[str]:
+        """Nothing: what could not be read of them is known already."""
+        return []
 
     def _write(self, rescue: Rescue) -> bool:
         if not super()._write(rescue):

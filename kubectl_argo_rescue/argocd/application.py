@@ -199,11 +199,18 @@ def project_name(app: JSON) -> str:
 
 IN_CLUSTER = "https://kubernetes.default.svc"
 
+_LOCAL = r"(?i:https://kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?(:443)?/?)"
+
+
+def is_local(server: str) -> bool:
+    """Whether an address is one by which a pod reaches the API server of its own cluster."""
+    return bool(re.fullmatch(_LOCAL, server))
+
 
 def deploys_here(app: JSON) -> bool:
-    """Whether the destination is the cluster that Argo CD itself runs in."""
+    """Whether the destination names the cluster that Argo CD itself runs in."""
     destination = (app.get("spec") or {}).get("destination") or {}
-    return destination.get("server") == IN_CLUSTER or destination.get("name") == "in-cluster"
+    return is_local(str(destination.get("server") or "")) or destination.get("name") == "in-cluster"
 
 
 def managed_resources(app: JSON) -> list[JSON]:

@@ -172,10 +172,6 @@ class Reach(Enum):
     UNKNOWN = "unknown"
 
 
-_LOCAL = r"(?i:https://kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?(:443)?)"
-"""Every address by which a pod reaches the API server of its own cluster."""
-
-
 def destination(owner: JSON) -> str:
     """Name the cluster that an Application deploys into, as its spec does."""
     found = (owner.get("spec") or {}).get("destination") or {}
@@ -190,7 +186,7 @@ def reach(snapshot: Snapshot, owner: JSON, obj: JSON) -> Reach:
     """
     to = destination(owner)
     server = snapshot.clusters.get(to, to).rstrip("/")
-    if owner["kind"] != "Application" or server in ("", "in-cluster") or re.fullmatch(_LOCAL, server):
+    if owner["kind"] != "Application" or server in ("", "in-cluster") or application.is_local(server):
         return Reach.HERE
     if server.casefold() == snapshot.server.rstrip("/").casefold():
         return Reach.HERE

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
+from typing import Final
 
 from msgspec import Struct
 
@@ -145,13 +146,14 @@ def _counts(wanted: int, updated: int, available: int, total: int) -> RolloutSta
     return RolloutStatus(True, False, f"{available} of {wanted} available")
 
 
+_NONE: Final[Mapping[Key, str]] = {}
+
+
 def workload_keys(app: JSON, *, rollback: bool = False) -> tuple[Key, ...]:
-    """Return the workloads that an app manages on the cluster of Argo CD itself.
+    """Return the workloads that an app manages, in whatever cluster.
 
     After a rollback those that the operation applied: the comparison lists what the spec asks for.
     """
-    if not application.deploys_here(app):
-        return ()
     return tuple(
         Key(r["kind"], r.get("namespace", ""), r["name"]) for r in _deployed(app, rollback) if is_workload(r)
     )
@@ -186,15 +188,23 @@ _CUSTOM_WORKLOADS = (
 )
 
 
-def unverified(app: JSON, watched: Collection[Key], *, rollback: bool = False) -> tuple[str, ...]:
-    """Say why what an Application deploys is healthy by Argo CD's word alone; empty where all was watched."""
-    if not application.deploys_here(app):
-        destination = (app.get("spec") or {}).get("destination") or {}
-        where = destination.get("server") or destination.get("name") or "another cluster"
-        return (f"it deploys into {where}, which is not looked at here",)
+def unverified(
+    app: JSON,
+    watched: Collection[Key],
+    *,
+    rollback: bool = False,
+    unseen: str = "",
+    hidden: Mapping[Key, str] = _NONE,
+) -> tuple[str, ...]:
+    """Say why what an Application deploys is healthy by Argo CD's word alone; empty where all was watched.
+
+    `unseen` is why its whole cluster is not looked at, `hidden` why single workloads are not.
+    """
+    if unseen:
+        return (unseen,)
     found = [r for r in _deployed(app, rollback) if not r.get("hook")]
     said = [
-        f"{part_of(key)} may not be read"
+        f"{part_of(key)} {hidden.get(key, 'may not be read')}"
         for key in workload_keys(app, rollback=rollback)
         if key not in watched
     ]
@@ -209,11 +219,18 @@ def unverified(app: JSON, watched: Collection[Key], *, rollback: bool = False) -
 
 
 def assess(
-    app: JSON, workloads: Mapping[Key, JSON | None], expectation: Expectation, *, stuck_hint: str = ""
+    app: JSON,
+    workloads: Mapping[Key, JSON | None],
+    expectation: Expectation,
+    *,
+    stuck_hint: str = "",
+    unseen: str = "",
+    hidden: Mapping[Key, str] = _NONE,
 ) -> Assessment:
     """Judge one look at an application and its workloads.
 
-    `stuck_hint` is what to say where neither auto-sync nor an operation will sync it.
+    `stuck_hint` is what to say where neither auto-sync nor an operation will sync it; `unseen` and
+    `hidden` are those of `unverified`.
     """
     running = operation(app)
     if taken_back := _taken_back(app, running, expectation):
@@ -254,7 +271,7 @@ def assess(
     else:
         verb, revisions = "synced", ", ".join(application.synced_revisions(app))
     reason = f"{verb} to {revisions or 'its revision'} and {application.health_status(app).lower()}"
-    told = unverified(app, workloads, rollback=expectation.rollback)
+    told = unverified(app, workloads, rollback=expectation.rollback, unseen=unseen, hidden=hidden)
     return Assessment(State.SUCCEEDED, tuple(lines), reason, told)
 
 

@@ -113,6 +113,15 @@ def observed_generation(workload: JSON) -> int:
     return int(seen) if str(seen).isdigit() else 0
 
 
+def synced(app: JSON) -> frozenset[Key]:
+    """Return the workloads that Argo CD has found to be there as git wants them."""
+    return frozenset(
+        Key(r["kind"], r.get("namespace", ""), r["name"])
+        for r in application.managed_resources(app)
+        if is_workload(r) and r.get("status") == "Synced"
+    )
+
+
 def selector_of(workload: JSON) -> str:
     """Write a workload's selector as the API's `labelSelector`."""
     selector = (workload.get("spec") or {}).get("selector") or {}
@@ -408,24 +417,6 @@ def hindrances(workload: JSON) -> list[str]:
         f"if it hangs, delete the broken pods: kubectl -n {key.namespace} delete pod -l "
         f"controller-revision-hash={status.get('updateRevision', '')}"
     ]
-
-
-def destination_of(app: JSON) -> str:
-    """Name the cluster that an Application deploys into, empty for the one of Argo CD itself."""
-    if application.deploys_here(app):
-        return ""
-    destination = (app.get("spec") or {}).get("destination") or {}
-    return str(destination.get("server") or destination.get("name") or "another cluster")
-
-
-def destination_doubt(app: JSON, context: str, server: str) -> str:
-    """Say why a context may not lead to an Application's destination; empty where it certainly does."""
-    destination = (app.get("spec") or {}).get("destination") or {}
-    wanted = str(destination.get("server") or "")
-    if wanted and wanted.rstrip("/").lower() == server.rstrip("/").lower():
-        return ""
-    said = wanted or f"named {destination.get('name')}"
-    return f"the destination is the cluster {said}, and context {context} leads to {server}: is it the same?"
 
 
 def maker(app: JSON) -> Callable[[Revision], Deployment | None]:

@@ -219,6 +219,14 @@ def all_namespaces(common: Common, named: Sequence[str]) -> Common:
 only_option = click.option("--only", is_flag=True, help="Edit this alone, though an owner would revert it.")
 
 
+destination_option = click.option(
+    "--destination-context",
+    default="",
+    metavar="NAME",
+    help="The context of the cluster that the app deploys into, where it is another one; found by default.",
+)
+
+
 source_option = click.option(
     "--source", default=None, metavar="NAME_OR_INDEX", help="Which of several sources; the first is 0."
 )

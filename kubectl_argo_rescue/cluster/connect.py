@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from ..model.errors import RescueError, TransportError, UsageError
 
 if TYPE_CHECKING:
+    from ..model.values import Context
     from .client import Cluster
     from .transport import Connection, Transport
 
@@ -104,6 +105,21 @@ def open_real_cluster(
     return Cluster(transport, request_timeout=connection.request_timeout, log=log, on_warning=on_warning)
 
 
+class ListContexts(Protocol):
+    """Tells which contexts there are."""
+
+    def __call__(self, connection: Connection, environ: Mapping[str, str]) -> Sequence[Context]:
+        """Return those of the kubeconfig that the connection flags name."""
+        ...
+
+
+def list_real_contexts(connection: Connection, environ: Mapping[str, str]) -> Sequence[Context]:
+    """Return the contexts of the user's kubeconfig. Raises TransportError where it cannot be read."""
+    from .kubeconfig import list_contexts  # lazy: most commands speak with one cluster
+
+    return list_contexts(connection, environ)
+
+
 def utc_now() -> datetime:
     """Return the time; the one place where this tool looks at a clock of the day."""
     return datetime.now(timezone.utc)
@@ -117,6 +133,7 @@ class Runtime(NamedTuple):
     environ: os._Environ[str] | dict[str, str] = os.environ
     argv: Sequence[str] | None = None
     """What was typed, for the journal; None for this process's own words."""
+    contexts: ListContexts = list_real_contexts
 
     def words(self) -> Sequence[str]:
         """Return what was typed."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from kubectl_argo_rescue.model.values import Confidential
+from kubectl_argo_rescue.model.values import Confidential, Context
 
 from ..model.errors import TransportError
 from ..model.text import brief
@@ -121,6 +121,15 @@ def read_settings(connection: Connection, environ: Mapping[str, str]) -> Setting
     )
 
 
+def list_contexts(connection: Connection, environ: Mapping[str, str]) -> list[Context]:
+    """Return the contexts of the kubeconfig, of each what tells which cluster it leads to.
+
+    Raises Refused where the files cannot be read as kubectl reads them.
+    """
+    config = _Kubeconfig.read(connection, environ)
+    return config.contexts() if config is not None else []
+
+
 class _Kubeconfig:
     """The files of KUBECONFIG, merged as kubectl merges them: the first to name something wins."""
 
@@ -159,6 +168,29 @@ class _Kubeconfig:
     def folder(self, kind: str, name: str) -> Path:
         """Give the folder to which the entry's relative paths are relative."""
         return self._entries[kind, name][1].parent if (kind, name) in self._entries else Path.cwd()
+
+    def contexts(self) -> list[Context]:
+        """Return every context, whether its cluster is there or not."""
+        found = []
+        for kind, name in self._entries:
+            if kind == "context":
+                context = self._entries[kind, name][0]
+                cluster, user = (str(context.get(field) or "") for field in ("cluster", "user"))
+                entry = self._entries.get(("cluster", cluster), ({}, Path()))[0]
+                server, authority = str(entry.get("server") or ""), self._authority(cluster, entry)
+                found.append(Context(name, cluster, user, server, authority))
+        return found
+
+    def _authority(self, name: str, cluster: Mapping[str, Any]) -> str:
+        """Return a cluster's authority as PEM; empty where there is none, or it cannot be read."""
+        data, file = cluster.get("certificate-authority-data"), cluster.get("certificate-authority")
+        where = f"certificate authority of cluster {name}"
+        with suppress(Refused):
+            if data:
+                return _decode(str(data), where)
+            if file:
+                return read_file(self.folder("cluster", name) / str(file), where)
+        return ""
 
     def _add(self, text: str, path: Path) -> bool:
         import yaml

@@ -9,6 +9,7 @@ from ..cli.flags import (
     Verb,
     Version,
     common_options,
+    destination_option,
     only_option,
     source_option,
     timeout_option,
@@ -28,12 +29,7 @@ from ..model.errors import UsageError
     is_flag=True,
     help="Without git and charts: pause Argo CD, take each workload back to its previous revision.",
 )
-@click.option(
-    "--destination-context",
-    default="",
-    metavar="NAME",
-    help="With --workloads: the context of the cluster that the app deploys into, where it is another one.",
-)
+@destination_option
 @click.option(
     "--full",
     "is_full",
@@ -75,7 +71,7 @@ def command(
       kubectl argo-rescue rescue traefik --workloads
     """
     chosen = source is not None or whole_source
-    _refuse_contradictions(version, chosen, pause_only, workloads, destination_context)
+    _refuse_contradictions(version, chosen, pause_only, workloads)
     if is_full and (no_wait or pause_only):
         raise UsageError("--full waits for pods to be ready", "leave --no-wait and --pause-only out")
     if workloads:
@@ -99,29 +95,24 @@ def command(
             known = known_of(live, session.journal.read().entries)
             good = history.choose_deployment(live, None, known)
         rescuing = RescueRun(
-            session,
-            key,
+            session, key,
             lambda s: rescue.plan_rescue(
                 s, key, version, order_id=order_id, actor=session.reading.actor, reason=writing.reason, good=good,
                 known=known, source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),
-            writing,
+            writing, destination_context,
             is_full=is_full,
         )  # fmt: skip
         return call.finish(rescuing.run(wait=not no_wait, timeout=timeout))
 
 
-def _refuse_contradictions(
-    version: str | None, other: bool, pause_only: bool, workloads: bool, destination_context: str
-) -> None:
+def _refuse_contradictions(version: str | None, other: bool, pause_only: bool, workloads: bool) -> None:
     """`other` is whether a source was chosen or the whole old one is wanted."""
     if workloads and (version or other or pause_only):
         raise UsageError(
             "--workloads takes no version or source, and pauses by itself",
             "every workload goes back to the previous revision that its cluster remembers",
         )
-    if destination_context and not workloads:
-        raise UsageError("--destination-context goes with --workloads", "add --workloads or leave it out")
     if pause_only and version:
         raise UsageError("--pause-only takes no version", "leave one of them out")
 
@@ -144,5 +135,7 @@ def _by_workloads(
         session = call.read([app], to_write=True)
         key = session.target
         found = read_workloads(session, key, destination_context)
-        rolling = WorkloadRescue(session, key, found, writing, only=only, is_full=is_full)
+        rolling = WorkloadRescue(
+            session, key, found, writing, destination_context, only=only, is_full=is_full
+        )
         return call.finish(rolling.run(wait=wait, timeout=timeout))

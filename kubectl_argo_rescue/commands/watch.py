@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..act.options import Common
-from ..cli.flags import Verb, common_options, timeout_option
+from ..cli.flags import Verb, common_options, destination_option, timeout_option
 
 PROMOTE = "promote it once you have looked at it: kubectl argo rollouts promote NAME"
 
@@ -13,12 +13,14 @@ PROMOTE = "promote it once you have looked at it: kubectl argo rollouts promote 
 @click.command("watch", cls=Verb)
 @click.argument("app", metavar="APP")
 @timeout_option("10m", "How long to wait; 0 is for ever.")
+@destination_option
 @common_options
-def command(common: Common, app: str, timeout: float | None) -> int:
+def command(common: Common, app: str, timeout: float | None, destination_context: str) -> int:
     r"""Watch an application until the truth is known.
 
     It ends well only when what this tool ordered last was compared and synced, the application is
-    healthy and the current generation of each of its workloads is available.
+    healthy and the current generation of each of its workloads is available. Where they are in
+    another cluster, the context of the kubeconfig that leads there is used.
 
     \b
     Examples:
@@ -29,7 +31,7 @@ def command(common: Common, app: str, timeout: float | None) -> int:
     from msgspec.structs import replace
 
     from ..act.session import Invocation
-    from ..act.watch import ending_data, expected, remember, run
+    from ..act.watch import ending_data, expected, place_of, remember, run
     from ..argocd.operation import operation
     from ..model.text import COMMAND, display_name
     from ..model.values import Result
@@ -47,7 +49,8 @@ def command(common: Common, app: str, timeout: float | None) -> int:
         name = display_name(key, session.reading.snapshot.argocd)
         # What nobody went back to is not for us to go on with: its last good version may be another.
         go_on = f"{COMMAND} rescue {name} --full" if expectation.changes else PROMOTE
-        ending = run(session, expectation, timeout, is_only_looking=True, go_on=go_on)
+        place = place_of(session, key, destination_context)
+        ending = run(session, expectation, timeout, place=place, is_only_looking=True, go_on=go_on)
         remember(session, key, ending, rollback=expectation.rollback)
         result = Result(
             "watch", data=ending_data(ending), exit_status=ending.status, status=STATUS_WORDS[ending.status],

@@ -132,9 +132,9 @@ class Game:
             log: Callable[[str], None] | None = None,
             on_warning: Callable[[str], None] | None = None,
         ) -> Cluster:
-            refuse_connection_flags(connection)
+            refuse_connection_flags(connection, tuple(stage.apis) if len(stage.apis) > 1 else ())
             return Cluster(
-                Line(stage.api, clock),
+                Line(stage.apis.get(connection.context, stage.api), clock),
                 request_timeout=connection.request_timeout,
                 log=log,
                 on_warning=on_warning,
@@ -144,7 +144,8 @@ class Game:
 
         environ = {**os.environ, "XDG_STATE_HOME": str(self.folder / f"{self._stages}-{user}")}
         try:
-            self.plugin.run(words, Runtime(open_cluster, stage.clock, environ, tuple(words)))
+            here = Runtime(open_cluster, stage.clock, environ, tuple(words), lambda *_: stage.contexts())
+            self.plugin.run(words, here)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(ExitStatus.ERROR)
         self._is_interrupted |= code == ExitStatus.INTERRUPTED

@@ -30,7 +30,7 @@ KINDS = ("app", "appproj", "appset", "deploy", "rs", "cm", "events")
 
 def get(stage: SimulatedStage, words: Sequence[str]) -> str:
     """Return what `kubectl get …` would print. Raises UsageError and NotFound."""
-    form, namespace, asked = "", "", []
+    form, namespace, asked, api = "", "", [], stage.api
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -43,10 +43,17 @@ def get(stage: SimulatedStage, words: Sequence[str]) -> str:
             form = word.removeprefix("--output=").removeprefix("-o").removeprefix("=")
         elif word.startswith(("-n", "--namespace=")):
             namespace = word.removeprefix("--namespace=").removeprefix("-n").removeprefix("=")
+        elif word.partition("=")[0] == "--context":
+            name = word.partition("=")[2] or (rest.pop(0) if rest else "")
+            if name not in stage.apis:
+                raise UsageError(f"there is no context {name}", f"there is {' and '.join(stage.apis)}")
+            api = stage.apis[name]
         elif word in ("-A", "--all-namespaces"):
             namespace = ""
         elif word.startswith("-"):
-            raise UsageError(f"get does not know {word} here", "it knows -o yaml|json|name|wide and -n")
+            raise UsageError(
+                f"get does not know {word} here", "it knows -o yaml|json|name|wide, -n and --context"
+            )
         else:
             asked.append(word)
     if form not in ("", "wide", "yaml", "json", "name"):
@@ -57,9 +64,7 @@ def get(stage: SimulatedStage, words: Sequence[str]) -> str:
         what = f"the drill has no {asked[0]}" if asked else "get what?"
         raise UsageError(what, f"it has {', '.join(KINDS)}")
     resource, names = _NAMES[asked[0].lower()], asked[1:]
-    found = [
-        obj for obj in stage.api.objects(resource, namespace) if not names or obj["metadata"]["name"] in names
-    ]
+    found = [obj for obj in api.objects(resource, namespace) if not names or obj["metadata"]["name"] in names]
     missing = [name for name in names if name not in {obj["metadata"]["name"] for obj in found}]
     if missing:
         raise NotFound(

@@ -123,6 +123,8 @@ class Scenario(Struct, frozen=True):
     """An ApplicationSet owns the app, in place of an app-of-apps."""
     is_wiped: bool = False
     """A commit has just taken the app out of git; Argo CD looks at git ten minutes later."""
+    is_remote: bool = False
+    """The app is deployed into another cluster than Argo CD's."""
     stuck_at: str = ""
     """The version that a colleague's operation asks for, and waits in the freeze for ever."""
     done_before: Solution = ()
@@ -351,6 +353,28 @@ applies the set from git when a pull request is merged (here: `git fix`).""",
     is_generated=True,
 )
 
+HUB_AND_SPOKE = Scenario(
+    name="hub-and-spoke",
+    level="medium",
+    title="the app runs in another cluster than Argo CD",
+    story=f"""{{app}} is the ingress of cluster edge, which the Argo CD of your hub deploys into. An hour ago git took it
+from {GOOD} to {BAD}, and its pods never become ready. Argo CD's UI is behind that ingress too; its
+controllers in the hub still run. Your kubeconfig has a context for each: hub, which you are on, and edge.
+
+The app-of-apps {{root}} applies {{app}} from git and reverts whatever differs. A change freeze has begun:
+a sync window of project {{project}} names {{app}} and {{other}}.""",
+    task=(f"Bring {{app}} back to {GOOD} in cluster edge, so that it stays.", "{other} must stay frozen."),
+    hints=(
+        "Edits go to the hub, where the Applications are. A rollout in edge would be reverted from there.",
+        "`status {app}` shows the workloads as they are in edge, and by which context they are seen.",
+        "`rescue {app}` works in the hub and watches the pods in edge; no flag is needed for that.",
+    ),
+    solution=("status {app}", "rescue {app} --yes"),
+    checks=(_serves(GOOD), _asks_for(GOOD), _not_again(BAD), _stays_frozen()),
+    denied=(("{app}", "{other}"),),
+    is_remote=True,
+)
+
 HAND_BACK = Scenario(
     name="hand-back",
     level="medium",
@@ -431,5 +455,6 @@ every ten minutes. Everything still runs.""",
 )
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (INGRESS, FROZEN, STUCK, GENERATED, WIPE_OUT, HAND_BACK, FRIDAY)
+    scenario.name: scenario
+    for scenario in (INGRESS, FROZEN, STUCK, GENERATED, HUB_AND_SPOKE, WIPE_OUT, HAND_BACK, FRIDAY)
 }

@@ -20,6 +20,7 @@ from ..model.values import (
     JSON,
     STATEFULSET,
     ArgoCD,
+    Context,
     Resource,
 )
 from ..simulation.api import InMemoryApi
@@ -39,6 +40,9 @@ STEP_SECONDS = 0.5
 FINE_SECONDS = 60.0
 COARSE_STEP_SECONDS = 5.0
 """The same after a minute: what was set going has come to rest, and the player may have had lunch."""
+
+EDGE = "https://edge.drill.invalid"
+"""The other cluster of a scenario that has one."""
 
 ROLLOUT_SECONDS = 4.0
 WAITING_PACE = 3.0
@@ -184,6 +188,13 @@ class SimulatedStage:
         self.clock = SteppedClock(FRIDAY - timedelta(days=3))
         self.api = InMemoryApi(self.clock, user="you")
         self.api.where = Target("drill", "simulated, nothing here is real", "")
+        self.apis = {"drill": self.api}
+        """The clusters by their contexts; the first is the one that Argo CD is in."""
+        if scenario.is_remote:
+            edge = InMemoryApi(self.clock, user="you")
+            self.api.where = Target("hub", "https://hub.drill.invalid", "")
+            edge.where = Target("edge", EDGE, "")
+            self.apis = {"hub": self.api, "edge": edge}
         self.git = GitRepository()
         self.log: list[tuple[datetime, str, str]] = []
         """What was committed: when, by whom, what."""
@@ -192,17 +203,18 @@ class SimulatedStage:
             charts.publish("traefik", chart_version, traefik_chart(chart_version))
         charts.publish("web", "1.0.0", [deployment("web", "web:1.0.0")])
         self.controller = SimulatedArgoCD(
-            self.api, Sources({GIT: self.git}, {CHARTS: charts}), self.clock, version
-        )
+            self.api, Sources({GIT: self.git}, {CHARTS: charts}), self.clock, version,
+            clusters={EDGE: self.place},
+        )  # fmt: skip
         self.controller.workloads.broken_images.add(f"traefik:{BAD}")
-        self.controller.workloads.rollout_seconds = ROLLOUT_SECONDS
+        self.controller.roll_in(ROLLOUT_SECONDS)
         self.is_fixed = False
         self._merge_at: datetime | None = None
         self._version = GOOD
         self._windows: list[JSON] = []
         self._versions: list[str] = []
         self._asked: list[str] = []
-        self._noted = 0
+        self._noted: dict[str, int] = {}
         self.was_deleted = False
         self._is_wiped = False
         for obj in installation(f"v{version[0]}.{version[1]}.{11 if version == (3, 2) else 1}"):
@@ -211,6 +223,15 @@ class SimulatedStage:
         self._note()
         self._versions, self._asked = self._versions[-1:], self._asked[-1:]
         self.api.requests.clear()
+
+    @property
+    def place(self) -> InMemoryApi:
+        """The cluster that the app is deployed into."""
+        return [*self.apis.values()][-1]
+
+    def contexts(self) -> list[Context]:
+        """Return what the player's kubeconfig has."""
+        return [Context(name, name, "you", api.where.server) for name, api in self.apis.items()]
 
     def _happen(self, colleague: Callable[[SimulatedStage, str], None]) -> None:
         names = self.names
@@ -279,18 +300,16 @@ class SimulatedStage:
 
     def _note(self) -> None:
         """Note what was written since, by whomever."""
-        for change in self.api.changes(self._noted) or ():
-            meta = change.object["metadata"]
-            is_app = change.namespace == self.names.app and change.resource == DEPLOYMENT
-            self.was_deleted |= is_app and change.type == "DELETED"
-            if change.resource == DEPLOYMENT and (change.namespace, meta["name"]) == (
-                self.names.app,
-                "traefik",
-            ):
-                _append_new(self._versions, _version_of(change.object))
-            elif change.resource == APPLICATION and meta["name"] == self.names.app:
-                _append_new(self._asked, change.object["spec"]["source"]["targetRevision"])
-        self._noted = self.api.revision
+        for name, api in self.apis.items():
+            for change in api.changes(self._noted.get(name, 0)) or ():
+                meta = change.object["metadata"]
+                is_app = change.namespace == self.names.app and change.resource == DEPLOYMENT
+                self.was_deleted |= is_app and change.type == "DELETED"
+                if is_app and meta["name"] == "traefik":
+                    _append_new(self._versions, _version_of(change.object))
+                elif change.resource == APPLICATION and meta["name"] == self.names.app:
+                    _append_new(self._asked, change.object["spec"]["source"]["targetRevision"])
+            self._noted[name] = api.revision
 
     # -- git and people
 
@@ -357,6 +376,8 @@ class SimulatedStage:
         app = application(names.app, project=names.project, source=traefik, namespace=names.app)
         if self.scenario.is_wiped:
             app["metadata"]["finalizers"] = [FINALIZER]
+        if self.scenario.is_remote:
+            app["spec"]["destination"]["server"] = EDGE
         other = application(names.other, project=names.project, source=web, namespace=names.other)
         return [project, other] if self._is_wiped else [project, app, other]
 
@@ -414,7 +435,7 @@ class SimulatedStage:
 
     def serving(self) -> str:
         """Return the version of which every replica is available."""
-        live = self.api.find(DEPLOYMENT, self.names.app, "traefik")
+        live = self.place.find(DEPLOYMENT, self.names.app, "traefik")
         return _version_of(live) if live is not None and health_of(live) == "Healthy" else ""
 
     def in_git(self) -> Mapping[tuple[str, str], JSON]:
@@ -445,14 +466,17 @@ def _version_of(deployed: JSON) -> str:
     return image.rpartition(":")[2]
 
 
-def refuse_connection_flags(connection: Connection) -> None:
-    """Refuse flags that lead to another cluster. Raises UsageError."""
+def refuse_connection_flags(connection: Connection, contexts: Sequence[str] = ()) -> None:
+    """Refuse flags that lead to another cluster than those of the scenario. Raises UsageError."""
     plain = connection._replace(
         request_timeout=None,
         cache_dir="",
         disable_compression=False,
+        context="" if connection.context in contexts else connection.context,
     )
     if plain != Connection():
+        if contexts:
+            raise UsageError("the drill has its own clusters", f"--context takes {' or '.join(contexts)}")
         raise UsageError(
             "the drill has one cluster, and you are its administrator", "leave the connection flags out"
         )

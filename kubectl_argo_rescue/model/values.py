@@ -155,6 +155,18 @@ def ref_of(obj: JSON) -> Ref:
     return Ref(obj["kind"], meta.get("namespace", ""), meta["name"], meta.get("uid", ""))
 
 
+class Context(Struct, frozen=True):
+    """A context of the kubeconfig, as far as it tells which cluster it leads to."""
+
+    name: str
+    cluster: str = ""
+    """The name of its cluster's entry."""
+    user: str = ""
+    server: str = ""
+    authority: str = ""
+    """The certificate authority of that server as PEM, empty where none is named."""
+
+
 class Match(Struct, frozen=True):
     """Selects the item of a list by content; `index` is where it was seen, a hint where several fit."""
 

@@ -251,6 +251,19 @@ class Finding(Struct, frozen=True):
     text: str
 
 
+class Elsewhere(Struct, frozen=True):
+    """The workloads of an Application that deploys into another cluster, seen there."""
+
+    cluster: str
+    context: str = ""
+    why_not: str = ""
+    """Why they are not looked at, empty where they are."""
+    doubt: str = ""
+    """Why it may be another cluster."""
+    workloads: tuple[tuple[str, str, bool], ...] = ()
+    """(workload, how far it is, whether all of it is there)."""
+
+
 class AppDiagnosis(Struct, frozen=True):
     """The whole picture of one Application."""
 
@@ -270,6 +283,8 @@ class AppDiagnosis(Struct, frozen=True):
     last_good: LastGood
     entries: tuple[tuple[Entry, str], ...]
     """Open entries about it, its project or its owners, each with how it is now."""
+    elsewhere: Elsewhere | None = None
+    """None where it deploys into Argo CD's own cluster, or it was not looked at."""
 
 
 def diagnose(

@@ -18,7 +18,7 @@ from ..journal.entry import who as who_wrote
 from ..model.text import COMMAND, cause, columns, display_name, one_line, time_json
 from ..model.times import ago, human
 from ..model.values import ABSENT, JSON, ArgoCD, Key
-from .diagnosis import AppDiagnosis, Owner, Pause, Weight
+from .diagnosis import AppDiagnosis, Elsewhere, Owner, Pause, Weight
 from .overview import BLOCKED, BROKEN, DRIFTED, FINE, MISSING, PAUSED, Fact, Overview
 from .windows import short, verdict_json
 
@@ -165,6 +165,7 @@ def app_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     if not d.findings:
         yield _line("  ✓ nothing is wrong with it", "green")
     yield from _operation_lines(d, now)
+    yield from _elsewhere_lines(d.elsewhere)
     yield from _window_lines(d.verdict, now)
     yield from _owner_section(d)
     yield from _condition_lines(d, now)
@@ -195,6 +196,23 @@ def _operation_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     if message and message not in text and operation.phase != "Succeeded":
         text += f": {message[:300]}"
     yield from _wrapped(text, 4, colour="red" if d.is_stuck else "")
+
+
+def _elsewhere_lines(there: Elsewhere | None) -> Iterator[Line]:
+    """Show the workloads in another cluster: Argo CD's word of them is as old as its connection."""
+    if there is None:
+        return
+    yield _heading("WORKLOADS" + (f", seen by context {there.context}" if not there.why_not else ""))
+    if there.why_not:
+        yield from _wrapped(f"not looked at: {there.why_not}", 4, colour="yellow", mark="! ")
+    if there.doubt:
+        yield from _wrapped(there.doubt, 4, colour="yellow", mark="! ")
+    for name, text, good in there.workloads:
+        yield from _wrapped(
+            f"{name}: {text}", 4, colour="green" if good else "red", mark="✓ " if good else "✗ "
+        )
+    if not there.why_not and not there.workloads:
+        yield _line("    it lists none that this tool understands")
 
 
 def _window_lines(verdict: WindowVerdict, now: datetime) -> Iterator[Line]:
@@ -469,6 +487,21 @@ def app_json(d: AppDiagnosis, now: datetime) -> dict[str, JSON]:
         ],
         "findings": [{"weight": f.weight.value, "text": f.text} for f in d.findings],
         "entries": [entry.id for entry, _ in d.entries],
+        "destination": _destination_json(app, d.elsewhere),
+    }
+
+
+def _destination_json(app: JSON, there: Elsewhere | None) -> dict[str, JSON]:
+    to = (app.get("spec") or {}).get("destination") or {}
+    said: dict[str, JSON] = {n: str(to.get(n) or "") for n in ("server", "name", "namespace")}
+    if there is None:
+        return said
+    return {
+        **said,
+        "context": there.context,
+        "unseen": there.why_not,
+        "doubt": there.doubt,
+        "workloads": [{"workload": n, "text": t, "done": d} for n, t, d in there.workloads],
     }
 
 

@@ -64,6 +64,28 @@ class Level(IntEnum):
     """The newest revision, and errors of the repo-server count at once."""
 
 
+class Spoke:
+    """Another cluster, into which this Argo CD deploys."""
+
+    def __init__(self, api: InMemoryApi, workloads: Workloads) -> None:
+        """Take over its workloads."""
+        self.api = api
+        self.workloads = workloads
+        self._seen = 0
+
+    def step(self) -> bool:
+        """One round of its own controllers; whether anything was written."""
+        before = self.api.revision
+        self.workloads.step()
+        return self.api.revision != before
+
+    def changes(self) -> list[Change] | None:
+        """What was written there since the last look; None where that is not known any more."""
+        found = self.api.changes(self._seen)
+        self._seen = self.api.revision
+        return found
+
+
 class SimulatedArgoCD:
     """The application-controller, the repo-server, the applicationset-controller and the workloads' own.
 
@@ -104,6 +126,10 @@ class SimulatedArgoCD:
         self.workloads = Workloads(api, clock)
         self.application_sets = SimulatedApplicationSets(api, clock, self.version)
         self._clusters = dict(clusters or {})
+        self._spokes = [
+            Spoke(other, Workloads(other, clock, self.workloads))
+            for other in {id(c): c for c in self._clusters.values() if c is not api}.values()
+        ]
         self._stepping = threading.RLock()
         self._seen = 0
         self._own = 0
@@ -126,9 +152,15 @@ class SimulatedArgoCD:
                 self._controller_round()
             if self.appset_alive and self._is_wanted("applicationset-controller"):
                 self.application_sets.step()
+            moved = [spoke.step() for spoke in self._spokes]
             if self.workloads_alive:
                 self.workloads.step()
-            return self.api.revision != before
+            return self.api.revision != before or any(moved)
+
+    def roll_in(self, seconds: float) -> None:
+        """Let every rollout take so long."""
+        for workloads in (self.workloads, *(spoke.workloads for spoke in self._spokes)):
+            workloads.rollout_seconds = seconds
 
     def _is_wanted(self, component: str) -> bool:
         """Whether its workload is not scaled to 0."""
@@ -230,13 +262,16 @@ class SimulatedArgoCD:
         changes = self.api.changes(self._seen)
         self._seen = self.api.revision
         self._unseen = {}
+        elsewhere = [spoke.changes() for spoke in self._spokes]
         wanted: dict[AppKey, Level] = {}
-        if changes is None:
+        if changes is None or None in elsewhere:
             for app in self.api.peek(values.APPLICATION):
                 wanted[(app["metadata"]["namespace"], app["metadata"]["name"])] = Level.RECENT
             return wanted
-        for change in changes:
-            if change.resource == values.APPLICATION and change.type != "DELETED":
+        found = [(change, True) for change in changes]
+        found += [(change, False) for seen in elsewhere for change in seen or ()]
+        for change, is_here in found:
+            if is_here and change.resource == values.APPLICATION and change.type != "DELETED":
                 key = (change.namespace, change.name)
                 wanted[key] = max(wanted.get(key, Level.QUEUED), self._toggled(key, change.object))
             if not _concerns_owner(change):

@@ -57,11 +57,12 @@ def traefik_incident(
     *,
     patch: int = 11,
     apps: Callable[..., list[JSON]] | None = None,
+    clusters: Mapping[str, InMemoryApi] | None = None,
 ) -> Incident:
     """Play the incident on an API whose clock is a SteppedClock; without one, on a new API.
 
     `version` is Argo CD's, `patch` the last part of the controller's image tag; `apps` says what git
-    has instead of `apps_in_git`.
+    has instead of `apps_in_git`, `clusters` which others it may deploy into.
     """
     apps = apps or apps_in_git
     clock = api.clock if api is not None else SteppedClock()
@@ -74,7 +75,8 @@ def traefik_incident(
     for chart_version in (GOOD, BAD):
         charts.publish("traefik", chart_version, traefik_chart(chart_version))
     charts.publish("web", "1.0.0", [deployment("web", "web:1.0.0")])
-    argocd = SimulatedArgoCD(api, Sources({GIT: git}, {CHARTS: charts}), clock, version)
+    sources = Sources({GIT: git}, {CHARTS: charts})
+    argocd = SimulatedArgoCD(api, sources, clock, version, clusters=clusters)
     argocd.workloads.broken_images.add(f"traefik:{BAD}")
     good_commit = git.commit({"apps": apps(GOOD)})
     for obj in installation(f"v{version[0]}.{version[1]}.{patch}"):

@@ -31,11 +31,13 @@ class Workloads:
     A Deployment whose image is in `broken_images` never becomes available.
     """
 
-    def __init__(self, api: InMemoryApi, clock: Callable[[], datetime]) -> None:
-        """Take over the workloads of that API."""
+    def __init__(
+        self, api: InMemoryApi, clock: Callable[[], datetime], like: Workloads | None = None
+    ) -> None:
+        """Take over the workloads of that API; images break as in the cluster of `like`."""
         self.api = api
         self.clock = clock
-        self.broken_images: set[str] = set()
+        self.broken_images: set[str] = set() if like is None else like.broken_images
         self.rollout_seconds = 1.0
         self._at_rest: object = None
         """What everything followed from when a round found nothing to do and nothing that waits for time."""

@@ -21,6 +21,7 @@ from tests.testbed.argocd import APPLICATIONSETS, CONTROLLER, REFRESH, REPO_SERV
 from tests.testbed.control_plane import AuditEntry, ControlPlane
 from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.sources import application, manifest, project
+from tests.testbed.spoke import address
 
 JOURNAL = "app.kubernetes.io/managed-by=kubectl-argo-rescue"
 """Selects the journal's ConfigMaps."""
@@ -253,6 +254,8 @@ class Scene:
     """The app's `automated` in git: prune and self-heal by default, empty for none."""
     source: Mapping[str, object] | Sequence[Mapping[str, object]] | None = None
     """In place of the chart."""
+    spoke: ControlPlane | None = None
+    """Another cluster, into which the app deploys."""
 
     @property
     def root(self) -> str:
@@ -290,7 +293,10 @@ class Scene:
             **({} if self.version is None else {"targetRevision": self.version}),
             "helm": {"releaseName": "traefik"},
         }
-        return application(
+        to: dict[str, object] = {}
+        if self.spoke is not None:
+            to["destination"] = {"server": address(self.spoke), "namespace": self.target}
+        app = application(
             self.app,
             source,
             namespace=self.argocd.namespace,
@@ -299,6 +305,7 @@ class Scene:
             automated=self.policy,
             **self.spec,  # type: ignore[arg-type]
         )
+        return {**app, "spec": {**app["spec"], **to}}  # type: ignore[dict-item]
 
     def root_object(self, **spec: object) -> dict[str, object]:
         """Return the app-of-apps."""
@@ -332,7 +339,7 @@ class Scene:
         self, *more: tuple[str, str], root: Mapping[str, object] | None = None, wait: bool = True
     ) -> Scene:
         """Lay it out and wait until the version of git serves."""
-        self.argocd.control_plane.namespace(self.target)
+        (self.spoke or self.argocd.control_plane).namespace(self.target)
         self.commit(*more)
         # The project first: an app that is seen before its project waits for the next resync.
         self.argocd.apply(self.project_object())
@@ -404,7 +411,7 @@ class Scene:
 
     def deployment(self) -> JSON:
         """Read the Deployment."""
-        return self.argocd.get("deployment", "traefik", self.target)
+        return (self.spoke or self.argocd).get("deployment", "traefik", self.target)
 
     def chart_version(self) -> str:
         """Return the version that the Deployment asks for."""

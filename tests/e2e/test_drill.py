@@ -21,6 +21,7 @@ from kubectl_argo_rescue.drill.scenarios import BAD, GOOD, NEVER, SCENARIOS, Nam
 from kubectl_argo_rescue.model import values
 from tests.testbed.api import JSON
 from tests.testbed.argocd import ArgoCD
+from tests.testbed.control_plane import ControlPlane
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import application, manifest
 
@@ -32,10 +33,14 @@ _numbers = itertools.count(1)
 class RealStage:
     """A scenario set up on real controllers; implements `scenarios.Stage`."""
 
-    def __init__(self, bed: ArgoCD, plugin: Plugin, scenario: Scenario) -> None:
+    def __init__(
+        self, bed: ArgoCD, plugin: Plugin, scenario: Scenario, edge: ControlPlane | None = None
+    ) -> None:
         self.bed, self.plugin, self.scenario = bed, plugin, scenario
         name = f"drill{next(_numbers)}"
-        self.scene = Scene(bed, name)
+        self.cluster = edge or bed.control_plane
+        """Where the app is deployed."""
+        self.scene = Scene(bed, name, spoke=edge)
         other = f"{name}-other"
         self.names = Names(self.scene.app, other, self.scene.root, self.scene.project, f"{name}-set")
         self.told: list[str] = []
@@ -59,7 +64,7 @@ class RealStage:
         for line in self.scenario.done_before:
             self.plugin(*self._words(line), laptop="bob", check=True)
         place = f"/apis/argoproj.io/v1alpha1/namespaces/{self.bed.namespace}/applications"
-        self._deployments = Watch(self.bed.control_plane, self._place)
+        self._deployments = Watch(self.cluster, self._place)
         self._watches.append(self._deployments)
         self._apps = Watch(self.bed.control_plane, self.bed.namespace, place)
         self._watches.append(self._apps)
@@ -81,7 +86,9 @@ class RealStage:
         self.bed.until(lambda: self._deployed(namespace) == version, 60, f"{namespace} has {version}")
 
     def _deployed(self, namespace: str) -> str:
-        live = self.bed.get("deployment", "traefik", namespace)
+        return self._version(self.bed.get("deployment", "traefik", namespace))
+
+    def _version(self, live: JSON) -> str:
         found: str = live["spec"]["template"]["metadata"]["labels"]["chart-version"]
         return found
 
@@ -193,11 +200,11 @@ class RealStage:
 
     def serving(self) -> str:
         """Return the version of which every replica is available."""
-        live = self.bed.get("deployment", "traefik", self._place)
+        live = self.cluster.get("deployment", "traefik", self._place)
         status, wanted = live.get("status", {}), live["spec"]["replicas"]
         counts = [status.get(f"{name}Replicas", 0) for name in ("updated", "available")]
         is_seen = status.get("observedGeneration") == live["metadata"]["generation"]
-        return self._deployed(self._place) if is_seen and counts == [wanted] * 2 else ""
+        return self._version(live) if is_seen and counts == [wanted] * 2 else ""
 
     def in_git(self) -> Mapping[tuple[str, str], JSON]:
         """Return the spec that git has for each object."""
@@ -244,9 +251,9 @@ class RealStage:
 
 
 @contextlib.contextmanager
-def staged(bed: ArgoCD, plugin: Plugin, name: str) -> Iterator[RealStage]:
-    """Set a scenario up, and take it away."""
-    stage = RealStage(bed, plugin, SCENARIOS[name])
+def staged(bed: ArgoCD, plugin: Plugin, name: str, edge: ControlPlane | None = None) -> Iterator[RealStage]:
+    """Set a scenario up, and take it away; `edge` is the other cluster of one that has one."""
+    stage = RealStage(bed, plugin, SCENARIOS[name], edge)
     try:
         stage.start()
         yield stage
@@ -254,13 +261,17 @@ def staged(bed: ArgoCD, plugin: Plugin, name: str) -> Iterator[RealStage]:
         stage.close()
 
 
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in ("ingress", "wipe-out")])
+PLAYED_ELSEWHERE = ("ingress", "hub-and-spoke", "wipe-out")
+"""Below, and in test_hub_and_spoke.py, whose bed has a second cluster."""
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in PLAYED_ELSEWHERE])
 def test_a_solution_passes(argocd: ArgoCD, plugin: Plugin, name: str) -> None:
     with staged(argocd, plugin, name) as stage:
-        _solve(stage)
+        solve(stage)
 
 
-def _solve(stage: RealStage) -> None:
+def solve(stage: RealStage) -> None:
     for line in stage.scenario.solution:
         stage.type(line)
     found = stage.judge()
@@ -289,4 +300,4 @@ def test_a_pin_alone_is_put_back_and_the_solution_still_passes(argocd: ArgoCD, p
         stage.type("pin {app} 2.4.1 --only")
         argocd.until(lambda: list(stage.asked[-2:]) == [GOOD, BAD], 60, "the root app has put it back")
         assert [why for why in stage.judge().values() if "the edit was put back" in why]
-        _solve(stage)
+        solve(stage)

@@ -31,7 +31,7 @@ from kubectl_argo_rescue.cluster.transport import Connection
 from kubectl_argo_rescue.journal.configmaps import ClusterHome
 from kubectl_argo_rescue.journal.journal import Journal
 from kubectl_argo_rescue.journal.local import LocalHome
-from kubectl_argo_rescue.model.values import NAMESPACE, Key
+from kubectl_argo_rescue.model.values import NAMESPACE, Context, Key
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 
@@ -131,7 +131,9 @@ class Run:
         api.user = user or before
         self.apis.append(api)
         environ = {**os.environ, "XDG_STATE_HOME": str(self.state_home(laptop))}
-        world = Runtime(self.open_cluster, self.laptop_clock or api.clock, environ, argv)
+        world = Runtime(
+            self.open_cluster, self.laptop_clock or api.clock, environ, argv, lambda *_: self.kubeconfig()
+        )
         try:
             with self._monkeypatch.context() as patch, contextlib.redirect_stdout(out):
                 patch.setattr(sys, "stdin", in_)
@@ -143,6 +145,13 @@ class Run:
         code = ended.value.code
         assert isinstance(code, int), code
         return code
+
+    def kubeconfig(self) -> list[Context]:
+        """The contexts that a command finds: each with a cluster and a user of its own."""
+        return [
+            Context(name, f"{name}-cluster", f"{name}-user", api.where.server)
+            for name, api in self.contexts.items()
+        ]
 
     def open_cluster(
         self,

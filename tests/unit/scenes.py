@@ -10,6 +10,7 @@
 `set`              an ApplicationSet generates shop-prod
 `frozen`           Argo CD's controllers are scaled to 0
 `sources`          the application shop has two sources
+`spoke`            the incident, with traefik in another cluster; contexts hub and edge lead to the two
 """
 
 from __future__ import annotations
@@ -45,17 +46,25 @@ def played(name: str, run: Run, version: tuple[int, int] = (3, 6)) -> Scene:
     def apps(version: str, **changes: JSON) -> list[JSON]:
         """What git says, with the windows and the namespace of the test bed's incident."""
         project, traefik, web = simulated.apps_in_git(version, **changes)
+        if name == "spoke":
+            traefik["spec"]["destination"]["server"] = EDGE
         traefik["spec"]["destination"]["namespace"] = TARGET
         traefik["metadata"]["labels"] = {"tier": "edge"}
         project["spec"]["syncWindows"] = list(windows)
         return [project, traefik, web]
 
-    api = InMemoryApi(SteppedClock())
-    incident = traefik_incident(api, version=version, patch=1, apps=apps)
+    api, edge = InMemoryApi(SteppedClock()), None
+    if name == "spoke":
+        edge = InMemoryApi(api.clock)
+        edge.where = Target("edge", EDGE, "")
+        run.contexts.update(hub=api, edge=edge)
+    clusters = {EDGE: edge} if edge is not None else None
+    incident = traefik_incident(api, version=version, patch=1, apps=apps, clusters=clusters)
     windows.extend(dict(window) for window in FREEZE)
     incident.push(BAD)
     incident.argocd.run(RESYNC, every=5)
-    api.idle = lambda: incident.argocd.tick(0.5)
+    for cluster in filter(None, (api, edge)):
+        cluster.idle = lambda: incident.argocd.tick(0.5)
     api.where = Target("prod", "https://k8s.example.com:6443", "")
     scene = Scene(incident)
     _MOMENTS[name](scene, run)
@@ -190,7 +199,10 @@ _MOMENTS: dict[str, Callable[[Scene, Run], None]] = {
     "set": _set,
     "frozen": _frozen,
     "sources": _sources,
+    "spoke": _friday,
 }
+
+EDGE = "https://edge.example.com:6443"
 
 RESYNC = 125
 """Seconds after which Argo CD has looked at git again by itself."""

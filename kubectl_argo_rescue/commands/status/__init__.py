@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from ...act.options import Common
-from ...cli.flags import Verb, all_namespaces, common_options, everywhere_option, selector_option
+from ...cli.flags import (
+    Verb,
+    all_namespaces,
+    common_options,
+    destination_option,
+    everywhere_option,
+    selector_option,
+)
 from ...model.errors import UsageError
 
 
@@ -13,14 +20,18 @@ from ...model.errors import UsageError
 @click.argument("apps", nargs=-1, metavar="[APP|KIND/NAME]...")
 @selector_option
 @everywhere_option
+@destination_option
 @common_options
-def command(common: Common, apps: tuple[str, ...], selector: str, everywhere: bool) -> int:
+def command(
+    common: Common, apps: tuple[str, ...], selector: str, everywhere: bool, destination_context: str
+) -> int:
     r"""Show what is wrong and who would fight an edit, before any write.
 
     For an application: whether Argo CD reconciles at all, what is wrong, the owners and what they
     would put back how soon, sync windows, operation, history with the last good version, and what
     of this tool's own edits is open. KIND/NAME is a workload (deploy, sts, ds, rs, pod, svc) whose
-    application is looked up. Without a name, the whole Argo CD, worst first.
+    application is looked up, with --destination-context in another cluster. Without a name, the whole
+    Argo CD, worst first.
 
     \b
     Examples:
@@ -34,6 +45,8 @@ def command(common: Common, apps: tuple[str, ...], selector: str, everywhere: bo
         common = all_namespaces(common, apps)
     if selector and apps:
         raise UsageError("applications are named and selected as well", "do one of the two")
+    if destination_context and not apps:
+        raise UsageError("--destination-context is about an application", "name it")
     from .answer import answer  # lazy: not for --help
 
-    return answer(common, apps, selector)
+    return answer(common, apps, selector, destination_context)

@@ -12,7 +12,7 @@ from ...act.options import Common
 from ...act.reading import parse_target
 from ...act.session import Invocation, Session
 from ...argocd import components, controllers
-from ...argocd.application import application_of
+from ...argocd.application import application_of, deploys_here
 from ...argocd.reconciliation import WindowVerdict
 from ...cluster.parallel import Attempt, Done
 from ...journal.entry import Entry
@@ -24,13 +24,17 @@ from ...show import destruction, diagnosis, status
 from ...show.overview import Collector, Overview
 
 
-def answer(common: Common, apps: tuple[str, ...], selector: str) -> int:
+def answer(common: Common, apps: tuple[str, ...], selector: str, destination_context: str) -> int:
     """Read what was asked for, and tell what is wrong."""
     with Invocation(common) as call:
         are_workloads_named = any(map(status_reading.workload_of, apps))
         session = call.read([] if are_workloads_named else apps)
+        if not apps:
+            return call.finish(_everything(session, selector))
+        if destination_context and are_workloads_named:
+            session.open_destination(destination_context)
         notes = _find_owning_applications(session, apps) if are_workloads_named else []
-        return call.finish(_named(session, notes) if apps else _everything(session, selector))
+        return call.finish(_named(session, notes, destination_context))
 
 
 # -- what both have in common
@@ -119,7 +123,16 @@ def _diagnose(snapshot: Snapshot, key: Key, entries: Sequence[Entry], **more: An
     return diagnosis.diagnose(snapshot, key, entries, known, **more)
 
 
-def _named(session: Session, notes: Sequence[str]) -> Result:
+def _elsewhere(session: Session, key: Key, context: str) -> diagnosis.Elsewhere | None:
+    """Look at the workloads of an Application that deploys into another cluster."""
+    if deploys_here(session.reader.objects[key]) and not context:
+        return None
+    from ...act import destinations  # lazy: most Applications deploy into Argo CD's own cluster
+
+    return destinations.look(session, key, context)
+
+
+def _named(session: Session, notes: Sequence[str], context: str) -> Result:
     reading = session.reading
     around, entries = _around(session)
     printer = session.printer
@@ -127,7 +140,11 @@ def _named(session: Session, notes: Sequence[str]) -> Result:
     for text in notes:
         printer.say(text)
     found = [
-        _diagnose(snapshot, key, entries, unreadable=session.reader.unreadable) for key in reading.targets
+        replace(
+            _diagnose(snapshot, key, entries, unreadable=session.reader.unreadable),
+            elsewhere=_elsewhere(session, key, context),
+        )
+        for key in reading.targets
     ]
     traces = [
         components.trace_of(o, snapshot.argocd, snapshot.now)
@@ -168,9 +185,11 @@ def _keys(session: Session, words: Sequence[str], notes: list[str]) -> list[Key]
             # -n is the workloads' namespace where some are named; an application then is Argo CD's.
             keys.append(parse_target(word, argocd.namespace))
             continue
-        namespace = status_reading.own_namespace(session.cluster, session.common)
+        namespace = status_reading.own_namespace(session.destination, session.common)
         try:
-            owned, said = status_reading.applications_of(session.cluster, argocd, wanted, namespace)
+            owned, said = status_reading.applications_of(
+                session.cluster, argocd, wanted, namespace, session.destination
+            )
         except NotFound:
             # `pod/x` may as well be Application x of a namespace called pod.
             key = parse_target(word, argocd.namespace)

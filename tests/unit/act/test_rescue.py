@@ -79,7 +79,7 @@ def test_interrupted_while_watching_it_closes_the_window_of_others_or_says_that_
     freeze_all(incident)
     seen: list[bool] = []
 
-    def interrupted(*args: object, **more: object) -> Ending:
+    def interrupted(*args: object, **kwargs: object) -> Ending:
         seen.append(is_open(incident))
         if is_done:
             incident.argocd.run(60)

@@ -868,7 +868,6 @@ def test_rights_are_asked_for_first(run: Run, incident: Incident) -> None:
         ("--workloads", "--pause-only"),
         ("--workloads", "--source", "0"),
         ("--workloads", "--whole-source"),
-        ("--destination-context", "far"),
     ],
 )
 def test_what_does_not_go_together(run: Run, incident: Incident, words: tuple[str, ...]) -> None:

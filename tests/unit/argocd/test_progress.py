@@ -205,9 +205,6 @@ def test_which_workloads_are_looked_at() -> None:
         {"group": "apps", "kind": "DaemonSet", "name": "d"},
     ]
     assert progress.workload_keys(app(resources=resources)) == (DEPLOYMENT, Key("DaemonSet", "", "d"))
-    elsewhere = app(resources=resources)
-    elsewhere["spec"]["destination"] = {"server": "https://other"}
-    assert progress.workload_keys(elsewhere) == ()
     applied = [{**RESOURCE, "status": "Synced"}, {**RESOURCE, "name": "gone", "status": "Pruned"}]
     it = app(state=state("Succeeded", "id", syncResult={"resources": applied}))
     assert progress.workload_keys(it, rollback=True) == (DEPLOYMENT,)
@@ -217,26 +214,31 @@ OTHER = {"group": "argoproj.io", "kind": "Rollout", "namespace": "web", "name": 
 
 
 @pytest.mark.parametrize(
-    ("resources", "destination", "watched", "told"),
+    ("resources", "watched", "told"),
     [
-        ([RESOURCE], IN_CLUSTER, True, ()),
-        ([RESOURCE, {**OFF, "status": "Synced"}], IN_CLUSTER, True, ()),
-        ([RESOURCE], IN_CLUSTER, False, ("Deployment web/traefik may not be read",)),
-        ([RESOURCE, OTHER], IN_CLUSTER, True, ("not watched by this tool: Rollout canary",)),
-        ([RESOURCE, {**OTHER, "kind": "Job", "group": "batch"}], IN_CLUSTER, True, ("not watched by this tool: Job canary",)),
-        ([RESOURCE, {**OTHER, "kind": "Job", "group": "batch", "hook": True}], IN_CLUSTER, True, ()),
-        ([RESOURCE, {**OTHER, "kind": "StatefulSet", "group": "apps.kruise.io"}], IN_CLUSTER, True, ("not watched by this tool: StatefulSet canary",)),
-        ([RESOURCE, {**OTHER, "requiresPruning": True, "status": "OutOfSync"}], IN_CLUSTER, True, ()),
-        ([], IN_CLUSTER, False, ("it lists no Deployment, StatefulSet or DaemonSet that could be watched",)),
-        ([{**OTHER, "kind": "Application"}], IN_CLUSTER, False, ("not watched by this tool: Application canary",)),
-        ([RESOURCE], "https://far", False, ("it deploys into https://far, which is not looked at here",)),
+        ([RESOURCE], True, ()),
+        ([RESOURCE, {**OFF, "status": "Synced"}], True, ()),
+        ([RESOURCE], False, ("Deployment web/traefik may not be read",)),
+        ([RESOURCE, OTHER], True, ("not watched by this tool: Rollout canary",)),
+        ([RESOURCE, {**OTHER, "kind": "Job", "group": "batch"}], True, ("not watched by this tool: Job canary",)),
+        ([RESOURCE, {**OTHER, "kind": "Job", "group": "batch", "hook": True}], True, ()),
+        ([RESOURCE, {**OTHER, "kind": "StatefulSet", "group": "apps.kruise.io"}], True, ("not watched by this tool: StatefulSet canary",)),
+        ([RESOURCE, {**OTHER, "requiresPruning": True, "status": "OutOfSync"}], True, ()),
+        ([], False, ("it lists no Deployment, StatefulSet or DaemonSet that could be watched",)),
+        ([{**OTHER, "kind": "Application"}], False, ("not watched by this tool: Application canary",)),
     ],
 )  # fmt: skip
-def test_what_a_success_rests_on(resources: Any, destination: str, watched: bool, told: Any) -> None:
+def test_what_a_success_rests_on(resources: Any, watched: bool, told: Any) -> None:
     it = app(resources=resources)
-    it["spec"]["destination"]["server"] = destination
     got = look(it, obj=workload(**DONE) if watched else None)
     assert (got.state, got.unverified) == (State.SUCCEEDED, told)
+
+
+def test_what_is_not_looked_at_is_said() -> None:
+    it = app(resources=[RESOURCE])
+    assert progress.unverified(it, (), unseen="it is far away") == ("it is far away",)
+    told = progress.unverified(it, (), hidden={DEPLOYMENT: "is not its own"})
+    assert told == ("Deployment web/traefik is not its own",)
 
 
 def test_a_split_repository_is_told_whole() -> None:

@@ -153,7 +153,10 @@ def test_a_template_of_another_workload_is_followed() -> None:
 
 
 def _app(health: str = "Suspended", sync: str = "Synced", line: str = "Synced") -> JSON:
-    spec = {"source": {"repoURL": "r", "targetRevision": "2.4.1"}, "destination": {"server": build_server()}}
+    spec: JSON = {
+        "source": {"repoURL": "r", "targetRevision": "2.4.1"},
+        "destination": {"server": build_server()},
+    }
     status = {
         "health": {"status": health},
         "sync": {"status": sync, "revision": "2.4.1", "comparedTo": spec},
@@ -321,7 +324,7 @@ def test_without_steps_there_is_nothing_to_say() -> None:
 
 @pytest.mark.parametrize("how", list(Takeback))
 def test_the_record_of_it(how: Takeback) -> None:
-    fields = {
+    fields: JSON = {
         "ref": {"kind": "Rollout", "namespace": "edge", "name": "traefik", "uid": "u-1"},
         "app": {"kind": "Application", "namespace": "argocd", "name": "traefik"},
         "from": 2, "to": 1, "revision": "traefik-good", "reason": "", "how": how.name,

@@ -24,7 +24,8 @@ def test_success_by_argo_cds_word_alone_is_said(run: Run, incident: Incident, fa
 
     if far:
         incident.api.edit(APPLICATION, "argocd", "web", move)
-    told = ["it deploys into https://far.invalid, which is not looked at here"] if far else []
+    why = "no context of the kubeconfig is known to lead there (--destination-context NAME)"
+    told = [f"it deploys into https://far.invalid, which is not looked at: {why}"] if far else []
     ran = run(incident.api, "watch", "web", "--timeout", "10s", "-o", "json")
     assert (ran.code, ran.json["data"]["unverified"]) == (0, told)
     ran = run(incident.api, "watch", "web", "--timeout", "10s")

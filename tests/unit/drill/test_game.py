@@ -103,6 +103,11 @@ PAUSED_NOBODY = ["unblock traefik --only", "pin traefik 2.4.1 --only", "wait 10s
         ),
         ("generated", ["pin traefik 2.4.1 --only"], "a second outage: 2.5.1 then 2.4.1 then 2.5.1"),
         ("generated", ["rescue traefik --yes", "git fix"], "not so: ApplicationSet ingresses"),
+        (
+            "hub-and-spoke",
+            ["pin traefik 2.4.1 --yes", "status traefik --context edge"],
+            "2.5.1 is deployed and does not serve",
+        ),
         ("hand-back", ["undo --yes"], "not so: Application traefik, Application root"),
         ("hand-back", ["undo --yes --redeploy"], "a second outage: 2.4.1 then 2.5.1"),
         ("hand-back", ["undo --yes --redeploy", "wait 5s", "git fix"], "a second outage"),
