@@ -53,6 +53,12 @@ def read_workloads(session: Session, key: Key, context: str) -> Workloads:
     if way.context:
         session.open_destination(way.context)
     found = workload_writes.read_histories(session.destination, workloads.keys_of(app))
+    if way.context and found and not any(found.values()):
+        raise RefusedError(
+            f"context {way.context} does not lead to the cluster that {key} deploys into ({way.there}): none of its "
+            "workloads is there",
+            "nothing was changed; name another with --destination-context",
+        )
     return Workloads(found, way.there, way.doubt)
 
 

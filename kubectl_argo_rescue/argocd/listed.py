@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from ..model.values import GROUP, JSON
+from .writers import is_foreign
 
 _Annotations = TypedDict(
     "_Annotations",
@@ -22,9 +23,29 @@ _Annotations = TypedDict(
         "argocd.argoproj.io/installation-id": Any,
         "argocd.argoproj.io/skip-reconcile": Any,
         "argocd.argoproj.io/sync-options": Any,
+        "argocd.argoproj.io/source-uid": Any,
+        "meta.helm.sh/release-name": Any,
+        "kustomize.toolkit.fluxcd.io/reconcile": Any,
+        "helm.toolkit.fluxcd.io/reconcile": Any,
     },
     total=False,
 )
+
+
+class _Nothing(TypedDict, total=False):
+    pass
+
+
+_FieldsOfSpec = TypedDict(
+    "_FieldsOfSpec", {"f:source": _Nothing, "f:sources": _Nothing, "f:syncPolicy": _Nothing}, total=False
+)
+_Fields = TypedDict("_Fields", {"f:spec": _FieldsOfSpec}, total=False)
+
+
+class _Manager(TypedDict, total=False):
+    manager: Any
+    time: Any
+    fieldsV1: _Fields
 
 
 class _Metadata(TypedDict, total=False):
@@ -37,6 +58,7 @@ class _Metadata(TypedDict, total=False):
     ownerReferences: Any
     labels: Any
     annotations: _Annotations | None
+    managedFields: list[_Manager] | None
 
 
 class _Compared(TypedDict, total=False):
@@ -138,9 +160,21 @@ def read_one(body: bytes) -> JSON:
 
 
 def _cut(app: JSON) -> None:
-    """Leave of the resources what differs from git and what is Argo CD's own, or one: that there are any counts."""
+    """Leave of the resources what differs from git and what is Argo CD's own, or one: that there are any counts.
+
+    Of the managed fields those who wrote what this tool edits.
+    """
+    meta = app.get("metadata") or {}
+    if managers := meta.pop("managedFields", None):
+        told = [
+            m
+            for m in managers
+            if is_foreign(m.get("manager", "")) and (m.get("fieldsV1") or {}).get("f:spec")
+        ]
+        if told:
+            meta["managedFields"] = told
     status = app.get("status")
     lines = status.get("resources") if status else None
     if lines:
-        told = [r for r in lines if r.group == GROUP or r.status != "Synced" or r.requiresPruning is True]
-        status["resources"] = [msgspec.to_builtins(r) for r in told or lines[:1]]
+        changed = [r for r in lines if r.group == GROUP or r.status != "Synced" or r.requiresPruning is True]
+        status["resources"] = [msgspec.to_builtins(r) for r in changed or lines[:1]]

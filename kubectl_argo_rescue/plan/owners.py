@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from ..argocd import application, applicationset, ownership
+from ..argocd import application, applicationset, ownership, writers
 from ..argocd.components import controller_of_sets
 from ..argocd.reconciliation import frozen_until
+from ..argocd.writers import Force
 from ..model import patches
 from ..model.discretion import without_credentials
-from ..model.text import display_name
+from ..model.errors import RefusedError
+from ..model.text import COMMAND, display_name
 from ..model.values import (
     ABSENT,
     JSON,
@@ -56,6 +58,8 @@ class Protection:
             (r.key, patches.show_path(r.change.path)): r for r in relies
         }
         self.witnesses: dict[Key, Witness] = {w.owner: w for w in witnesses}
+        self.others: dict[tuple[str, bool], dict[Key, str]] = {}
+        """By who writes objects too, and whether that must be asked, what is said of each object."""
         self.held: dict[Key, Ref] = {}
         """By ApplicationSet the last object that is edited against it: the edit is seen to stay."""
         for guard in guards:
@@ -73,11 +77,29 @@ class Protection:
             self._add_guard(guard)
         self.warnings.update(other.warnings)
         self.held.update(other.held)
+        for who, said in other.others.items():
+            self.others.setdefault(who, {}).update(said)
         for place, reliance in other.relies.items():
             self.relies.setdefault(place, reliance)
         for owner, witness in other.witnesses.items():
             self.witnesses.setdefault(owner, witness)
         return self
+
+    def other_writers(self, *, asked: bool) -> list[str]:
+        """Say who else writes what is edited: each object where they are few, else one line for each writer."""
+        lines: list[str] = []
+        for (who, is_asked), said in self.others.items():
+            if is_asked is not asked:
+                continue
+            if len(said) <= 3:
+                lines += said.values()
+                continue
+            does = "would" if asked else "may"
+            names = ", ".join(key.name for key in list(said)[:3])
+            lines.append(
+                f"{who} writes {len(said)} of these objects too ({names} …) and {does} put the edits back"
+            )
+        return lines
 
 
 def protect(
@@ -91,10 +113,11 @@ def protect(
 ) -> Protection:
     """Find who would put `changes` of `obj` back, and pause them, grandparents first.
 
-    With `only` nothing is paused; what would be reverted is said instead.
+    With `only` nothing is paused; what would be reverted is said instead. Raises RefusedError where
+    the object is a copy of one in another cluster, which no edit here changes for long.
     """
     key = ref_of(obj).key
-    total = Protection()
+    total = _protect_from_writers(snapshot, obj, changes, only=only)
     found = ownership.owners_of(snapshot, obj)
     if changes and not found and snapshot.is_unlisted:
         total += _unknown(
@@ -117,6 +140,29 @@ def protect(
             )
         else:
             total += _protect_from_app(snapshot, owner, obj, changes, only=only, below=_below)
+    return total
+
+
+def _protect_from_writers(
+    snapshot: Snapshot, obj: JSON, changes: Sequence[Change], *, only: bool
+) -> Protection:
+    """Name who else writes what is edited, and how it is held; nothing of this tool stops them."""
+    total = Protection()
+    key, fields = ref_of(obj).key, writers.fields_of(changes)
+    for writer in writers.writers_of(obj, fields) if changes else ():
+        said = writer.describe(snapshot.now)
+        hold = f"; to hold it: {writer.hold}" if writer.hold else ""
+        if writer.force is Force.AWAY and not only:
+            raise RefusedError(
+                f"{key} is a copy that {said} keeps: an edit here would be taken back within seconds",
+                "nothing was changed; do it on the hub, where the original is "
+                f"({COMMAND} … --context HUB; with an autonomous agent it is in the agent's own cluster)",
+            )
+        if writer.force is Force.PERSON:
+            continue
+        does = "may" if writer.force is Force.MAY else "would"
+        text = f"{said} writes {key} too and {does} put the edit back{hold}"
+        total.others.setdefault((writer.who, does == "would" and not only), {})[key] = text
     return total
 
 

@@ -17,6 +17,7 @@ from ..argocd.components import PICK_UP, written_at
 from ..argocd.history import KnownVersions, LastGood, explain_last_good
 from ..argocd.operation import Operation, operation
 from ..argocd.reconciliation import WindowVerdict, judge_apps
+from ..argocd.writers import FIELDS, Writer, writers_of
 from ..journal.entry import Entry, Now, change_now, newest_first
 from ..journal.entry import who as who_wrote
 from ..model import merge
@@ -111,7 +112,7 @@ class Owner(Struct, frozen=True):
     key: Key
     by: str
     state: str
-    """there, missing, unreadable, unread or circle."""
+    """there, missing, unreadable, unread, foreign or circle."""
     auto_sync: bool | None = None
     self_heal: bool = False
     pause: Pause | None = None
@@ -143,6 +144,7 @@ def _owners(
         owner = snapshot.objects.get(owner_key)
         if owner is None:
             state = "missing" if ownership.is_elsewhere(snapshot, owner_key) else "unread"
+            state = state if owner_key.kind in ("Application", "ApplicationSet") else "foreign"
             found.append(Owner(owner_key, by, "unreadable" if owner_key in view.unreadable else state))
         elif owner_key.kind == "ApplicationSet":
             found.append(_set_owner(view, owner, owner_key, by, obj, edits, seen | {key}))
@@ -283,6 +285,9 @@ class AppDiagnosis(Struct, frozen=True):
     last_good: LastGood
     entries: tuple[tuple[Entry, str], ...]
     """Open entries about it, its project or its owners, each with how it is now."""
+    writers: tuple[Writer, ...] = ()
+    """Who writes it besides Argo CD's own parts and this tool."""
+    project_writers: tuple[Writer, ...] = ()
     elsewhere: Elsewhere | None = None
     """None where it deploys into Argo CD's own cluster, or it was not looked at."""
 
@@ -334,6 +339,10 @@ def diagnose(
         verdict=verdict,
         last_good=explain_last_good(app, snapshot.now, known),
         entries=tuple((e, state_of(e, snapshot.objects)) for e in open_entries),
+        writers=writers_of(app, FIELDS),
+        project_writers=writers_of(snapshot.objects[project], ("syncWindows",))
+        if project in snapshot.objects
+        else (),
     )
 
 

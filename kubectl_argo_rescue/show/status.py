@@ -13,6 +13,7 @@ from ..argocd.components import Health, Life, Surroundings
 from ..argocd.history import Deployment, versions
 from ..argocd.operation import waits_for_hooks
 from ..argocd.reconciliation import WindowVerdict
+from ..argocd.writers import Force, Writer, is_free
 from ..journal.entry import Entry, what
 from ..journal.entry import who as who_wrote
 from ..model.text import COMMAND, cause, columns, display_name, one_line, time_json
@@ -167,7 +168,7 @@ def app_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     yield from _operation_lines(d, now)
     yield from _elsewhere_lines(d.elsewhere)
     yield from _window_lines(d.verdict, now)
-    yield from _owner_section(d)
+    yield from _owner_section(d, now)
     yield from _condition_lines(d, now)
     yield from _history_lines(d, now)
     if d.entries:
@@ -241,22 +242,55 @@ def _window_lines(verdict: WindowVerdict, now: datetime) -> Iterator[Line]:
         yield from _wrapped(text, 4, colour="red", mark="✗ ")
 
 
-def _owner_section(d: AppDiagnosis) -> Iterator[Line]:
+def _owner_section(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
     yield _heading("OWNERS, and what they would put back")
-    if not d.owners:
+    if not d.owners and is_free(d.writers):
         yield _line(f"    nobody owns {d.name}: an edit of it stays")
     else:
         yield _line(f"    {d.name}")
         yield from _owner_lines(d.owners, 4)
-    if d.project_owners:
+    yield from _writer_lines(d.writers, now)
+    if d.project_owners or d.project_writers:
         yield _line(f"    AppProject {d.project.name}")
         yield from _owner_lines(d.project_owners, 4)
+        yield from _writer_lines(d.project_writers, now)
+
+
+_DOES: Final = {
+    Force.AWAY: "keeps it as a copy, so edit the original: on the hub, or in an autonomous agent's cluster",
+    Force.REVERTS: "puts an edit back",
+    Force.MAY: "may put an edit back",
+    Force.PERSON: "wrote it",
+}
+
+
+def _writer_lines(writers: Sequence[Writer], now: datetime) -> Iterator[Line]:
+    """Show who else writes an object; what people wrote is for information."""
+    for writer in writers:
+        text = f"{writer.describe(now)} {_DOES[writer.force]}"
+        text += f"; to hold it: {writer.hold}" if writer.hold else ""
+        if writer.force is Force.PERSON:
+            yield from _wrapped(text, 4)
+        else:
+            bad = writer.force in (Force.AWAY, Force.REVERTS)
+            yield from _wrapped(text, 4, colour="red" if bad else "yellow", mark="✗ " if bad else "! ")
+
+
+def _writer_json(writer: Writer) -> dict[str, JSON]:
+    return {
+        "who": writer.who,
+        "sign": writer.sign,
+        "effect": writer.force.value,
+        "last": time_json(writer.at),
+        "hold": writer.hold,
+    }
 
 
 _STATES: Final = {
     "missing": "is elsewhere: whether it puts edits back is not known",
     "unreadable": "may not be read: whether it puts edits back is not known",
     "unread": "was not read, since nothing below it syncs by itself",
+    "foreign": "controls it and is no part of Argo CD: whether it puts edits back is not known",
 }
 
 
@@ -475,6 +509,8 @@ def app_json(d: AppDiagnosis, now: datetime) -> dict[str, JSON]:
         **verdict_json(d.verdict),
         "owners": [owner_json(o) for o in d.owners],
         "projectOwners": [owner_json(o) for o in d.project_owners],
+        "writers": [_writer_json(w) for w in d.writers],
+        "projectWriters": [_writer_json(w) for w in d.project_writers],
         "lastGood": {**_deployment_json(good, now), "why": d.last_good.why} if good else None,
         "history": [_deployment_json(h, now) for h in history.deployments(app)],
         "conditions": [

@@ -163,7 +163,7 @@ class Api:
 
     def apply(self, *objects: JSON) -> Sequence[JSON]:
         """Apply objects server-side, overruling other field managers."""
-        query = {"fieldManager": "testbed", "force": "true"}
+        query = {"fieldManager": "kubectl", "force": "true"}  # as `kubectl apply --server-side` is
         answers = []
         for obj in objects:
             meta = obj["metadata"]
