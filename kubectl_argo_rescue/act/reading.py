@@ -249,10 +249,31 @@ class Reader:
                 f"there are several Argo CDs in this cluster, in {', '.join(places)}",
                 "say which: --argocd-namespace NAMESPACE",
             )
+        if place := self._of_applications():
+            return place
         raise UsageError(
-            "no Argo CD was found: there is no ConfigMap argocd-cm in any namespace",
+            "no Argo CD was found: there is no ConfigMap argocd-cm in any namespace, and no Application",
             "is this the right context? Else say --argocd-namespace NAMESPACE",
         )
+
+    def _of_applications(self) -> str:
+        """Say where Argo CD lives by the Applications alone: a managed one may have nothing else here.
+
+        Empty where none tells. Raises UsageError where they are of several.
+        """
+        try:
+            found = list_applications(self.cluster)
+        except (Forbidden, NotFound):
+            return ""
+        said = {str((app.get("status") or {}).get("controllerNamespace") or "") for app in found} - {""}
+        places = sorted(said or {app["metadata"]["namespace"] for app in found})
+        if len(places) > 1:
+            raise UsageError(
+                f"Argo CD's namespace is not known: there is no ConfigMap argocd-cm, and Applications are of "
+                f"{', '.join(places)}",
+                "say which: --argocd-namespace NAMESPACE",
+            )
+        return places[0] if places else ""
 
     def _recalled(
         self,
@@ -273,6 +294,8 @@ class Reader:
         for key in targets:
             if key in self.unreadable:
                 raise _denied(key, who) from error
+        if not recalled and (place := self._of_applications()):
+            return place
         denied = [
             place for place, got in installations.items()
             if isinstance(got[0], Failed) and isinstance(got[0].error, Forbidden)

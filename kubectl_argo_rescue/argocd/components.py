@@ -213,6 +213,11 @@ def health_of(
         reconciling, text = False, f"NOT reconciling: application-controller is dead ({seen})"
     elif lives.get("repo-server") is Life.DEAD:
         reconciling, text = False, f"NOT reconciling: repo-server is dead ({seen})"
+    elif age is not None and limit is not None and age > limit and is_out_of_sight(parts):
+        reconciling = False
+        text = (
+            f"probably NOT reconciling: nothing was compared for {human(age)}, and its parts are out of sight"
+        )
     elif age is not None and limit is not None and age > limit:
         reconciling = False
         text = f"NOT reconciling: nothing was compared for {human(age)}, though {_pods_say(lives)}"
@@ -223,6 +228,11 @@ def health_of(
     else:
         reconciling, text = None, f"not known to be reconciling ({seen})"
     return Health(reconciling, text, parts, _detour(argocd, parts, around), newest, tuple(unanswered))
+
+
+def is_out_of_sight(parts: Sequence[Part]) -> bool:
+    """Whether nothing of Argo CD is seen to run here: it is managed from outside, or labelled otherwise."""
+    return all(p.life is Life.UNKNOWN for p in parts)
 
 
 def _pods_say(lives: Mapping[str, Life]) -> str:
@@ -247,6 +257,10 @@ def _detour(argocd: ArgoCD, parts: Sequence[Part], around: Surroundings) -> Deto
     core = f"{kubectl} config {which} --namespace={ns} && {environment}argocd app list --core{kube_context}{renamed}"
     if server.life is Life.DEAD:
         return Detour("argocd-server is dead; the argocd CLI works without it", (core,))
+    if is_out_of_sight(parts) and not around.service and not server.means:
+        # --core would look for redis and the repo-server in this cluster.
+        url = one_line(around.settings.get("url", ""))
+        return Detour(f"its API is {url or 'not in sight either'}; this tool needs none", ())
     if server.life is Life.UNKNOWN and not around.service:
         why = (
             f"argocd-server {server.means}"

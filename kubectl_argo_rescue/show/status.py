@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, TypeAlias
 
 from ..argocd import application, history
-from ..argocd.components import Health, Life, Surroundings
+from ..argocd.components import Health, Life, Surroundings, is_out_of_sight
 from ..argocd.history import Deployment, versions
 from ..argocd.operation import waits_for_hooks
 from ..argocd.reconciliation import WindowVerdict
@@ -75,6 +75,14 @@ def health_lines(argocd: ArgoCD, health: Health, *, way_in: bool = True) -> Iter
             yield from _wrapped(text, 2, colour="yellow", mark="! ")
     for text in health.evidence:
         yield from _wrapped(text, 2, colour="yellow", mark="! ")
+    if is_out_of_sight(health.parts) and not any(p.means for p in health.parts):
+        text = (
+            "none of its parts is in sight: a managed Argo CD runs them elsewhere, or they have other labels"
+        )
+        yield from _wrapped(f"{text}; it is judged by its comparisons alone", 2)
+        if way_in:
+            yield from _wrapped(health.detour.why, 2)
+        return
     spans: list[Span] = [("  ", "")]
     for i, part in enumerate(p for p in health.parts if p.life is not Life.DEAD):
         count = f"{part.ready}/{part.wanted}"
