@@ -204,7 +204,7 @@ _LOCAL = r"(?i:https://kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?(:443)?/?)"
 
 def is_local(server: str) -> bool:
     """Whether an address is one by which a pod reaches the API server of its own cluster."""
-    return bool(re.fullmatch(_LOCAL, server))
+    return server == IN_CLUSTER or bool(re.fullmatch(_LOCAL, server))
 
 
 def deploys_here(app: JSON) -> bool:
