@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..cluster.connect import Runtime
 from ..cluster.transport import Connection
+from ..model.values import Result
 
 
 class Common(NamedTuple):
@@ -17,6 +19,8 @@ class Common(NamedTuple):
     output: str = "human"
     verbosity: int = 0
     world: Runtime = Runtime()
+    hear: Callable[[Result], None] | None = None
+    """Takes the result; nothing is printed then, since others are asked at the same time."""
 
 
 class Writing(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ from ..model.errors import ExitStatus, NotFound, Overloaded, TransportError
 from ..model.text import COMMAND, one_line
 from ..model.times import human
 from ..model.values import APPLICATIONSET, APPPROJECT, JSON, SECRET, FieldChange, Key, Result, Snapshot
-from ..show.printer import Printer, standard_streams
+from ..show.printer import Printer, Streams, standard_streams
 from .checks import Checks
 from .options import Common, Writing
 from .reading import Reader, Reading
@@ -46,7 +47,10 @@ class Invocation(AbstractContextManager["Invocation"]):
     def __init__(self, common: Common) -> None:
         """Take the common flags, and with them the world that the command is in."""
         self.common = common
-        self.streams = replace(standard_streams(), environ=common.world.environ)
+        streams = standard_streams()
+        if common.hear is not None:
+            streams = Streams(io.StringIO(), io.StringIO(), io.StringIO(), streams.environ)
+        self.streams = replace(streams, environ=common.world.environ)
         self.printer = Printer(self.streams, common.output)
         self.clock = ServerClock(common.world.now)
         self.now = self.clock.now
@@ -156,7 +160,10 @@ class Invocation(AbstractContextManager["Invocation"]):
 
     def finish(self, result: Result) -> ExitStatus:
         """Print the envelope where one was asked for, and return the exit code."""
-        self.printer.result(result)
+        if self.common.hear is not None:
+            self.common.hear(result)
+        else:
+            self.printer.result(result)
         return result.exit_status
 
 

@@ -51,6 +51,7 @@ FOLDER_OPTIONS = ("cache_dir", "folder")
 CONFIGURED = {
     "context": "contexts",
     "destination_context": "contexts",
+    "contexts": "contexts",
     "cluster": "clusters",
     "user": "users",
 }

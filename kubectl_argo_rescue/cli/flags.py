@@ -219,6 +219,13 @@ def all_namespaces(common: Common, named: Sequence[str]) -> Common:
 only_option = click.option("--only", is_flag=True, help="Edit this alone, though an owner would revert it.")
 
 
+contexts_option = click.option(
+    "--contexts",
+    default="",
+    metavar="NAMES",
+    help="Ask the clusters of these contexts, as a,b,c, or of all, side by side; one that is called all needs --context.",
+)
+
 destination_option = click.option(
     "--destination-context",
     default="",

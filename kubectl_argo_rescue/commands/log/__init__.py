@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ...act.options import Common
-from ...cli.flags import Duration, Verb, common_options
+from ...cli.flags import Duration, Verb, common_options, contexts_option
 from ...model.errors import UsageError
 
 PRUNE = "prune"
@@ -23,9 +23,16 @@ PRUNE = "prune"
     "--dry-run", type=click.Choice(["none", "client"]), default="none", is_flag=False, flag_value="client",
     help="With prune: only say what would be deleted.",
 )  # fmt: skip
+@contexts_option
 @common_options
 def command(
-    common: Common, word: str, only_open: bool, older_than: float | None, yes: bool, dry_run: str
+    common: Common,
+    word: str,
+    only_open: bool,
+    older_than: float | None,
+    yes: bool,
+    dry_run: str,
+    contexts: str,
 ) -> int:
     r"""List what was done, by whom and what still stands, newest first.
 
@@ -38,6 +45,7 @@ def command(
       kubectl argo-rescue log
       kubectl argo-rescue log traefik
       kubectl argo-rescue log --open -o name
+      kubectl argo-rescue log --open --contexts all
       kubectl argo-rescue log prune --older-than 90d
     """
     prune = word == PRUNE
@@ -47,8 +55,17 @@ def command(
         raise UsageError(
             "--older-than, --yes and --dry-run go with prune", "see kubectl argo-rescue log --help"
         )
+    if prune and contexts:
+        raise UsageError("log prune writes, and takes one context", "name it with --context")
     from . import answer  # lazy: not for --help
 
+    if contexts:
+        from ...act.many_contexts import answer as ask_all  # lazy: as above
+        from ...show.contexts import log_rows
+
+        return ask_all(
+            common, "log", contexts, lambda c: answer.answer(c, word, only_open=only_open), log_rows
+        )
     if older_than is not None:
         return answer.prune(common, older_than, yes=yes, dry_run=dry_run != "none")
     return answer.answer(common, word, only_open=only_open)

@@ -9,6 +9,7 @@ from ...cli.flags import (
     Verb,
     all_namespaces,
     common_options,
+    contexts_option,
     destination_option,
     everywhere_option,
     selector_option,
@@ -21,9 +22,15 @@ from ...model.errors import UsageError
 @selector_option
 @everywhere_option
 @destination_option
+@contexts_option
 @common_options
 def command(
-    common: Common, apps: tuple[str, ...], selector: str, everywhere: bool, destination_context: str
+    common: Common,
+    apps: tuple[str, ...],
+    selector: str,
+    everywhere: bool,
+    destination_context: str,
+    contexts: str,
 ) -> int:
     r"""Show what is wrong and who would fight an edit, before any write.
 
@@ -40,6 +47,7 @@ def command(
       kubectl argo-rescue status deploy/traefik -n kube-system
       kubectl argo-rescue status traefik root -o json
       kubectl argo-rescue status -l tier=edge
+      kubectl argo-rescue status --contexts all
     """
     if everywhere:
         common = all_namespaces(common, apps)
@@ -49,4 +57,11 @@ def command(
         raise UsageError("--destination-context is about an application", "name it")
     from .answer import answer  # lazy: not for --help
 
+    if contexts:
+        from ...act.many_contexts import answer as ask_all  # lazy: as above
+        from ...show.contexts import status_rows
+
+        return ask_all(
+            common, "status", contexts, lambda c: answer(c, apps, selector, destination_context), status_rows
+        )
     return answer(common, apps, selector, destination_context)

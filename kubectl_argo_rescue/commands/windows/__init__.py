@@ -5,15 +5,16 @@ from __future__ import annotations
 import click
 
 from ...act.options import Common
-from ...cli.flags import Verb, common_options
+from ...cli.flags import Verb, common_options, contexts_option
 from ...model.errors import UsageError
 
 
 @click.command("windows", cls=Verb)
 @click.argument("apps", nargs=-1, metavar="[APP]...")
 @click.option("-A", "--all-namespaces", is_flag=True, help="The verdict for every application served.")
+@contexts_option
 @common_options
-def command(common: Common, apps: tuple[str, ...], all_namespaces: bool) -> int:
+def command(common: Common, apps: tuple[str, ...], all_namespaces: bool, contexts: str) -> int:
     r"""Show which sync windows let an application sync, and which stop it until when.
 
     For applications that are named, each window of their project and of the global projects that
@@ -25,9 +26,17 @@ def command(common: Common, apps: tuple[str, ...], all_namespaces: bool) -> int:
       kubectl argo-rescue windows traefik
       kubectl argo-rescue windows
       kubectl argo-rescue windows -A -o json
+      kubectl argo-rescue windows traefik --contexts all
     """
     if apps and all_namespaces:
         raise UsageError("applications are named, and all are asked for", "leave out the names, or -A")
     from .answer import answer  # lazy: not for --help
 
+    if contexts:
+        from ...act.many_contexts import answer as ask_all  # lazy: as above
+        from ...show.contexts import window_rows
+
+        return ask_all(
+            common, "windows", contexts, lambda c: answer(c, apps, all_namespaces=all_namespaces), window_rows
+        )
     return answer(common, apps, all_namespaces=all_namespaces)
