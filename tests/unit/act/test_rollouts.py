@@ -14,6 +14,7 @@ from tests.testbed.sources import project
 
 from ..harness import Run
 
+REFRESH = "argocd.argoproj.io/refresh"
 NEXT = "Next: kubectl argo-rescue rescue traefik --full"
 
 
@@ -101,7 +102,15 @@ def _canary(version: str, *, stable: str, current: str, number: int) -> tuple[In
 
 
 def _controller(api: InMemoryApi) -> None:
-    """Do what Argo Rollouts does with a promotion or an abort."""
+    """Do what Argo Rollouts does with a promotion or an abort, and Argo CD with a refresh."""
+    annotations = api.get(APPLICATION, "argocd", "traefik")["metadata"].get("annotations") or {}
+    if REFRESH in annotations:
+
+        def compared(obj: Any) -> None:
+            del obj["metadata"]["annotations"][REFRESH]
+            obj["status"]["reconciledAt"] = f"{api.clock():%Y-%m-%dT%H:%M:%SZ}"
+
+        api.edit(APPLICATION, "argocd", "traefik", compared)
     status = api.get(ROLLOUT, "edge", "traefik")["status"]
     done: JSON = None
     if status.get("promoteFull"):
