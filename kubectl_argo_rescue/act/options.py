@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..cluster.connect import Runtime
 from ..cluster.transport import Connection
-from ..model.values import Result
+
+if TYPE_CHECKING:  # --help knows no results
+    from ..model.values import Result
 
 
 class Common(NamedTuple):

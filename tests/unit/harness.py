@@ -147,10 +147,11 @@ class Run:
         return code
 
     def kubeconfig(self) -> list[Context]:
-        """The contexts that a command finds: each with a cluster and a user of its own."""
+        """The contexts that a command finds, its own first: each with a cluster and a user of its own."""
+        mine = self.apis[-1]
+        there = {mine.where.context: mine, **self.contexts}
         return [
-            Context(name, f"{name}-cluster", f"{name}-user", api.where.server)
-            for name, api in self.contexts.items()
+            Context(name, f"{name}-cluster", f"{name}-user", api.where.server) for name, api in there.items()
         ]
 
     def open_cluster(

@@ -25,6 +25,7 @@ from ..harness import Run
 def two(run: Run, incident: Incident) -> Incident:
     """The incident as context prod, and beside it dev, which is rescued."""
     dev = traefik_incident()
+    incident.api.where = Target("prod", "https://prod", "")
     dev.api.where = Target("dev", "https://dev", "")
     dev.api.idle = lambda: dev.argocd.tick(0.5)
     assert run(dev.api, "rescue", "traefik", "--yes", laptop="desk").code == 0
