@@ -72,8 +72,7 @@ def command(
     """
     chosen = source is not None or whole_source
     _refuse_contradictions(version, chosen, pause_only, workloads)
-    if is_full and (no_wait or pause_only):
-        raise UsageError("--full waits for pods to be ready", "leave --no-wait and --pause-only out")
+    _refuse_not_waiting(is_full, no_wait or pause_only)
     if workloads:
         return _by_workloads(common, writing, app, destination_context, only, is_full, not no_wait, timeout)
 
@@ -87,8 +86,7 @@ def command(
     order_id = new_order_id()
     with Invocation(common) as call:
         session = call.read([app], to_write=True)
-        key = session.target
-        session.read_what_windows_touch(key)
+        session.read_what_windows_touch(key := session.target)
         good = known = None
         if version is None and not pause_only:
             live = session.reading.snapshot.objects[key]
@@ -100,8 +98,7 @@ def command(
                 s, key, version, order_id=order_id, actor=session.reading.actor, reason=writing.reason, good=good,
                 known=known, source=source, only=only, pause_only=pause_only, whole_source=whole_source,
             ),
-            writing, destination_context,
-            is_full=is_full,
+            writing, destination_context, is_full=is_full,
         )  # fmt: skip
         return call.finish(rescuing.run(wait=not no_wait, timeout=timeout))
 
@@ -115,6 +112,11 @@ def _refuse_contradictions(version: str | None, other: bool, pause_only: bool, w
         )
     if pause_only and version:
         raise UsageError("--pause-only takes no version", "leave one of them out")
+
+
+def _refuse_not_waiting(is_full: bool, waits_not: bool) -> None:
+    if is_full and waits_not:
+        raise UsageError("--full waits for pods to be ready", "leave --no-wait and --pause-only out")
 
 
 def _by_workloads(
