@@ -73,6 +73,10 @@ class Canary:
         self.argocd.follow_git(self.scene.app)
         self.argocd.until_idle(self.scene.app)
 
+    def mend(self) -> None:
+        """Bring the good version to git, which the pinned Application does not follow."""
+        self.argocd.git((self.file, self.manifest(GOOD, crashes=False)))
+
     def live(self) -> JSON:
         """Read the Rollout."""
         return self.argocd.get("rollout", "traefik", self.scene.target)
@@ -123,8 +127,8 @@ def test_a_canary_under_way_is_back_at_once(argocd: ArgoCD, plugin: Plugin, cana
     done = plugin("rescue", app, "--yes", check=True)
     assert canary.pods() == {GOOD: 2} and canary.live()["status"]["phase"] == "Healthy"
     assert "and healthy" in done.stdout and "Next:" not in done.stderr
-    canary.push(GOOD)
-    plugin("undo", "--yes", check=True)
+    canary.mend()
+    plugin("undo", "--redeploy", "--yes", check=True)
 
     # Without sources: aborted, its template stays.
     canary.push(BROKEN, crashes=True)
@@ -140,8 +144,8 @@ def test_a_canary_under_way_is_back_at_once(argocd: ArgoCD, plugin: Plugin, cana
     assert written and all(uri.endswith("/rollouts/traefik/status") for uri in written)
     again = plugin("rescue", app, "--workloads", "--yes", check=True)
     assert "taken back already" in again.stdout + again.stderr
-    canary.push(GOOD)
-    plugin("undo", "--yes", check=True)
+    canary.mend()
+    plugin("undo", "--redeploy", "--yes", check=True)
     settle(argocd, app)
     assert is_auto_sync_on(argocd.app(app)) and canary.pods() == {GOOD: 2}
     assert plugin("log", "--open", "-o", "name", check=True).stdout == ""
@@ -176,8 +180,8 @@ def test_a_promoted_version_leaves_by_a_new_canary(argocd: ArgoCD, plugin: Plugi
     entry = json.loads(done.stdout)["entry"]
     assert "/status/promoteFull" in plugin("show", entry, check=True).stdout
 
-    canary.push(GOOD)
-    plugin("undo", "--yes", check=True)
+    canary.mend()
+    plugin("undo", "--redeploy", "--yes", check=True)
     settle(argocd, app)
     assert canary.pods() == {GOOD: 2}
     assert plugin("log", "--open", "-o", "name", check=True).stdout == ""
