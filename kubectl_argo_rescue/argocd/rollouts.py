@@ -84,8 +84,8 @@ def waits_for_somebody(rollout: JSON) -> str:
     """
     if (rollout.get("spec") or {}).get("paused"):
         return "it is paused (spec.paused)"
-    if is_aborted(rollout):
-        return ""
+    if is_aborted(rollout) or _status(rollout).get("promoteFull"):
+        return ""  # a promotion that was ordered ends the pause; its controller has not seen it yet
     _, step = _step(rollout)
     blue_green = _strategy(rollout, "blueGreen") or {}
     for condition in _status(rollout).get("pauseConditions") or ():

@@ -105,6 +105,7 @@ def _history(live: JSON) -> workloads.History:
         (_rollout({"observedGeneration": "2"}), False, False, False, "not been looked at"),
         (_rollout(_canary(0, phase="Progressing")), False, False, False, "step 1 of 4 (setWeight): 1 of 2"),
         (_rollout(_canary(1, **PAUSED)), False, False, True, "waits for somebody to go on (CanaryPauseStep)"),
+        (_rollout(_canary(1, promoteFull=True, **PAUSED)), False, False, False, "step 2 of 4 (pause)"),
         (_rollout(_canary(3, **PAUSED)), False, False, False, "step 4 of 4 (pause)"),
         (_rollout({}, paused=True), False, False, True, "spec.paused"),
         (_rollout(_canary(0, phase="Degraded", message="timed out")), False, True, False, "timed out"),
