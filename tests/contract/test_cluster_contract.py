@@ -199,7 +199,7 @@ def test_dry_run_changes_nothing(world: Runtime) -> None:
 
 def test_a_kind_that_this_server_does_not_have(world: Runtime) -> None:
     with pytest.raises(NotFound):
-        world.cluster.list(Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout"), world.namespace)
+        world.cluster.list(Resource("argoproj.io", "v1alpha1", "workflows", "Workflow"), world.namespace)
 
 
 # -- lists

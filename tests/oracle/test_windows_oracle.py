@@ -34,7 +34,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _TICK = timedelta(microseconds=1)
 
 
-@pytest.fixture(scope="module", params=sorted(programs.ARGO))
+# Windows of 2.14 have no description, by which the two sides speak of one.
+@pytest.fixture(scope="module", params=[line for line in programs.ARGO if line != "2.14"])
 def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:
     running = Oracle(request.param)
     yield running

@@ -208,7 +208,7 @@ def test_full_halts_where_it_may_be_promoted() -> None:
         (0, {}, State.WAITING),  # it scales: its pods may not be there
         (1, PAUSED, State.HALTED),
         (3, PAUSED, State.HALTED),
-        (1, {**PAUSED, "promoteFull": True}, State.HALTED),
+        (1, {**PAUSED, "promoteFull": True}, State.WAITING),  # ordered, and not seen yet
     ):
         live = _rollout(_canary(step, **status))
         assert assess(_app(), {KEY: live}, expectation).state is state, (step, status)
