@@ -22,8 +22,10 @@ README = docs.CHECKOUT / "README.md"
 BLOCKS = [
     block
     for block in docs.blocks(README)
-    if any("traefik" in command.words or "undo" in command.words for command in block.commands)
+    if block.scene != "frozen"
+    and any("traefik" in command.words or "undo" in command.words for command in block.commands)
 ]
+"""The first incident; the second needs controllers that obey a freeze: test_freeze.py."""
 
 
 @pytest.fixture(scope="module")

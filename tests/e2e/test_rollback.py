@@ -33,7 +33,6 @@ def _stays(scene: Scene, version: str) -> None:
     assert scene.live()["status"]["sync"]["status"] == "OutOfSync"
 
 
-@pytest.mark.core
 def test_it_stays_with_auto_sync_on(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
     scene.start().upgrade(NEWER).upgrade(BROKEN)
     past = scene.live()["status"]["history"]

@@ -89,7 +89,6 @@ def _journal(argocd: ArgoCD, plugin: Plugin) -> str:
     return "\n".join([*kept, *files])
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("part", [CHARTS, REPO_SERVER])
 def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: Scene, part: str) -> None:
     _incident(scene)
