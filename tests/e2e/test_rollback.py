@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.testbed.argocd import ArgoCD
 from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.plugin import Plugin
