@@ -216,6 +216,21 @@ def all_namespaces(common: Common, named: Sequence[str]) -> Common:
     return common._replace(namespace="")
 
 
+project_option = click.option(
+    "--project", default="", metavar="NAME", help="All applications of an AppProject."
+)
+
+
+def are_selected(named: Sequence[str], *selections: object, hint: str) -> bool:
+    """Whether applications are selected, not named. Raises UsageError where it is both, or neither (`hint`)."""
+    selected = any(selections)
+    if selected and named:
+        raise UsageError("applications are named and selected as well", "do one of the two")
+    if not selected and not named:
+        raise UsageError("nothing says which applications", hint)
+    return selected
+
+
 only_option = click.option("--only", is_flag=True, help="Edit this alone, though an owner would revert it.")
 
 

@@ -8,19 +8,20 @@ from ..act.options import Common, Writing
 from ..cli.flags import (
     Verb,
     all_namespaces,
+    are_selected,
     common_options,
     everywhere_option,
     only_option,
+    project_option,
     selector_option,
     writing_options,
 )
-from ..model.errors import UsageError
 
 
 @click.command("orphan", cls=Verb)
 @click.argument("apps", nargs=-1, metavar="[APP]...")
 @click.option("--all-dying", is_flag=True, help="All applications that are being deleted.")
-@click.option("--project", default="", metavar="NAME", help="All applications of an AppProject.")
+@project_option
 @selector_option
 @everywhere_option
 @only_option
@@ -54,11 +55,9 @@ def command(
 
     if everywhere:
         common = all_namespaces(common, apps)
-    many = all_dying or bool(project or selector)
-    if many and apps:
-        raise UsageError("applications are named and selected as well", "do one of the two")
-    if not many and not apps:
-        raise UsageError("nothing says which applications", "name them, or use --all-dying, --project or -l")
+    many = are_selected(
+        apps, all_dying, project, selector, hint="name them, or use --all-dying, --project or -l"
+    )
     with Invocation(common) as call:
         if many:
             session = call.read_many(label_selector=selector, project=project)

@@ -8,19 +8,20 @@ from ..act.options import Common, Writing
 from ..cli.flags import (
     Verb,
     all_namespaces,
+    are_selected,
     common_options,
     everywhere_option,
     only_option,
+    project_option,
     selector_option,
     writing_options,
 )
-from ..model.errors import UsageError
 
 
 @click.command("pause", cls=Verb)
 @click.argument("apps", nargs=-1, metavar="[APP|appset/NAME]...")
 @click.option("--all", "everything", is_flag=True, help="All applications of this Argo CD.")
-@click.option("--project", default="", metavar="NAME", help="All applications of an AppProject.")
+@project_option
 @selector_option
 @everywhere_option
 @only_option
@@ -58,11 +59,7 @@ def command(
 
     if everywhere:
         common = all_namespaces(common, apps)
-    many = everything or bool(project or selector)
-    if many and apps:
-        raise UsageError("applications are named and selected as well", "do one of the two")
-    if not many and not apps:
-        raise UsageError("nothing says which applications", "name them, or say --all, --project or -l")
+    many = are_selected(apps, everything, project, selector, hint="name them, or say --all, --project or -l")
     with Invocation(common) as call:
         if many:
             session = call.read_many(label_selector=selector, project=project)
