@@ -11,12 +11,10 @@ from ..argocd import controllers, listed
 from ..argocd.application import parse_time
 from ..argocd.controllers import Controller
 from ..argocd.deletion import Doomed, doomed
-from ..cluster.client import PAGE_OF_APPLICATIONS
 from ..cluster.parallel import Done
 from ..model.errors import ExitStatus, Forbidden, NotFound, RescueError
 from ..model.text import COMMAND, some
 from ..model.values import (
-    APPLICATION,
     BY_KIND,
     DEPLOYMENT,
     JSON,
@@ -151,20 +149,14 @@ class Freeze(Procedure):
 
     def _look(self) -> None:
         """Read what was under way when the controllers ended."""
-        argocd, found = self.snapshot.argocd, list[Doomed]()
-        everywhere = bool(argocd.application_namespaces)
+        from .status_reading import application_pages  # lazy: nothing is written after it
+
+        argocd = self.snapshot.argocd
+        pages = application_pages(self.session.cluster, argocd, read=listed.read_page)
         try:
-            for page in self.session.cluster.pages(
-                APPLICATION,
-                "" if everywhere else argocd.namespace,
-                page=PAGE_OF_APPLICATIONS,
-                read=listed.read_page,
-            ):
-                found += doomed(page, argocd)
+            self.under_way = doomed((app for page in pages for app in page), argocd)
         except RescueError as e:
             self.printer.warn(f"what was under way is not known: {e.message}")
-            return
-        self.under_way = sorted(found, key=lambda d: (not d.is_dying, not d.cascades, d.key))
 
     def _see_that_it_stays(self, found: Sequence[Controller]) -> None:
         """Watch for some seconds that nobody scales them back."""

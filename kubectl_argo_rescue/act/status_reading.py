@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -10,6 +12,7 @@ from msgspec import Struct
 from ..argocd import application, installation
 from ..argocd.components import Surroundings
 from ..argocd.ownership import tracked_by
+from ..cluster.answers import Read
 from ..cluster.client import PAGE_OF_APPLICATIONS, Cluster
 from ..cluster.parallel import Attempt, Done, Failed
 from ..model.errors import Expired, Forbidden, NotFound, RescueError, UsageError
@@ -106,17 +109,25 @@ def _listed(outcome: Attempt) -> list[JSON]:
 
 
 def application_pages(
-    cluster: Cluster, argocd: ArgoCD, namespace: str = "", *, label_selector: str = ""
+    cluster: Cluster,
+    argocd: ArgoCD,
+    namespace: str = "",
+    *,
+    label_selector: str = "",
+    read: Read = json.loads,
 ) -> Iterator[list[JSON]]:
     """Read the Applications that Argo CD serves, page by page; the caller empties each page.
 
-    `namespace` narrows it to one. Raises Expired where the list grew too old: begin again.
+    `namespace` narrows it to one, `read` what is kept of each. Raises Expired where the list grew too
+    old: begin again.
     """
+    every = partial(
+        cluster.pages, APPLICATION, label_selector=label_selector, page=PAGE_OF_APPLICATIONS, read=read
+    )
     if namespace or not argocd.application_namespaces:
-        where = namespace or argocd.namespace
-        yield from cluster.pages(APPLICATION, where, label_selector=label_selector, page=PAGE_OF_APPLICATIONS)
+        yield from every(namespace or argocd.namespace)
         return
-    for page in cluster.pages(APPLICATION, label_selector=label_selector, page=PAGE_OF_APPLICATIONS):
+    for page in every():
         page[:] = [app for app in page if installation.served(app, argocd)]
         yield page
 
