@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..argocd import application, controllers, deletion
+from ..argocd import application, controllers, deletion, ownership
 from ..cluster.objects import look
 from ..cluster.refresh import refresh
 from ..journal.entry import Entry, what_others_wrote
@@ -271,9 +271,10 @@ class Readoption(Procedure):
         for entry in self.entries:
             self.saved.update({k: o for k, o in home.read(entry.id).items() if k in keys})
         owners = [
-            owner
+            claim.owner
             for saved in self.saved.values()
-            for owner in _owner_keys(saved, self.snapshot.argocd.namespace)
+            for claim in ownership.claims(saved, self.snapshot.argocd)
+            if claim.owner.kind in BY_KIND and claim.owner.namespace
         ]
         reader.follow(self.snapshot.argocd, [*keys, *owners])
         self.snapshot = reader.snapshot(self.snapshot.argocd)
@@ -371,18 +372,3 @@ class Readoption(Procedure):
                     f"{some(sorted(owners))} {'is' if len(owners) == 1 else 'are'} still paused for it; undo again: "
                     f"{COMMAND} undo {entry.id}"
                 )
-
-
-def _owner_keys(saved: JSON, argocd_namespace: str) -> list[Key]:
-    meta = saved["metadata"]
-    namespace = meta.get("namespace", "")
-    found = [
-        Key(str(o.get("kind")), namespace, str(o.get("name"))) for o in meta.get("ownerReferences") or ()
-    ]
-    instance = str((meta.get("annotations") or {}).get("argocd.argoproj.io/tracking-id") or "").partition(
-        ":"
-    )[0]
-    if instance:
-        there, _, name = instance.rpartition("_")
-        found.append(Key("Application", there or argocd_namespace, name))
-    return [key for key in found if key.kind in BY_KIND]
