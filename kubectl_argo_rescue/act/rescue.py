@@ -16,7 +16,7 @@ from ..argocd.operation import operation
 from ..argocd.progress import Expectation, State, workload_keys
 from ..argocd.workloads import keys_of
 from ..cluster import refresh
-from ..cluster.parallel import Attempt, Done
+from ..cluster.parallel import Done
 from ..journal.encoding import holds_secrets
 from ..journal.journal import ON_THIS_MACHINE
 from ..model import patches
@@ -271,15 +271,22 @@ class RescueRun(Procedure):
 
         Raises Forbidden where it is to be promoted and the user may not.
         """
-        keys = [k for k in workload_keys(self.snapshot.objects[self.key]) if k.kind == rollouts.KIND]
-        live = [o.value for o in self._read(keys) if isinstance(o, Done)]
+        live = self._live_rollouts(workload_keys(self.snapshot.objects[self.key]))
         if self.is_full:
             self.session.checks.require_rights(Plan("rescue", tuple(map(self._promotion, live))))
         return [text for obj in live if (text := rollouts.foretell(obj, is_full=self.is_full))]
 
-    def _read(self, keys: Sequence[Key]) -> list[Attempt]:
+    def _live_rollouts(self, workloads: Sequence[Key]) -> list[JSON]:
+        """Read those of some workloads that are Rollouts, as far as one may; none where their cluster is out of sight.
+
+        One of the same name in Argo CD's own cluster is somebody else's.
+        """
         cluster = self.session.destination
-        return cluster.gather_outcomes(*[partial(cluster.get, ROLLOUT, k.namespace, k.name) for k in keys])
+        if cluster is self.session.cluster and not deploys_here(self.snapshot.objects[self.key]):
+            return []
+        keys = [k for k in workloads if k.kind == rollouts.KIND]
+        got = cluster.gather_outcomes(*[partial(cluster.get, ROLLOUT, k.namespace, k.name) for k in keys])
+        return [o.value for o in got if isinstance(o, Done)]
 
     def _promotion(self, rollout: JSON) -> WorkloadRollback:
         pod_hash = (rollout.get("status") or {}).get("currentPodHash") or ""
@@ -303,8 +310,7 @@ class RescueRun(Procedure):
             ending = once(None if deadline is None else max(0.0, deadline - clock()))
             if not self.is_full or ending.assessment.state is not State.HALTED:
                 return ending
-            keys = [k for k in keys_of(self.snapshot.objects[self.key]) if k.kind == rollouts.KIND]
-            live = [o.value for o in self._read(keys) if isinstance(o, Done)]
+            live = self._live_rollouts(keys_of(self.snapshot.objects[self.key]))
             steps = tuple(self._promotion(obj) for obj in live if rollouts.may_be_promoted(obj))
             if not steps or not self.carry_out(Plan("rescue", steps, independent_from=0)):
                 return ending
