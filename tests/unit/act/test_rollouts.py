@@ -186,3 +186,13 @@ def test_one_that_is_not_promoted_is_aborted(run: Run) -> None:
 def test_full_waits_and_pauses_nothing_alone(run: Run, promoted: InMemoryApi) -> None:
     for flag in ("--no-wait", "--pause-only"):
         assert run(promoted, "rescue", "traefik", "--full", flag).code == 2
+
+
+def test_one_of_the_same_name_beside_argo_cd_is_left_alone(run: Run, promoted: InMemoryApi) -> None:
+    def deploys_elsewhere(app: Any) -> None:
+        app["spec"]["destination"] = {"server": "https://edge.example.com", "namespace": "edge"}
+
+    promoted.edit(APPLICATION, "argocd", "traefik", deploys_elsewhere)
+    ran = run(promoted, "rescue", "traefik", "2.4.1", "--full", "--yes", "--timeout", "5s")
+    assert ran.code == 4 and "Rollout traefik waits for somebody to go on, as Argo CD says" in ran.err
+    assert not [r for r in promoted.requests if "/rollouts/" in r.path]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.model.values import APPLICATION, DEPLOYMENT, SECRET
+from kubectl_argo_rescue.model.values import APPLICATION, CONFIGMAP, DEPLOYMENT, SECRET
 from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 
 from ..harness import Run
@@ -176,8 +176,25 @@ def test_prune_takes_what_was_saved_along(run: Run, incident: Incident) -> None:
     assert not list(run.homes.rglob("*.saved"))
 
 
-def test_who_would_prune_it_is_refused(run: Run, incident: Incident) -> None:
+def _tracked_by_label(incident: Incident) -> None:
+    """Have the owner of web be told by a label alone, as Argo CD before 3.0 does."""
+
+    def by_label(obj: Any) -> None:
+        obj["metadata"].get("annotations", {}).pop("argocd.argoproj.io/tracking-id", None)
+        obj["metadata"].setdefault("labels", {})["app.kubernetes.io/instance"] = "root"
+
+    settings = {"application.resourceTrackingMethod": "label"}
+    incident.api.edit(
+        CONFIGMAP, "argocd", "argocd-cm", lambda obj: obj.setdefault("data", {}).update(settings)
+    )
+    incident.api.edit(APPLICATION, "argocd", "web", by_label)
+
+
+@pytest.mark.parametrize("is_by_label", [False, True], ids=["by annotation", "by label"])
+def test_who_would_prune_it_is_refused(run: Run, incident: Incident, is_by_label: bool) -> None:
     api = incident.api
+    if is_by_label:
+        _tracked_by_label(incident)
     assert run(api, "freeze").code == 0
     freeze = entry_of(run, incident)
     delete(incident, "web")
