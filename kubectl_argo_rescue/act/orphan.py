@@ -33,6 +33,7 @@ from ..model.values import (
 from ..plan import orphan
 from ..plan.undo import RESTORED
 from ..show.steps import STATUS_WORDS
+from .git_check import SETTLE_SECONDS
 from .options import Writing
 from .procedure import Procedure
 from .session import Session
@@ -328,6 +329,10 @@ class Readoption(Procedure):
             self._edit(key, live, Edit(ref_of(live), (held,), "Argo CD may look at it", Role.ORPHAN))
         self.printer.say(f"refreshing {name}")
         compared = refresh(cluster, key)
+        if compared is not None and application.sync_status(compared) != "Synced":
+            # Argo CD's own watch may not have told it yet what was just made anew.
+            cluster.sleep(SETTLE_SECONDS)
+            compared = refresh(cluster, key)
         if compared is None:
             self._stays(name, "Argo CD does not answer")
             return
