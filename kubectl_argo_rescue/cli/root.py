@@ -44,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("show", "Show one entry of the log, with every edit"),
     "report": ("report", "Report the timeline and the git change still owed"),
     "windows": ("windows", "Show which sync windows let an application sync"),
+    "doctor": ("doctor", "Say whether a rescue would work from here"),
     "drill": ("drill", "Practise an incident on this machine, without a cluster"),
     "completion": ("completion", "Set up shell completion"),
     "version": ("version", "Print the version"),

@@ -45,30 +45,38 @@ def start(connection: Connection, path: str) -> None:
             transport.look_ahead(path)
 
 
-def open_transport(connection: Connection, *, prefer: str | None = None) -> Transport:
-    """Open the way to the API server; kubectl's proxy begins to start here, so call this early."""
-    choice = prefer or os.environ.get(VARIABLE) or ""
+def chosen_way(environ: Mapping[str, str], prefer: str | None = None) -> str:
+    """Say which way is taken to the API server: `kubectl` or `package`. Raises UsageError for another word."""
+    choice = prefer or environ.get(VARIABLE) or ""
     if choice not in ("", "kubectl", "package"):
         raise UsageError(f"no such transport: {choice}", f"{VARIABLE} is kubectl or package")
+    if sys.platform == "win32":
+        if choice == "kubectl":
+            raise UsageError("the kubectl transport needs Linux or macOS", f"set {VARIABLE}=package")
+        return "package"
+    from .kubectl_process import find_kubectl
+
+    return choice or ("kubectl" if find_kubectl(environ) is not None else "package")
+
+
+def open_transport(connection: Connection, *, prefer: str | None = None) -> Transport:
+    """Open the way to the API server; kubectl's proxy begins to start here, so call this early."""
+    way = chosen_way(os.environ, prefer)
     while _started:
         known, transport = _started.pop()
         if prefer is None and known == connection:
             return transport
         transport.close()
-    if choice != "package" and sys.platform != "win32":
+    if way == "kubectl":
         from .kubectl import KubectlTransport
-        from .kubectl_process import find_kubectl
 
-        if choice == "kubectl" or find_kubectl(os.environ) is not None:
-            return KubectlTransport(connection)
-    elif choice == "kubectl":
-        raise UsageError("the kubectl transport needs Linux or macOS", f"set {VARIABLE}=package")
+        return KubectlTransport(connection)
     from importlib.util import find_spec  # lazy: kubectl is the usual way
 
     if find_spec("kubernetes") is None:
         # Krew's archives for Linux and macOS come without it.
         hint = f"set {VARIABLE}=kubectl, or install with: pipx install kubectl-argo-rescue"
-        if choice != "package":
+        if (prefer or os.environ.get(VARIABLE)) != "package":
             hint = "put kubectl on PATH, or install with: pipx install kubectl-argo-rescue"
         raise TransportError(
             "the Python package kubernetes is not in this installation", hint, sent=False, lasting=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -48,10 +49,21 @@ def find_kubectl(environ: Mapping[str, str]) -> str | None:
     named = environ.get("KUBECTL_PATH", "")
     if named:
         return named
-    return _on_path("kubectl", environ)
+    return on_path("kubectl", environ)
 
 
-def _on_path(program: str, environ: Mapping[str, str]) -> str | None:
+def kubectl_version(program: str) -> str:
+    """Ask a kubectl for its own version; empty where it does not say."""
+    command = [program, "version", "--client", "--output=json"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+        said = json.loads(done.stdout)["clientVersion"]["gitVersion"]
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
+        return ""
+    return str(said).removeprefix("v")
+
+
+def on_path(program: str, environ: Mapping[str, str]) -> str | None:
     """Find a program as a shell does."""
     for folder in environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(folder, program)
@@ -414,7 +426,7 @@ def _can_die_with_us() -> bool:
 def _is_script(program: str) -> bool:
     """Whether the program may be a wrapper, which would die of the signal and leave kubectl behind."""
     try:
-        named = program if os.path.dirname(program) else _on_path(program, os.environ) or program
+        named = program if os.path.dirname(program) else on_path(program, os.environ) or program
         with open(named, "rb") as file:
             return file.read(2) == b"#!"
     except OSError:

@@ -41,7 +41,7 @@ AFTER_SECONDS = 300.0
 WIDTH = 100
 
 _OWN = ("task", "hint", "get", "git", "wait", "restart", "scenarios", "play", "done", "help", "quit")
-_NOT_HERE = ("drill", "completion")
+_NOT_HERE = ("drill", "completion", "doctor")
 _EDITING = (
     "edit",
     "patch",

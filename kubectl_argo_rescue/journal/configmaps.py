@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
@@ -50,7 +51,7 @@ class _Cluster(Protocol):
     def list(
         self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> list[JSON]: ...
-    def create(self, resource: Resource, namespace: str, obj: JSON) -> JSON: ...
+    def create(self, resource: Resource, namespace: str, obj: JSON, *, dry_run: bool = False) -> JSON: ...
     def patch(self, resource: Resource, namespace: str, name: str, ops: Sequence[JSON]) -> JSON: ...
     def delete(self, resource: Resource, namespace: str, name: str) -> None: ...
 
@@ -98,6 +99,13 @@ class ClusterHome:
         except BaseException:
             del self._parts[entry]
             raise
+
+    def try_out(self) -> None:
+        """Have the server say whether it would take an entry; nothing is kept. Raises RescueError."""
+        labels = {LABEL: MANAGED_BY}
+        metadata = {"name": f"{PREFIX}{os.urandom(3).hex()}", "namespace": self.namespace, "labels": labels}
+        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}}
+        self.cluster.create(CONFIGMAP, self.namespace, obj, dry_run=True)
 
     def _find_parts(self, entry: str) -> list[tuple[str, int]]:
         found = self.cluster.list(CONFIGMAP, self.namespace, label_selector=f"{ENTRY_LABEL}={entry}")

@@ -96,6 +96,19 @@ class LocalHome:
         if fresh:
             _sync_folder(folder)
 
+    def try_out(self) -> None:
+        """Write a file where entries go, and take it away again. Raises OSError."""
+        folder = self.folders[0]
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / f".{os.urandom(6).hex()}"
+        fd = os.open(path, os.O_WRONLY | os.O_EXCL | os.O_CREAT, 0o600)
+        try:
+            os.write(fd, b"\n")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+            path.unlink()
+
     def read(self) -> dict[str, list[Record]]:
         """Read every entry; malformed lines are left out and counted in `self.dropped`."""
         found: dict[str, list[Record]] = {}

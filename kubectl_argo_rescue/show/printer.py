@@ -64,6 +64,17 @@ class Printer:
         self._named: set[Ref] = set()
         """-o name lists each object once, whatever was done to it."""
 
+    @property
+    def width(self) -> int:
+        """Columns of the screen that stdout is; of what is none, as many as a line may have."""
+        said = self.streams.environ.get("COLUMNS", "")
+        if said.isdigit() and int(said):
+            return int(said)
+        try:
+            return os.get_terminal_size(self.streams.out.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80 if self.streams.out.isatty() else 100
+
     # -- talk
 
     def paint(self, text: str, colour: str) -> str:

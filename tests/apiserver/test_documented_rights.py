@@ -65,6 +65,7 @@ def bound(control_plane: ControlPlane) -> Iterator[None]:
 def test_the_documented_rights_are_enough(control_plane: ControlPlane, plugin: Plugin) -> None:
     mark = control_plane.audit_mark()
     for words, status in [
+        (("doctor",), 0),
         (("status",), 0),
         (("status", APP), 0),
         (("windows", APP), 0),
@@ -148,6 +149,9 @@ def _unbind(control_plane: ControlPlane) -> None:
 @pytest.mark.usefixtures("bound")
 def test_without_them_nothing_is_written(control_plane: ControlPlane, plugin: Plugin) -> None:
     mark = control_plane.audit_mark()
+    asked = plugin("doctor", "--argocd-namespace=argocd", user="dave")
+    assert asked.returncode == 1, asked.stdout
+    assert "cannot get applications.argoproj.io in argocd" in " ".join(asked.stdout.split())
     done = plugin("pause", APP, "--argocd-namespace=argocd", user="dave")
     assert done.returncode == 1, done.stderr
     written = [e for e in control_plane.audit(mark) if e.user == "dave" and e.verb in ("create", "patch")]
