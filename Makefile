@@ -22,7 +22,7 @@ two_at_once := -n 2 --dist loadfile
 on_two_cores := -n 2 --dist worksteal
 
 # Of the tests: pytest's hooks and fixtures, and what http.server and socketserver call or look at.
-called_by_frameworks := _,pytest_*,do_*,log_message,handle_error,daemon_threads,block_on_close,protocol_version,close_connection,address_family,request_queue_size,disable_nagle_algorithm,wbufsize
+called_by_frameworks := _,pytest_*,do_*,log_message,handle_*,daemon_threads,block_on_close,protocol_version,close_connection,address_family,request_queue_size,disable_nagle_algorithm,wbufsize
 
 beside_the_beds := tests/contract tests/apiserver tests/fault tests/oracle
 

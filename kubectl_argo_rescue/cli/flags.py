@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -89,10 +89,17 @@ CONNECTION: tuple[Callable[[F], F], ...] = (
     click.option("-v", "--v", "verbosity", type=int, default=None, metavar="LEVEL", help="Show requests from level 6 on; never tokens."),
 )  # fmt: skip
 
+FORMS: Final = ("human", "name", "json", "yaml")
+
+
+def _output(forms: Sequence[str]) -> Callable[[F], F]:
+    return click.option("-o", "--output", type=click.Choice(forms), default=None, help="Output format.")
+
+
 PLACE: tuple[Callable[[F], F], ...] = (
     click.option("-n", "--namespace", default=None, metavar="NAME", help="Namespace of the application; Argo CD's own by default."),
     click.option("--argocd-namespace", default=None, metavar="NAME", help="Namespace that Argo CD runs in; found by default."),
-    click.option("-o", "--output", type=click.Choice(["human", "name", "json", "yaml"]), default=None, help="Output format."),
+    _output(FORMS),
 )  # fmt: skip
 
 
@@ -107,7 +114,7 @@ def combine(base: Common, given: dict[str, Any]) -> Common:
     )
 
 
-def common_options(f: Callable[..., int]) -> Callable[..., None]:
+def common_options(f: Callable[..., int], forms: Sequence[str] = FORMS) -> Callable[..., None]:
     """Give a verb kubectl's connection flags, and its callback one `common` in their place."""
 
     @click.pass_context
@@ -119,9 +126,14 @@ def common_options(f: Callable[..., int]) -> Callable[..., None]:
     wrapped.__name__ = f.__name__
     # click keeps a function's own parameters here; they go over to the wrapper.
     wrapped.__click_params__ = getattr(f, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in reversed((*PLACE, *CONNECTION)):
+    for option in reversed((*PLACE[:-1], _output(forms), *CONNECTION)):
         wrapped = option(wrapped)
     return wrapped
+
+
+def common_options_and(*forms: str) -> Callable[[Callable[..., int]], Callable[..., None]]:
+    """Do the same for a verb that has outputs of its own as well."""
+    return lambda f: common_options(f, (*FORMS, *forms))
 
 
 class Verb(click.Command):

@@ -27,6 +27,7 @@ from ..journal.records import Outcome
 from ..model import patches
 from ..model.discretion import told, without_credentials, without_values
 from ..model.text import one_line, time_json, time_text
+from ..model.times import human
 from ..model.values import (
     ABSENT,
     JSON,
@@ -461,6 +462,38 @@ def _put(doc: dict[str, JSON], path: Path, value: JSON, obj: JSON) -> None:
             live = (obj.get("spec") or {}).get("source") or {}
             fresh = {n: live[n] for n in ("repoURL", "chart", "path") if n in live}
         node = node.setdefault(step, fresh)
+
+
+def subject(report: Report) -> str:
+    """Name what was rescued: the applications that were pinned, else all that was edited."""
+    home = report.entries[0].begin.argocd_namespace if report.entries else ""
+    named = list(dict.fromkeys(name_of(k, home) for k in pinned(report.entries)))
+    if not named:
+        named = list(dict.fromkeys(name_of(k, home) for e in report.entries for k in objects_of(e)))
+    return ", ".join(named)
+
+
+def mitigation_text(report: Report) -> str:
+    """Say how long it took from the first write until the pinned versions were healthy."""
+    if report.first_write is None:
+        return "nothing was written"
+    if not report.mitigations:
+        return "not known: no version was pinned"
+    if report.mitigated:
+        took = human(max(report.mitigated - report.first_write, timedelta(0)))
+        return f"{took} (healthy since {time_text(report.mitigated)})"
+    parts = []
+    for m in report.mitigations:
+        if m.healthy:
+            continue
+        if m.synced:
+            parts.append(
+                f"{m.key} was synced to {m.version} at {time_text(m.synced)}, "
+                "but the cluster does not say since when it is healthy"
+            )
+        else:
+            parts.append(f"{m.key} has not been synced to {m.version} as far as the cluster tells")
+    return "not known: " + "; ".join(parts)
 
 
 # -- for tools

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
-from ..journal.entry import Entry, change_now, deadline, edit_now, name_of, objects_of, settlements, what, who
+from ..journal.entry import Entry, change_now, deadline, edit_now, settlements, what, who
 from ..model.text import COMMAND, one_line, time_text
-from ..model.times import ago, human
+from ..model.times import ago
 from ..model.values import Change, Edit
 from .entry import change_text, outcome_text
-from .report import Owed, Report, pinned
+from .report import Owed, Report, mitigation_text, subject
 from .steps import change_lines
 
 # -- for people
@@ -37,11 +36,7 @@ def _fence(lines: Sequence[str], language: str = "diff") -> list[str]:
 
 def markdown(report: Report, where: str) -> Iterator[str]:
     """Lay the report out as Markdown; `where` names the cluster."""
-    home = report.entries[0].begin.argocd_namespace if report.entries else ""
-    named = list(dict.fromkeys(name_of(k, home) for k in pinned(report.entries)))
-    if not named:
-        named = list(dict.fromkeys(name_of(k, home) for e in report.entries for k in objects_of(e)))
-    yield f"# Rescue of {_md(', '.join(named)) or 'nothing'}"
+    yield f"# Rescue of {_md(subject(report)) or 'nothing'}"
     yield ""
     yield f"- Cluster: {_md(where)}"
     people = dict.fromkeys(who(e) for e in report.entries)
@@ -99,29 +94,6 @@ def _edit_lines(report: Report, entry: Entry, number: int, edit: Edit) -> list[s
         )
         lines.append(f"#   {state}")
     return lines
-
-
-def mitigation_text(report: Report) -> str:
-    """Say how long it took from the first write until the pinned versions were healthy."""
-    if report.first_write is None:
-        return "nothing was written"
-    if not report.mitigations:
-        return "not known: no version was pinned"
-    if report.mitigated:
-        took = human(max(report.mitigated - report.first_write, timedelta(0)))
-        return f"{took} (healthy since {time_text(report.mitigated)})"
-    parts = []
-    for m in report.mitigations:
-        if m.healthy:
-            continue
-        if m.synced:
-            parts.append(
-                f"{m.key} was synced to {m.version} at {time_text(m.synced)}, "
-                "but the cluster does not say since when it is healthy"
-            )
-        else:
-            parts.append(f"{m.key} has not been synced to {m.version} as far as the cluster tells")
-    return "not known: " + "; ".join(parts)
 
 
 def _owed_lines(report: Report) -> Iterator[str]:

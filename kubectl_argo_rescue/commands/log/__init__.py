@@ -15,6 +15,15 @@ PRUNE = "prune"
 @click.argument("word", required=False, default="", metavar="[APP|prune]", shell_complete=lambda *_: [PRUNE])
 @click.option("--open", "only_open", is_flag=True, help="Only what still stands or may stand.")
 @click.option(
+    "--expired", "only_expired", is_flag=True, help="Only what is past its --expires and still in effect."
+)
+@click.option(
+    "--exit-code",
+    "tell_by_code",
+    is_flag=True,
+    help="End with 4 where any entry is listed, for cron and scripts.",
+)
+@click.option(
     "--older-than", type=Duration(), default=None, metavar="DURATION",
     help="With prune: delete closed entries in which nothing happened for so long, such as 90d.",
 )  # fmt: skip
@@ -29,6 +38,8 @@ def command(
     common: Common,
     word: str,
     only_open: bool,
+    only_expired: bool,
+    tell_by_code: bool,
     older_than: float | None,
     yes: bool,
     dry_run: str,
@@ -46,6 +57,7 @@ def command(
       kubectl argo-rescue log traefik
       kubectl argo-rescue log --open -o name
       kubectl argo-rescue log --open --contexts all
+      kubectl argo-rescue log --open --expired --exit-code
       kubectl argo-rescue log prune --older-than 90d
     """
     prune = word == PRUNE
@@ -57,15 +69,18 @@ def command(
         )
     if prune and contexts:
         raise UsageError("log prune writes, and takes one context", "name it with --context")
+    if prune and (only_open or only_expired or tell_by_code):
+        raise UsageError("--open, --expired and --exit-code do not go with prune", "leave them out")
+    if contexts and tell_by_code:
+        raise UsageError("--exit-code tells of one context", "name it with --context")
     from . import answer  # lazy: not for --help
 
+    which = answer.Which(word, is_open=only_open, is_expired=only_expired)
     if contexts:
         from ...act.many_contexts import answer as ask_all  # lazy: as above
         from ...show.contexts import log_rows
 
-        return ask_all(
-            common, "log", contexts, lambda c: answer.answer(c, word, only_open=only_open), log_rows
-        )
+        return ask_all(common, "log", contexts, lambda c: answer.answer(c, which), log_rows)
     if older_than is not None:
         return answer.prune(common, older_than, yes=yes, dry_run=dry_run != "none")
-    return answer.answer(common, word, only_open=only_open)
+    return answer.answer(common, which, tell_by_code=tell_by_code)

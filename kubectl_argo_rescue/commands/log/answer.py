@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from ...act.options import Common
 from ...act.reading import parse_target
 from ...act.session import Invocation, Session
-from ...journal.entry import Entry, Live, elsewhere, is_of, last_time, lost, newest_first, objects_of, what
+from ...journal.entry import (
+    Entry,
+    Live,
+    elsewhere,
+    is_expired,
+    is_of,
+    last_time,
+    lost,
+    newest_first,
+    objects_of,
+    what,
+)
 from ...journal.journal import JournalReading
 from ...journal.owed import is_about
 from ...model.errors import ExitStatus, RefusedError, RescueError
@@ -19,10 +33,25 @@ from ...show.entries import entry_json, is_worth_a_look, state_text
 from ...show.steps import STATUS_WORDS
 
 
-def answer(common: Common, name: str, *, only_open: bool) -> int:
-    """List the entries."""
+class Which(NamedTuple):
+    """What is listed."""
+
+    name: str = ""
+    """About this Application alone."""
+    is_open: bool = False
+    """Only what is in effect, or may be."""
+    is_expired: bool = False
+    """Only what is past its deadline."""
+
+
+def answer(common: Common, which: Which, *, tell_by_code: bool = False) -> int:
+    """List the entries; with `tell_by_code` the exit code says whether there are any."""
     with Invocation(common) as call:
-        return call.finish(_list(call, name, only_open=only_open))
+        result = _list(call, which)
+        if tell_by_code and result.data["entries"]:
+            # The status stays "done": it was listed as asked.
+            result = replace(result, exit_status=ExitStatus.PARTIAL)
+        return call.finish(result)
 
 
 def prune(common: Common, seconds: float, *, yes: bool, dry_run: bool) -> int:
@@ -31,8 +60,9 @@ def prune(common: Common, seconds: float, *, yes: bool, dry_run: bool) -> int:
         return call.finish(_prune(call.read([]), timedelta(seconds=seconds), yes=yes, dry_run=dry_run))
 
 
-def _list(call: Invocation, name: str, *, only_open: bool) -> Result:
+def _list(call: Invocation, which: Which) -> Result:
     printer, home = call.printer, call.common.namespace
+    name, only_open = which.name, which.is_open or which.is_expired
     if name:
         parse_target(name, home)
     session, reading = call.read_journal()
@@ -41,6 +71,7 @@ def _list(call: Invocation, name: str, *, only_open: bool) -> Result:
         e
         for e in newest_first(reading.entries)
         if (not only_open or (e.is_open and (not place or is_of(e, place))))
+        and (not which.is_expired or is_expired(e, call.now()))
         and (not name or is_about(e, parse_target(name, home or e.begin.argocd_namespace)))
     ]
     for text in elsewhere(reading.entries, place) if only_open and place else ():
@@ -60,7 +91,7 @@ def _list(call: Invocation, name: str, *, only_open: bool) -> Result:
         for text in _table(shown, live, now):
             printer.line(text)
         if not shown:
-            printer.say(_why_empty(reading, name, only_open))
+            printer.say(_why_empty(reading, which))
     entries = [entry_json(e, reading.entries, live, now) for e in shown]
     return Result("log", warnings=warnings, data={"entries": entries})
 
@@ -80,10 +111,13 @@ def _table(entries: Sequence[Entry], live: Live, now: datetime) -> list[str]:
     return columns(rows, ("ENTRY", "AGE", "STATE", "WHO", "WHAT", "REASON")) if rows else []
 
 
-def _why_empty(reading: JournalReading, name: str, only_open: bool) -> str:
+def _why_empty(reading: JournalReading, which: Which) -> str:
+    name = which.name
     if reading.unusable:
         return "nothing else is known"
-    if only_open and reading.entries:
+    if which.is_expired and reading.entries:
+        return "nothing is past its time"
+    if which.is_open and reading.entries:
         return "nothing is open"
     return f"nothing in the log is about {name}" if name and reading.entries else "the log is empty"
 

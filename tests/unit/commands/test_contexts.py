@@ -91,6 +91,7 @@ def test_an_application_that_one_of_them_lacks(run: Run, two: Incident) -> None:
         ("status", "--contexts", "all", "--context", "prod"),
         ("status", "--contexts", "all", "-o", "name"),
         ("log", "prune", "--older-than", "1d", "--contexts", "all"),
+        ("log", "--exit-code", "--contexts", "all"),
         ("pin", "traefik", "2.4.1", "--contexts", "all"),
     ],
 )

@@ -28,7 +28,7 @@ from kubectl_argo_rescue.model.values import (
     Role,
     ref_of,
 )
-from kubectl_argo_rescue.simulation.incident import Incident
+from kubectl_argo_rescue.simulation.incident import Incident, traefik_incident
 from kubectl_argo_rescue.simulation.wire import Request
 
 from ..harness import Run
@@ -499,3 +499,29 @@ def test_doubt_about_an_order_to_end_an_operation(
     incident.api.edit(APPLICATION, "argocd", "traefik", running)
     [entry] = run(incident.api, "log", "-o", "json").json["data"]["entries"]
     assert entry["inDoubt"] == said
+
+
+def test_what_is_past_its_time_is_listed_alone_and_told_by_the_exit_code(run: Run) -> None:
+    incident = traefik_incident()
+    assert run(incident.api, "pause", "web", "--expires", "2h", "--yes").code == 0
+    assert run(incident.api, "pause", "root", "--yes").code == 0
+    late = ("log", "--expired", "--exit-code")
+    ran = run(incident.api, *late)
+    assert (ran.code, ran.out) == (0, "")
+    assert "nothing is past its time" in ran.err
+    incident.clock.advance(3 * 3600)
+    ran = run(incident.api, *late)
+    assert ran.code == 4
+    assert "EXPIRED" in ran.out
+    assert len(ran.out.splitlines()) == 2
+    assert run(incident.api, "log", "--expired").code == 0
+    told = run(incident.api, *late, "-o", "json")
+    assert (told.code, told.json["status"], len(told.json["data"]["entries"])) == (4, "done", 1)
+    assert len(run(incident.api, "log", "--open", "-o", "name").out.split()) == 2
+    assert run(incident.api, "undo", "web", "--yes").code == 0
+    assert run(incident.api, *late).code == 0
+
+
+def test_prune_has_no_such_flags(run: Run) -> None:
+    incident = traefik_incident()
+    assert run(incident.api, "log", "prune", "--older-than", "1d", "--expired").code == 2
