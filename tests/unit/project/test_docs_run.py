@@ -104,6 +104,8 @@ SCENES = {
     "show 7f -o yaml": "rescued",
     "report > post-mortem.md": "reported",
     "report 7f3a1c 81d0aa": "reported",
+    "report -o html > post-mortem.html": "reported",
+    "report -o slack": "reported",
     "report -o json": "reported",
 }
 """The scene of examples that mean another one than the incident."""
