@@ -95,6 +95,16 @@ def source_date() -> int:
     return int(done.stdout) if done.returncode == 0 and done.stdout.strip() else _EPOCH
 
 
+def source_commit() -> str:
+    """Return the commit that is built; empty where there is no repository."""
+    command = ["git", "-C", str(CHECKOUT), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 # -- the bundle
 
 
@@ -132,6 +142,9 @@ def freeze(os_name: str, work: Path, epoch: int) -> Path:
     options += [f"--paths={CHECKOUT}", f"--distpath={work / 'out'}", f"--workpath={work / 'work'}"]
     options += [f"--specpath={work}", "--collect-submodules=kubectl_argo_rescue", "--collect-data=tzdata"]
     options += ["--collect-data=kubectl_argo_rescue.simulation"]
+    commit = work / "commit"
+    commit.write_text(f"{source_commit()}\n")
+    options += [f"--add-data={commit}{os.pathsep}kubectl_argo_rescue"]
     options += [f"--hidden-import={name}" for name in _SEEN_BY_NO_IMPORT]
     if os_name != "windows":
         options += [f"--exclude-module={name}" for name in _LEFT_OUT]
@@ -150,6 +163,8 @@ def freeze(os_name: str, work: Path, epoch: int) -> Path:
     _run(python, "-m", "PyInstaller", *options, CHECKOUT / "krew" / launcher, env=environment)
     folder = work / "out" / NAME
     shutil.copyfile(CHECKOUT / "LICENSE", folder / "LICENSE")
+    folder.joinpath("k9s").mkdir()
+    shutil.copyfile(CHECKOUT / "k9s" / "plugins.yaml", folder / "k9s" / "plugins.yaml")
     _copy_licences(python, folder / "licenses")
     return folder
 

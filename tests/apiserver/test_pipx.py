@@ -43,7 +43,9 @@ def test_pipx_installs_it_and_kubectl_finds_it(
     pipx = (sys.executable, "-m", "pipx")
     assert "kubectl-argo_rescue" in run(*pipx, "install", clone(tmp_path / "clone"))
     kubectl = control_plane.bin / "kubectl"
-    assert run(kubectl, "argo-rescue", "version") == f"kubectl-argo-rescue {__version__}\n"
+    said = f"kubectl-argo-rescue {__version__}\n"
+    assert run(kubectl, "argo-rescue", "version") == run(kubectl, "argo", "rescue", "version") == said
+    assert run(bin_folder / "kubectl-argo-rescue", "version") == said  # as `uvx kubectl-argo-rescue` calls it
 
     config = {
         "apiVersion": "v1",

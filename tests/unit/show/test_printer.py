@@ -132,7 +132,8 @@ def test_an_api_server_that_is_not_there(run: Run, api: InMemoryApi, verb: str) 
     check(ran.json, verb, ran)
 
 
-@pytest.mark.parametrize("verb", [verb for verb in ENVELOPED if verb != "version"])
+# `doctor` says on stdout what does not answer: that is what it was asked for (test_doctor.py).
+@pytest.mark.parametrize("verb", [verb for verb in ENVELOPED if verb not in ("version", "doctor")])
 def test_a_connection_that_cannot_be_opened(
     run: Run, api: InMemoryApi, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +195,9 @@ def test_a_cluster_without_argo_cd(run: Run, api: InMemoryApi, verb: str) -> Non
 
 
 @pytest.mark.parametrize("place", [[], ["--argocd-namespace", "argocd"]])
-@pytest.mark.parametrize("verb", [v for v in ENVELOPED if v not in ("version", "log", "show", "report")])
+@pytest.mark.parametrize(
+    "verb", [v for v in ENVELOPED if v not in ("version", "log", "show", "report", "doctor")]
+)
 def test_credentials_that_are_not_accepted(run: Run, incident: Incident, verb: str, place: list[str]) -> None:
     """Nothing of such an answer means that something is missing, empty or done."""
     run(incident.api, "pause", "root")
