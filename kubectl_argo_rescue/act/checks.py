@@ -8,7 +8,7 @@ from functools import partial
 from ..cluster.client import Cluster
 from ..cluster.parallel import Failed
 from ..model import patches
-from ..model.errors import ExitStatus, Forbidden, RefusedError, RescueError
+from ..model.errors import Cancelled, Code, ExitStatus, Forbidden, RefusedError, RescueError
 from ..model.values import (
     BY_KIND,
     JSON,
@@ -123,14 +123,16 @@ class Checks:
             asked = "; ".join(plan.questions) or always_ask
             only = ", or --only to leave the owners out" if any(not s.named for s in plan.steps) else ""
             raise RefusedError(
-                f"not done without a yes: {asked}", f"add --yes to agree{only}; nothing was changed"
+                f"confirmation needed: {asked}",
+                f"add --yes to agree{only}; nothing was changed",
+                code=Code.NEEDS_YES,
             )
         self.printer.say("This is the plan (* was not named by you):")
         self.printer.plan(plan.steps)
         for text in plan.questions:
             self.printer.say(f"  {self.printer.paint('?', 'yellow')} {text}")
         if not self.printer.ask(always_ask or "Go on?"):
-            raise RefusedError("you did not say yes", "nothing was changed")
+            raise Cancelled("Cancelled. Nothing was changed.")
 
     # -- a dry run
 
@@ -139,7 +141,7 @@ class Checks:
     ) -> Result:
         """Show what a plan would do; with `server`, let the server judge each step of it."""
         for text in plan.questions:
-            self.printer.warn(f"this would need a yes: {text}")
+            self.printer.warn(f"a real run asks first: {text}")
         if self.printer.form == "human":
             self.printer.plan(plan.steps)
         on_server = how == "server"

@@ -14,7 +14,7 @@ from ..argocd.destination import HERE, Way, way_to, words
 from ..argocd.progress import rollout, workload_keys
 from ..cluster.client import Cluster
 from ..cluster.parallel import Attempt, Done, Failed
-from ..model.errors import Forbidden, NotFound, RefusedError, RescueError
+from ..model.errors import Code, Forbidden, NotFound, RefusedError, RescueError
 from ..model.values import BY_KIND, JSON, Context, Key
 from ..show.diagnosis import Elsewhere
 from .session import Session
@@ -35,7 +35,9 @@ def find(session: Session, key: Key, chosen: str = "") -> Way:
     if not words(app):
         if chosen:
             raise RefusedError(
-                f"{key} deploys into the cluster of Argo CD itself", "leave --destination-context out"
+                f"{key} deploys into the cluster of Argo CD itself",
+                "leave --destination-context out",
+                code=Code.OTHER_CLUSTER,
             )
         return HERE
     common = session.common
@@ -53,7 +55,9 @@ def find(session: Session, key: Key, chosen: str = "") -> Way:
     way = way_to(app, contexts, clusters, current, chosen=chosen, unread=unread)
     if chosen and way == HERE:
         raise RefusedError(
-            f"{key} deploys into the cluster of Argo CD itself", "leave --destination-context out"
+            f"{key} deploys into the cluster of Argo CD itself",
+            "leave --destination-context out",
+            code=Code.OTHER_CLUSTER,
         )
     return way
 
@@ -80,6 +84,7 @@ def enter(session: Session, key: Key, way: Way, *, is_named: bool = False) -> Wa
         raise RefusedError(
             f"context {way.context} does not lead to the cluster that {key} deploys into ({way.there}): {wrong}",
             "nothing was changed; name another with --destination-context",
+            code=Code.OTHER_CLUSTER,
         )
     return replace(way, why_not=wrong)
 

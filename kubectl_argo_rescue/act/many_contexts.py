@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from ..model.errors import ExitStatus, RescueError, UsageError
+from ..model.errors import Code, ExitStatus, RescueError, UsageError
 from ..model.text import plain
 from ..model.values import JSON, Result
 from ..show.contexts import Row, header, laid_out
@@ -91,7 +91,9 @@ def _asked(common: Common, name: str, ask: Callable[[Common], int]) -> Answer:
     except RescueError as e:
         return Answer(name, None, e)
     except Exception as e:  # one cluster's trouble is not the others'
-        return Answer(name, None, RescueError(f"internal error: {type(e).__name__}: {e}", ""))
+        return Answer(
+            name, None, RescueError(f"internal error: {type(e).__name__}: {e}", code=Code.INTERNAL)
+        )
     return Answer(name, heard[-1])
 
 

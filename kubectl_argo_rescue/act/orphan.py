@@ -13,7 +13,7 @@ from ..journal.entry import Entry, what_others_wrote
 from ..journal.journal import Writer
 from ..journal.records import Settled
 from ..journal.saved import Saved
-from ..model.errors import ExitStatus, NotFound, RefusedError, RescueError
+from ..model.errors import Code, ExitStatus, NotFound, RefusedError, RescueError
 from ..model.text import COMMAND, display_name, some
 from ..model.values import (
     ABSENT,
@@ -221,6 +221,7 @@ class Readoption(Procedure):
             raise RefusedError(
                 f"{name} would be pruned at once, with its workloads: {some(who)} does not list it, and prunes",
                 f"nothing was changed; bring it back to git, or first: {COMMAND} pause {who[0]}",
+                code=Code.DELETION,
             )
         plan = Plan("undo", tuple(creations), questions=tuple(filter(None, map(self._whose, self.entries))))
         if self.writing.is_dry_run:
@@ -292,6 +293,7 @@ class Readoption(Procedure):
                 raise RefusedError(
                     f"what {key} was is saved neither on this machine nor in a Secret that you may read",
                     "nothing was changed; undo it where it was orphaned",
+                    code=Code.SAVED_ELSEWHERE,
                 )
             if live is not None and key in ours and key in self.saved:
                 self.made.add(key)
@@ -311,6 +313,7 @@ class Readoption(Procedure):
             raise RefusedError(
                 f"{key} is still being deleted: nothing can be put back into it",
                 "nothing was changed; undo again once it is gone",
+                code=Code.DELETION,
             )
         self.made.add(key)
         self.saved.setdefault(key, live)

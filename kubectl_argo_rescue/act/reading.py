@@ -29,7 +29,7 @@ from ..cluster.client import PAGE_OF_APPLICATIONS, Cluster
 from ..cluster.objects import look
 from ..cluster.parallel import Attempt, Done, Failed
 from ..journal.configmaps import EXPIRES_LABEL
-from ..model.errors import Forbidden, NotFound, NotServed, RefusedError, RescueError, UsageError
+from ..model.errors import Code, Forbidden, NotFound, NotServed, RefusedError, RescueError, UsageError
 from ..model.values import (
     APPLICATION,
     APPPROJECT,
@@ -231,6 +231,7 @@ class Reader:
             raise UsageError(
                 f"these Applications belong to several Argo CDs, in {', '.join(sorted(said))}",
                 "name those of one at a time",
+                code=Code.NO_ARGO_CD,
             )
         for place, got in installations.items():
             if isinstance(got[0], Done):
@@ -248,12 +249,14 @@ class Reader:
             raise UsageError(
                 f"there are several Argo CDs in this cluster, in {', '.join(places)}",
                 "say which: --argocd-namespace NAMESPACE",
+                code=Code.NO_ARGO_CD,
             )
         if place := self._of_applications():
             return place
         raise UsageError(
             "no Argo CD was found: there is no ConfigMap argocd-cm in any namespace, and no Application",
             "is this the right context? Else say --argocd-namespace NAMESPACE",
+            code=Code.NO_ARGO_CD,
         )
 
     def _of_applications(self) -> str:
@@ -314,6 +317,7 @@ class Reader:
             f"{', '.join(installations)} that you may read"
             + (f"; this machine's journal has {' and '.join(recalled)}" if recalled else ""),
             say_it,
+            code=Code.NO_ARGO_CD,
         ) from error
 
     def _installation(self, place: str, got: Sequence[Attempt]) -> ArgoCD:
@@ -369,6 +373,7 @@ class Reader:
             f"there is no Argo CD in namespace {place}: no ConfigMap argocd-cm, no controller, and no "
             "Application that one there acts on",
             "nothing was changed; leave --argocd-namespace out, or name the one that Argo CD runs in",
+            code=Code.NO_ARGO_CD,
         )
 
     def _keep(self, key: Key, outcome: Attempt) -> None:

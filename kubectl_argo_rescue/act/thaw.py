@@ -25,7 +25,7 @@ from ..journal.entry import THAW, Entry, what_others_wrote
 from ..journal.journal import Writer
 from ..journal.records import Settled
 from ..model import merge
-from ..model.errors import ConflictError, ExitStatus, NotFound, NotServed, RefusedError, RescueError, TimedOut
+from ..model.errors import Code, ConflictError, ExitStatus, NotFound, NotServed, RefusedError, RescueError, TimedOut
 from ..model.patches import inverse
 from ..model.text import COMMAND, display_name, some
 from ..model.times import ago
@@ -220,6 +220,7 @@ class Thaw(Procedure):
             f"{_names(found.dying)}",
             f"nothing was changed; keep the workloads: {COMMAND} orphan {one}; or let them go by name: "
             f"{COMMAND} undo {self.entries[0].id} --let-delete {every}",
+            code=Code.DELETION,
         )
 
     def _waiting(self) -> thaw.Waiting:

@@ -18,7 +18,7 @@ from ..journal.entry import Entry, lost, same_place, settlements, what_others_wr
 from ..journal.owed import rest_of
 from ..journal.records import Content, Record, Reopened, Settled
 from ..model import patches
-from ..model.errors import ConflictError, ExitStatus, NotFound, RefusedError, RescueError
+from ..model.errors import Code, ConflictError, ExitStatus, NotFound, RefusedError, RescueError
 from ..model.merge import Tag
 from ..model.text import COMMAND, one_line
 from ..model.times import ago
@@ -340,6 +340,7 @@ class Undo(Procedure):
             f"the original of {', '.join(lacking)} is not known here: its parameters and values are kept by "
             f"{', '.join(by)} alone",
             f"the entry stays open; undo it there, or once git says it: {COMMAND} undo --when-safe",
+            code=Code.SAVED_ELSEWHERE,
         )
 
     def _check_permissions(self) -> None:

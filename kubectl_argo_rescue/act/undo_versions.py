@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from ..argocd import application, handback, history, ownership
 from ..argocd.handback import Evidence, Handback
 from ..model import patches
-from ..model.errors import RefusedError, TimedOut
+from ..model.errors import Code, RefusedError, TimedOut
 from ..model.patches import shown
 from ..model.text import COMMAND
 from ..model.times import ago
@@ -100,6 +100,7 @@ class Versions:
                 self._disagreement(verdict),
                 f"merge the change in git ({verdict.where}) and undo then; --when-safe waits for it, "
                 "--redeploy rolls it out now; nothing was changed",
+                code=Code.GIT_DIFFERS,
             )
 
     def _unlike(self, *evidence: Evidence) -> list[Handback]:

@@ -12,7 +12,7 @@ from enum import Enum
 
 from ..argocd import application, handback, ownership
 from ..argocd.handback import Evidence, Handback
-from ..model.errors import RefusedError, TimedOut
+from ..model.errors import Code, RefusedError, TimedOut
 from ..model.text import COMMAND, cause
 from ..model.values import BY_KIND, JSON, Key, Role, Snapshot, StepResult, StepStatus, WorkloadRollback
 from ..plan.undo import RESTORED, Fate, UndoWork
@@ -169,6 +169,7 @@ class RolledBack:
                     "; ".join(map(self._text, refused)),
                     f"{self._advice(refused[0])}; --when-safe waits for it, --redeploy hands it back now, "
                     "whatever rolls out then; nothing was changed",
+                    code=Code.GIT_DIFFERS,
                 )
             self.check.tell_waiting(self._text(refused[0]), deadline)
             if self.check.is_over(deadline):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..argocd import rollouts, workloads
 from ..argocd.progress import Assessment, Expected, assess_workloads, given_up_at, part_of
-from ..model.errors import ExitStatus, RefusedError, RescueError
+from ..model.errors import Code, ExitStatus, RefusedError, RescueError
 from ..model.text import COMMAND, display_name, resource_name
 from ..model.values import (
     BY_KIND,
@@ -49,6 +49,7 @@ def read_workloads(session: Session, key: Key, context: str) -> Workloads:
             f"{key} deploys into another cluster, {way.there}: {way.why_not}",
             f"say a context of your kubeconfig that leads there: {COMMAND} rescue "
             f"{name} --workloads --destination-context NAME",
+            code=Code.OTHER_CLUSTER,
         )
     if way.context:
         session.open_destination(way.context)
@@ -58,6 +59,7 @@ def read_workloads(session: Session, key: Key, context: str) -> Workloads:
             f"context {way.context} does not lead to the cluster that {key} deploys into ({way.there}): none of its "
             "workloads is there",
             "nothing was changed; name another with --destination-context",
+            code=Code.OTHER_CLUSTER,
         )
     return Workloads(found, way.there, way.doubt)
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from ..model.errors import Forbidden, NotFound, RefusedError
+from ..model.errors import Code, Forbidden, NotFound, RefusedError
 from ..model.text import display_name
 from ..model.values import ABSENT, JSON, ArgoCD, FieldChange, Key, Match, Path, Snapshot, ref_of
 
@@ -415,6 +415,7 @@ def living_application(snapshot: Snapshot, key: Key) -> JSON:
             f"{key} is being deleted: Argo CD will not deploy anything of it",
             "wait until it is gone and create it anew"
             + (f"; its finalizers hold it: {held}" if held else ""),
+            code=Code.DELETION,
         )
     return app
 

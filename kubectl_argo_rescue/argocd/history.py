@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from ..model.errors import NotFound, RefusedError
+from ..model.errors import Code, NotFound, RefusedError
 from ..model.text import COMMAND
 from ..model.times import human
 from ..model.values import JSON
@@ -466,7 +466,9 @@ def choose_deployment(app: JSON, to: str | None, known: KnownVersions | None = N
     say_one = f"say a version yourself: {COMMAND} pin {key.namespace}/{key.name} VERSION"
     if not past:
         raise RefusedError(
-            f"{key} has no history: it was never deployed by a full sync, or keeps none", say_one
+            f"{key} has no history: it was never deployed by a full sync, or keeps none",
+            say_one,
+            code=Code.NO_GOOD_VERSION,
         )
     if to is None:
         good = last_good(app, known)
@@ -481,7 +483,11 @@ def choose_deployment(app: JSON, to: str | None, known: KnownVersions | None = N
             fails = (
                 f"what fails ({versions(failing)}) and what is asked for" if failing else "the one that fails"
             )
-            raise RefusedError(f"{key} was never deployed in another version than {fails}{but}", say_one)
+            raise RefusedError(
+                f"{key} was never deployed in another version than {fails}{but}",
+                say_one,
+                code=Code.NO_GOOD_VERSION,
+            )
         return good
     named = _named(app, past, to)
     if named is None:
@@ -491,6 +497,7 @@ def choose_deployment(app: JSON, to: str | None, known: KnownVersions | None = N
         raise RefusedError(
             f"history does not say what deployment {named.id} of {key} was: source or revision is missing",
             say_one,
+            code=Code.NO_GOOD_VERSION,
         )
     return named
 

@@ -17,7 +17,7 @@ import click
 
 from ..act.options import Common
 from ..cluster.connect import Runtime
-from ..model.errors import ExitStatus, RescueError
+from ..model.errors import Cancelled, Code, ExitStatus, RescueError
 from ..show.outlet import outlets
 from . import pflag
 from .flags import CONNECTION, PLACE, combine, write_options
@@ -169,10 +169,13 @@ def _interrupted(argv: Sequence[str]) -> int:
 def _fail(error: RescueError, argv: Sequence[str]) -> int:
     from ..model.text import plain
 
-    data = {"error": error.message, "hint": error.hint, **error.data}
+    data = {"error": error.message, "hint": error.hint, "code": error.code.value, **error.data}
     printer = _envelope(argv, error.exit_status, str(error), data)
     lines = plain(error.message) + (f"; {plain(error.hint)}" if error.hint else "")
-    printer.say(f"{printer.paint('error:', 'red')} {lines}")
+    if isinstance(error, Cancelled):
+        printer.say(lines)
+    else:
+        printer.say(f"{printer.paint('error:', 'red')} {lines} ({error.code.value})")
     return int(error.exit_status)
 
 
@@ -248,6 +251,7 @@ def _run(argv: Sequence[str], world: Runtime | None) -> int:
             RescueError(
                 f"internal error: {type(e).__name__}: {e}",
                 "nothing is lost: see kubectl argo-rescue log; run again with -v 8 for the traceback",
+                code=Code.INTERNAL,
             ),
             argv,
         )

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from ..model.errors import (
     AlreadyExists,
+    Code,
     ConflictError,
     Forbidden,
     GuardFailed,
@@ -280,6 +281,7 @@ class ClusterHome:
         return ConflictError(
             f"entry {entry} is being undone by {claimed_by(claim or '')}",
             f"wait for it, then look: kubectl argo-rescue show {entry}",
+            code=Code.CLAIMED,
         )
 
     def release(self, entry: str) -> None:

@@ -15,7 +15,7 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..model.errors import AlreadyExists, RefusedError, RescueError
+from ..model.errors import AlreadyExists, Code, RefusedError, RescueError
 from ..model.values import JSON
 from .claims import CLAIM
 from .configmaps import PREFIX, ClusterHome
@@ -200,7 +200,7 @@ class Journal:
                 self.local.remove(entry)  # the id is somebody else's; nothing of ours was sent yet
                 continue
             return writer
-        raise RefusedError("no free id for a journal entry was found", "try again")
+        raise RefusedError("no free id for a journal entry was found", "try again", code=Code.JOURNAL)
 
     def reopen(self, entry: Entry) -> Writer:
         """Write further records to an entry that is there; a home that lacks the entry gets all of it."""
@@ -286,6 +286,7 @@ class Writer:
             raise RefusedError(
                 "the original cannot be saved anywhere: " + ", ".join(failures),
                 "nothing more was changed; make one of the two writable",
+                code=Code.JOURNAL,
             )
         for home, text in warnings:
             self._warn(home, text)
@@ -336,4 +337,6 @@ def _require_readable(lines: Iterable[str]) -> None:
         for line in lines:
             from_line(line)
     except Untrusted as e:
-        raise RefusedError(f"the original cannot be saved: {e}", "nothing more was changed") from e
+        raise RefusedError(
+            f"the original cannot be saved: {e}", "nothing more was changed", code=Code.JOURNAL
+        ) from e

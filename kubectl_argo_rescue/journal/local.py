@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..model.errors import RescueError
+from ..model.errors import Code, RescueError
 from .encoding import EXPIRES_MARK, Dropped, Untrusted, from_line, not_understood
 from .entry import Entry, fold
 from .records import Record
@@ -43,6 +43,7 @@ def _user_home(environ: dict[str, str] | os._Environ[str]) -> Path:
         raise RescueError(
             f"the journal has no place on this machine: {is_set}",
             "set XDG_STATE_HOME to a folder of yours that stays, such as one in /var/tmp; nothing was changed",
+            code=Code.JOURNAL,
         )
     return Path(home)
 

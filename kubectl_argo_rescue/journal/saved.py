@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from ..model.errors import AlreadyExists, NotFound, RefusedError, RescueError
+from ..model.errors import AlreadyExists, Code, NotFound, RefusedError, RescueError
 from ..model.values import JSON, SECRET, Key, Resource
 from .configmaps import ENTRY_LABEL, LABEL, MANAGED_BY, PREFIX
 from .local import SAVED_SUFFIX, LocalHome
@@ -62,6 +62,7 @@ class Saved:
             raise RefusedError(
                 "the whole objects cannot be saved anywhere: " + ", ".join(failures),
                 "nothing more was changed; make one of the two writable",
+                code=Code.JOURNAL,
             )
         for text in failures:
             self.warn(f"the whole objects of entry {entry} are not saved {text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..argocd import controllers
 from ..argocd.controllers import APPLICATIONS, SETS, Controller
-from ..model.errors import RefusedError
+from ..model.errors import Code, RefusedError
 from ..model.text import COMMAND
 from ..model.values import Edit, Key, Plan, Role, Snapshot, StepResult, StepStatus, ref_of
 
@@ -29,6 +29,7 @@ def plan_freeze(snapshot: Snapshot) -> Plan:
             f"no application-controller is in namespace {argocd.namespace}: it may run elsewhere, or under "
             "another name",
             f"nothing was changed; {ELSEWHERE}",
+            code=Code.NO_ARGO_CD,
         )
     warnings = []
     if not any(c.part == SETS for c in found):

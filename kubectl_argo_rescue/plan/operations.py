@@ -8,7 +8,7 @@ from ..argocd.components import is_part_down
 from ..argocd.history import Deployment, choose_deployment, describe_deployment, next_candidate
 from ..argocd.operation import INFO_NAME, operation, sync_operation
 from ..argocd.reconciliation import blocked_text, obstacles_of, windows_allow
-from ..model.errors import RefusedError
+from ..model.errors import Code, RefusedError
 from ..model.text import COMMAND, display_name
 from ..model.values import (
     JSON,
@@ -38,10 +38,11 @@ def plan_sync(
         raise RefusedError(
             f"{key} has an operation in progress: {running.describe()}",
             f"watch it: {COMMAND} watch {name}; or end it: {COMMAND} terminate {name}",
+            code=Code.OPERATION_RUNS,
         )
     verdict = windows_allow(snapshot, app, manual=True)
     if not verdict.can_sync:
-        raise RefusedError(blocked_text(snapshot, app, verdict))
+        raise RefusedError(blocked_text(snapshot, app, verdict), code=Code.BLOCKED)
     ordered = sync_operation(app, id=order_id, actor=actor, reason=reason, prune=prune)
     return joined(
         "sync",
@@ -99,10 +100,11 @@ def plan_rollback(
         raise RefusedError(
             f"{key} has an operation in progress: {running.describe()}",
             f"end it first: {COMMAND} terminate {name}",
+            code=Code.OPERATION_RUNS,
         )
     verdict = windows_allow(snapshot, app, manual=True)
     if not verdict.can_sync:
-        raise RefusedError(blocked_text(snapshot, app, verdict))
+        raise RefusedError(blocked_text(snapshot, app, verdict), code=Code.BLOCKED)
     steps: list[Edit | Order] = []
     total = Protection()
     pause = application.pause_change(app, snapshot.argocd)

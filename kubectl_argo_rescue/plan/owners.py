@@ -12,7 +12,7 @@ from ..argocd.reconciliation import frozen_until
 from ..argocd.writers import Force
 from ..model import patches
 from ..model.discretion import without_credentials
-from ..model.errors import RefusedError
+from ..model.errors import Code, RefusedError
 from ..model.text import COMMAND, display_name
 from ..model.values import (
     ABSENT,
@@ -157,6 +157,7 @@ def _protect_from_writers(
                 f"{key} is a copy that {said} keeps: an edit here would be taken back within seconds",
                 "nothing was changed; do it on the hub, where the original is "
                 f"({COMMAND} … --context HUB; with an autonomous agent it is in the agent's own cluster)",
+                code=Code.MANAGED_COPY,
             )
         if writer.force is Force.PERSON:
             continue

@@ -21,7 +21,7 @@ from ..argocd.history import (
 from ..argocd.operation import operation, sync_operation
 from ..argocd.reconciliation import blocked_text, source_trouble, will_act, windows_allow
 from ..model import patches
-from ..model.errors import RefusedError
+from ..model.errors import Code, RefusedError
 from ..model.text import COMMAND, display_name
 from ..model.values import (
     JSON,
@@ -109,6 +109,7 @@ def plan_rescue(
         raise RefusedError(
             blocked_text(opening, idle, verdict),
             f"nothing was changed; to hold it as it is meanwhile: {COMMAND} rescue {name} --pause-only",
+            code=Code.BLOCKED,
         )
     is_paused = any(g.edit is not None and g.edit.ref == ref_of(app) for g in total.guards.values())
     act = will_act(opening, idle, auto_sync=application.is_auto_sync_on(app) and not is_paused)

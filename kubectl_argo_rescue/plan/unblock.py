@@ -26,7 +26,7 @@ from ..argocd.windows import (
     parsed,
 )
 from ..model import patches
-from ..model.errors import RefusedError
+from ..model.errors import Code, RefusedError
 from ..model.text import COMMAND, display_name
 from ..model.values import (
     ABSENT,
@@ -82,6 +82,7 @@ def plan_unblock(snapshot: Snapshot, key: Key, *, only: bool = False) -> Plan:
                     [verdict.error] if verdict.error else [windows.describe(w) for w in verdict.blocking]
                 ),
                 "edit the AppProject by hand",
+                code=Code.BLOCKED,
             )
         return joined(
             "unblock", total, [], warnings=warnings,

@@ -13,7 +13,7 @@ from ..argocd.operation import operation
 from ..argocd.workloads import Decision, History, Way, failing_periods, maker
 from ..journal.entry import Entry
 from ..journal.owed import taken_back
-from ..model.errors import RefusedError
+from ..model.errors import Code, RefusedError
 from ..model.text import COMMAND, ROLLED_BACK, display_name
 from ..model.values import (
     ABSENT,
@@ -127,6 +127,7 @@ def _sorted(
         raise RefusedError(
             f"this is not the cluster that {key} deploys into ({found.destination}): {said}",
             "nothing was changed; name the context that leads there with --destination-context",
+            code=Code.OTHER_CLUSTER,
         )
     return own, foreign
 

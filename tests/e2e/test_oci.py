@@ -137,7 +137,7 @@ def test_an_oci_artifact(
     assert f"last good: {good[:15]} ({GOOD}):" in shown
 
     refused = plugin("pin", scene.app, good[:12])
-    assert refused.returncode == 5 and "not done without a yes" in refused.stderr  # not enough of it
+    assert refused.returncode == 5 and "confirmation needed" in refused.stderr  # not enough of it
     for absent in ("2.4.9", NO_DIGEST):
         missing = plugin("pin", scene.app, absent, "--wait", "--yes")
         assert missing.returncode == 1

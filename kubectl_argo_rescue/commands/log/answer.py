@@ -25,7 +25,7 @@ from ...journal.entry import (
 )
 from ...journal.journal import JournalReading
 from ...journal.owed import is_about
-from ...model.errors import ExitStatus, RefusedError, RescueError
+from ...model.errors import Cancelled, Code, ExitStatus, RefusedError, RescueError
 from ...model.text import columns, one_line, time_text
 from ...model.times import human
 from ...model.values import Result
@@ -180,10 +180,11 @@ def _agree(session: Session, old: list[Entry], age: timedelta) -> None:
     count = f"{len(old)} closed {'entry' if len(old) == 1 else 'entries'} older than {human(age)}"
     if not session.streams.is_interactive:
         raise RefusedError(
-            f"not done without a yes: {count} would be deleted from the log",
+            f"confirmation needed: {count} would be deleted from the log",
             "add --yes to agree, or --dry-run to see them; nothing was deleted",
+            code=Code.NEEDS_YES,
         )
     for entry in newest_first(old):
         session.printer.say(f"  {entry.id}  {time_text(entry.begin.started)}  {what(entry)}")
     if not session.printer.ask(f"Delete {count} from the log for everybody?"):
-        raise RefusedError("you did not say yes", "nothing was deleted")
+        raise Cancelled("Cancelled. Nothing was deleted.")

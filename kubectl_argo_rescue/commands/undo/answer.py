@@ -13,7 +13,7 @@ from ...act.undo import Undo
 from ...journal.entry import THAW, Entry, elsewhere, find_entry, is_of, lost
 from ...journal.journal import JournalReading
 from ...journal.owed import is_about, owes, touches
-from ...model.errors import ExitStatus, NotFound, RefusedError, RescueError, UsageError
+from ...model.errors import Code, ExitStatus, NotFound, RefusedError, RescueError, UsageError
 from ...model.text import COMMAND
 from ...model.values import Key, Result, Role
 from ...plan.undo import Options
@@ -81,6 +81,7 @@ def _is_thaw(chosen: Sequence[Entry], what: Sequence[str], reading: JournalReadi
         raise RefusedError(
             f"entry {e.id} is a freeze: Argo CD stands still since then, and only its id thaws it",
             f"nothing was changed; thaw: {COMMAND} undo {e.id}; others are undone by their ids: {COMMAND} log --open",
+            code=Code.BY_ITS_ID,
         )
     if any(e.begin.undoes for e in frozen):
         raise RefusedError("a thaw is not undone", f"nothing was changed; freeze again: {COMMAND} freeze")
@@ -89,6 +90,7 @@ def _is_thaw(chosen: Sequence[Entry], what: Sequence[str], reading: JournalReadi
         raise RefusedError(
             f"these windows hold syncs back while entry {still[0].id} thaws",
             f"nothing was changed; go on with the thaw: {COMMAND} undo {still[0].id}",
+            code=Code.BY_ITS_ID,
         )
     if frozen and len(frozen) < len(chosen):
         raise UsageError(f"{frozen[0].id} is a freeze, others are not", "thaw it alone, then undo the others")
@@ -104,6 +106,7 @@ def _is_readoption(chosen: Sequence[Entry]) -> bool:
         raise RefusedError(
             f"entry {ours[0].id} let applications go, others did not: they are undone one after the other",
             f"nothing was changed; first: {COMMAND} undo {ours[0].id}",
+            code=Code.BY_ITS_ID,
         )
     return bool(ours)
 
@@ -188,6 +191,7 @@ def choose(
                 raise RefusedError(
                     f"what entry {', '.join(whole)} did is not about {key} alone",
                     f"nothing was changed; undo all of it: {COMMAND} undo {' '.join(whole)}",
+                    code=Code.BY_ITS_ID,
                 )
             session.printer.say(f"nothing of {key} is left to undo")
             continue

@@ -96,7 +96,7 @@ def test_what_cannot_be_watched_is_said_in_the_plan(verb: str, run: Run) -> None
     assert text not in run(api, "rescue", "traefik", "--dry-run", "--pause-only").err
     ran = run(api, "rescue", "traefik")
     assert (ran.code, api.writes()) == (5, []), "it waits for a yes"
-    assert ran.err.index(text) < ran.err.index("not done without a yes")
+    assert ran.err.index(text) < ran.err.index("confirmation needed")
 
 
 @pytest.mark.parametrize("words", [("status",), ("pause", "--all")])

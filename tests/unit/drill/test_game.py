@@ -166,7 +166,7 @@ def test_verbs_with_and_without_their_prefix(ingress: Game, capsys: pytest.Captu
 def test_an_exit_code_is_shown(ingress: Game, capsys: pytest.CaptureFixture[str]) -> None:
     assert ingress.enter("pin traefik 2.4.1")
     told = capsys.readouterr().err
-    assert "not done without a yes" in told and told.endswith("(exit code 5)\n")
+    assert "confirmation needed" in told and told.endswith("(exit code 5)\n")
     assert ingress.enter("puase root")
     assert "did you mean pause?" in capsys.readouterr().err
 

@@ -143,7 +143,7 @@ def test_a_connection_that_cannot_be_opened(
     monkeypatch.setattr(run, "open_cluster", refuse)
     ran = run(api, verb, *WORDS.get(verb, []), "-o", "yaml")
     assert ran.code == 1
-    assert ran.err == "error: context nowhere does not exist\n"
+    assert ran.err == "error: context nowhere does not exist (AR1201)\n"
     check(yaml.safe_load(ran.out), verb, ran)
 
 
