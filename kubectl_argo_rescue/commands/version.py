@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,9 @@ from .. import __version__
 from ..act.options import Common
 from ..cli.flags import Verb, common_options
 from ..model.errors import ExitStatus, RescueError
-from ..model.values import JSON
+
+if TYPE_CHECKING:
+    from ..model.values import JSON
 
 PACKAGE = Path(__file__).parents[1]
 COMMIT = PACKAGE / "commit"

@@ -106,11 +106,8 @@ def plan_rescue(
     idle = _idle(patches.applied(app, changes))
     verdict = windows_allow(opening, idle, manual=True)
     if not verdict.can_sync:
-        raise RefusedError(
-            blocked_text(opening, idle, verdict),
-            f"nothing was changed; to hold it as it is meanwhile: {COMMAND} rescue {name} --pause-only",
-            code=Code.BLOCKED,
-        )
+        hint = f"nothing was changed; to hold it as it is meanwhile: {COMMAND} rescue {name} --pause-only"
+        raise RefusedError(blocked_text(opening, idle, verdict), hint, code=Code.BLOCKED)
     is_paused = any(g.edit is not None and g.edit.ref == ref_of(app) for g in total.guards.values())
     act = will_act(opening, idle, auto_sync=application.is_auto_sync_on(app) and not is_paused)
     questions += others_freed(snapshot, opened, key) if opened else []

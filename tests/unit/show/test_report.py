@@ -97,7 +97,11 @@ def test_named_entries_by_prefix_with_what_undid_them(run: Run, incident: Incide
 
 def test_an_entry_that_is_not_there(run: Run, incident: Incident) -> None:
     ran = run(incident.api, "report", "zz")
-    assert (ran.code, ran.out, ran.err) == (1, "", "error: there is no entry 'zz'; the log is empty\n")
+    assert (ran.code, ran.out, ran.err) == (
+        1,
+        "",
+        "error: there is no entry 'zz'; the log is empty (AR1301)\n",
+    )
 
 
 # -- facts
