@@ -33,7 +33,10 @@ kubectl's connection flags are the same for every verb and stand [at the end](#c
 
 def documents() -> list[Path]:
     """Return every document of the project, README first."""
-    top = [CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    top = [
+        CHECKOUT / name
+        for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md")
+    ]
     forge = sorted((CHECKOUT / ".github").glob("*.md"))
     return [*top, *sorted((CHECKOUT / "docs").rglob("*.md")), CHECKOUT / "krew" / "README.md", *forge]
 
