@@ -80,9 +80,7 @@ NEEDED: Final[Mapping[str, tuple[Right, ...]]] = {
     "watch": _rights(APPLICATION, "get watch"),
     "undo": (*_APPS, *_PROJECTS),
     "rescue of generated applications": _rights(APPLICATIONSET, "get patch"),
-    _WATCHED: tuple(
-        right for kind in _WORKLOADS for right in _rights(kind, "get watch", is_everywhere=True)
-    ),
+    _WATCHED: tuple(right for kind in _WORKLOADS for right in _rights(kind, "get watch", is_everywhere=True)),
     _TAKEN_BACK: tuple(
         right for kind in _WORKLOADS for right in _rights(kind, "get patch", is_everywhere=True)
     ),
@@ -335,7 +333,9 @@ def _destinations(session: Session, contexts: Sequence[str]) -> Iterator[Check]:
     if len(ways) > _MANY:
         more = ", ".join(way.context or way.there for way in ways[_MANY:])
         fix = f"{COMMAND} doctor --destination-context NAME"
-        yield Check("other clusters", Finding.WARNING, f"{len(ways) - _MANY} more were not tried: {more}", fix)
+        yield Check(
+            "other clusters", Finding.WARNING, f"{len(ways) - _MANY} more were not tried: {more}", fix
+        )
 
 
 def _lost(way: Way) -> Check:

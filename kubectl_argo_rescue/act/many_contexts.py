@@ -91,9 +91,7 @@ def _asked(common: Common, name: str, ask: Callable[[Common], int]) -> Answer:
     except RescueError as e:
         return Answer(name, None, e)
     except Exception as e:  # one cluster's trouble is not the others'
-        return Answer(
-            name, None, RescueError(f"internal error: {type(e).__name__}: {e}", code=Code.INTERNAL)
-        )
+        return Answer(name, None, RescueError(f"internal error: {type(e).__name__}: {e}", code=Code.INTERNAL))
     return Answer(name, heard[-1])
 
 

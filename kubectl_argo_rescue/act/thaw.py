@@ -25,7 +25,16 @@ from ..journal.entry import THAW, Entry, what_others_wrote
 from ..journal.journal import Writer
 from ..journal.records import Settled
 from ..model import merge
-from ..model.errors import Code, ConflictError, ExitStatus, NotFound, NotServed, RefusedError, RescueError, TimedOut
+from ..model.errors import (
+    Code,
+    ConflictError,
+    ExitStatus,
+    NotFound,
+    NotServed,
+    RefusedError,
+    RescueError,
+    TimedOut,
+)
 from ..model.patches import inverse
 from ..model.text import COMMAND, display_name, some
 from ..model.times import ago

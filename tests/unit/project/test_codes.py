@@ -41,7 +41,11 @@ def test_who_is_refused_without_a_code_of_its_own_is_told_what_to_do() -> None:
     bare = []
     for file in (docs.CHECKOUT / "kubectl_argo_rescue").rglob("*.py"):
         for call in ast.walk(ast.parse(file.read_text())):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "RefusedError":
+            if (
+                isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Name)
+                and call.func.id == "RefusedError"
+            ):
                 if not any(k.arg == "code" for k in call.keywords) and len(call.args) < 2:
                     bare.append(f"{file.name}:{call.lineno}")
     assert not bare
