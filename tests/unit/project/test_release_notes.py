@@ -66,5 +66,5 @@ def test_what_is_not_released_is_in_the_real_one() -> None:
 
 def test_the_workflow_publishes_them() -> None:
     workflow = (CHECKOUT / ".github" / "workflows" / "release.yml").read_text()
-    assert 'python krew/release_notes.py "$GITHUB_REF_NAME" > notes.md' in workflow
+    assert 'python3 krew/release_notes.py "$GITHUB_REF_NAME" > notes.md' in workflow
     assert "--notes-file notes.md" in workflow
