@@ -558,7 +558,7 @@ def test_a_window_that_names_no_application_is_undone_by_its_entry(run: Run, inc
     ran = run(incident.api, "undo", "traefik")
     assert ran.code == 5, ran.err
     assert f"what entry {entry} did is not about Application argocd/traefik alone" in ran.err
-    assert ran.err.endswith(f"undo all of it: kubectl argo-rescue undo {entry} (AR1501)\n")
+    assert ran.err.endswith(f"undo all of it: kubectl argo-rescue undo {entry} (AR1510)\n")
     assert run(incident.api, "undo", entry).code == 0
     assert (
         run(incident.api, "undo", "traefik").err
