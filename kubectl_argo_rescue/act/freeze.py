@@ -7,10 +7,11 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ..argocd import controllers, listed
+from ..argocd import controllers, listed, workloads
 from ..argocd.application import parse_time
 from ..argocd.controllers import Controller
 from ..argocd.deletion import Doomed, doomed
+from ..cluster.client import Cluster
 from ..cluster.parallel import Done
 from ..model.errors import ExitStatus, Forbidden, NotFound, RescueError
 from ..model.text import COMMAND, some
@@ -112,7 +113,7 @@ class Freeze(Procedure):
         deadline = cluster.clock() + self.timeout
         may_delete: bool | None = None
         while True:
-            self.left = self._pods(found)
+            self.left = pods_of(cluster, found)
             fresh = tuple(
                 Removal(ref_of(p), "its process is to end now", named=False)
                 for p in self.left
@@ -133,17 +134,6 @@ class Freeze(Procedure):
             "you may not delete pods: the controllers end in their own time, a StatefulSet one pod after the other"
         )
         return False
-
-    def _pods(self, found: Sequence[Controller]) -> list[JSON]:
-        cluster = self.session.cluster
-        selectors = dict.fromkeys((c.key.namespace, c.selector) for c in found if c.selector)
-        lists = cluster.gather(
-            *[partial(cluster.list, POD, namespace, label_selector=labels) for namespace, labels in selectors]
-        )
-        pods = {ref_of(p): p for pods in lists for p in pods}
-        return [
-            p for p in pods.values() if (p.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
-        ]
 
     # -- what was under way, and whether it stays
 
@@ -188,7 +178,7 @@ class Freeze(Procedure):
         status = self.status
         warnings = [*plan.warnings, *self.warnings]
         for pod in self.left:
-            warnings.append(_not_ended(pod))
+            warnings.append(not_ended(pod))
             status = status or ExitStatus.TIMEOUT
         for text in self.back:
             warnings.append(f"{text}; stop that first, then freeze again")
@@ -225,7 +215,22 @@ class Freeze(Procedure):
         )
 
 
-def _not_ended(pod: JSON) -> str:
+def pods_of(cluster: Cluster, found: Sequence[Controller]) -> list[JSON]:
+    """Return the pods of some controllers that have not ended.
+
+    A Deployment's `status.replicas` leaves out those that are being stopped, and their processes still act
+    (Kubernetes: pkg/controller/replicaset/replica_set.go syncReplicaSet, FilterActivePods).
+    """
+    selectors = dict.fromkeys((c.key.namespace, workloads.selector_of(c.workload)) for c in found)
+    lists = cluster.gather(
+        *[partial(cluster.list, POD, namespace, label_selector=labels) for namespace, labels in selectors]
+    )
+    pods = {ref_of(p): p for pods in lists for p in pods}
+    return [p for p in pods.values() if (p.get("status") or {}).get("phase") not in ("Succeeded", "Failed")]
+
+
+def not_ended(pod: JSON) -> str:
+    """Say of a pod that was to end that it has not, and how to look."""
     node = (pod.get("spec") or {}).get("nodeName") or "no node"
     asked = parse_time(pod["metadata"].get("deletionTimestamp"))
     why = "was told to end and has not" if asked else "has not ended"

@@ -29,6 +29,7 @@ from ..model.errors import (
     Code,
     ConflictError,
     ExitStatus,
+    Forbidden,
     NotFound,
     NotServed,
     RefusedError,
@@ -57,6 +58,7 @@ from ..plan import operations, thaw
 from ..plan.on_conflict import OnConflict
 from ..plan.undo import RESTORED
 from ..show.steps import STATUS_WORDS
+from .freeze import not_ended, pods_of
 from .options import Writing
 from .procedure import Procedure
 from .session import Session, new_order_id
@@ -447,15 +449,28 @@ class Thaw(Procedure):
         self.actions = {**self.actions, Role.SCALE: "stopped again"}
         if self.execute(Plan("undo", tuple(again), independent_from=0), None) is not ExitStatus.OK:
             return
-        for key in dict.fromkeys(c.key for c in self.found):
-            if not self._follow(key, lambda w: not (w.get("status") or {}).get("replicas")):
-                self.printer.warn(
-                    f"{key} still has pods: the windows of this thaw stay; see {COMMAND} status"
-                )
-                return
+        if not self._see_that_they_ended():
+            self.printer.warn(f"what holds syncs and sets back stays; go on with it: {self._go_on()}")
+            return
         self._put_back(Role.RULE)
         self._put_back(Role.WINDOW)
         self.printer.say(f"frozen as before; mend git, then go on: {self._go_on()}")
+
+    def _see_that_they_ended(self) -> bool:
+        """Wait until no process is left that could still act once nothing holds it back."""
+        cluster = self.session.cluster
+        deadline = cluster.clock() + self._patience
+        try:
+            while left := pods_of(cluster, self.found):
+                if cluster.clock() >= deadline:
+                    for pod in left:
+                        self.printer.warn(not_ended(pod))
+                    return False
+                cluster.sleep(LOOK_SECONDS)
+        except Forbidden as e:
+            self.printer.warn(f"whether they have ended is not known: {e.message}")
+            return False
+        return True
 
     def _put_back(self, role: Role) -> bool:
         """Take away what held syncs and sets back, one object after the other."""

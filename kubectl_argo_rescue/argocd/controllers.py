@@ -58,12 +58,6 @@ class Controller(Struct, frozen=True):
         return {"kind": kind, "metadata": kept, "spec": {"replicas": replicas} if replicas else {}}
 
     @property
-    def selector(self) -> str:
-        """What selects its pods."""
-        labels = ((self.workload.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
-        return ",".join(f"{name}={value}" for name, value in labels.items())
-
-    @property
     def operated_by(self) -> Ref | None:
         """The ArgoCD resource that an operator makes it of, None where there is none."""
         for owner in self.workload["metadata"].get("ownerReferences") or ():

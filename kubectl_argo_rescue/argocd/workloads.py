@@ -16,8 +16,6 @@ from typing import Final
 
 from msgspec import Struct
 
-from kubectl_argo_rescue.model.values import Confidential
-
 from ..model import patches
 from ..model.patches import Op
 from ..model.values import (
@@ -26,6 +24,7 @@ from ..model.values import (
     JSON,
     REPLICASET,
     WORKLOAD_KINDS,
+    Confidential,
     Key,
     Ref,
     Resource,

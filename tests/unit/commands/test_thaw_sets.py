@@ -1,8 +1,8 @@
 """The sets' controller starts last, and what it would delete is known before it may.
 
-Aspects: a generator that lost an element while it was frozen; refused, it is frozen again and the set
-as it was; agreed, the set deletes; nothing lost, nothing asked; a set that may not be kept from
-deleting is named; no mark stays behind.
+Aspects: a generator that lost an element while it was frozen; refused, it is frozen again and, once no pod
+is left, the set as it was; agreed, the set deletes; nothing lost, nothing asked; a set that may not be
+kept from deleting is named; no mark stays behind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kubectl_argo_rescue.model.values import APPLICATION, APPLICATIONSET, APPPRO
 
 from ..harness import Run
 from ..scenes import Scene, played
-from .test_freeze import entry_of, replicas
+from .test_freeze import SETS, entry_of, pod, replicas
 
 
 @pytest.fixture
@@ -69,6 +69,38 @@ def test_what_is_lost_is_known_and_asked(run: Run, scene: Scene) -> None:
     live = api.find(APPLICATION, "argocd", "shop-prod")
     assert live is None or live["metadata"].get("deletionTimestamp")
     assert run(api, "log", "--open", "-o", "name").out == ""
+
+
+@pytest.mark.parametrize("how", ["its pod does not end", "pods may not be listed"])
+def test_nothing_is_let_go_of_while_a_controller_may_still_act(run: Run, scene: Scene, how: str) -> None:
+    api = scene.incident.api
+    lose(scene)
+    entry = entry_of(run, scene.incident)
+    if how == "its pod does not end":
+        # The workload counts 0 by now, as it does of pods that are being stopped.
+        api.create(pod("argocd-applicationset-controller-x", SETS))
+    else:
+        api.deny("list", "pods")
+    refused = run(api, "undo", entry, "--timeout", "30s")
+    assert refused.code == 5, refused.err
+    assert replicas(scene.incident) == (0, 0)
+    assert (
+        api.get(APPLICATIONSET, "argocd", "shops")["spec"]["syncPolicy"]["applicationsSync"]
+        == "create-update"
+    )
+    assert all(_is_ours(p) for p in api.objects(APPPROJECT, "argocd"))
+    assert f"go on with it: kubectl argo-rescue undo {entry}" in refused.err
+    wanted = "has not ended" if how == "its pod does not end" else "is not known"
+    assert wanted in refused.err
+
+    def mended(live: Any) -> None:
+        live["spec"]["generators"][0]["list"]["elements"] = [{"name": "shop-test"}, {"name": "shop-prod"}]
+
+    api.edit(APPLICATIONSET, "argocd", "shops", mended)
+    thawed = run(api, "undo", entry)
+    assert thawed.code == 0, thawed.err
+    assert "syncPolicy" not in api.get(APPLICATIONSET, "argocd", "shops")["spec"]
+    assert not any(_is_ours(p) for p in api.objects(APPPROJECT, "argocd"))
 
 
 def _is_ours(project: Any) -> bool:
