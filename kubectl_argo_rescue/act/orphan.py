@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..argocd import application, controllers, deletion, ownership
+from ..argocd import application, controllers, deletion
 from ..cluster.objects import look
 from ..cluster.refresh import refresh
 from ..journal.entry import Entry, what_others_wrote
@@ -211,19 +211,8 @@ class Readoption(Procedure):
         self._read()
         keys = [k for k in self._keys() if k not in self.settled]
         creations = [self._anew(k) for k in keys if k not in self.made]
-        pruned = {
-            display_name(k, self.snapshot.argocd): who
-            for k in keys
-            if k in self.saved and (who := orphan.who_would_prune(self.snapshot, self.saved[k]))
-        }
-        if pruned:
-            name, who = next(iter(pruned.items()))
-            raise RefusedError(
-                f"{name} would be pruned at once, with its workloads: {some(who)} does not list it, and prunes",
-                f"nothing was changed; bring it back to git, or first: {COMMAND} pause {who[0]}",
-                code=Code.DELETION,
-            )
-        plan = Plan("undo", tuple(creations), questions=tuple(filter(None, map(self._whose, self.entries))))
+        questions = [*filter(None, map(self._whose, self.entries)), *self._who_would_prune(keys)]
+        plan = Plan("undo", tuple(creations), questions=tuple(questions))
         if self.writing.is_dry_run:
             return self.dry_run(plan)
         self.session.header()
@@ -247,6 +236,29 @@ class Readoption(Procedure):
             "undo", self.entry, tuple(self.results), tuple(self.warnings),
             {"undoes": list(self.undoes), "owed": [], "conflicts": []}, status, STATUS_WORDS[status],
         )  # fmt: skip
+
+    def _who_would_prune(self, keys: Sequence[Key]) -> list[str]:
+        """Ask about owners that nobody saw. Raises RefusedError where one would prune."""
+        snapshot, reader = self.snapshot, self.session.reader
+        gone = [k for k in keys if k in self.saved and k not in snapshot.objects]
+        # Their owners are looked for as those of what lives, wherever they are.
+        reader.objects.update((k, self.saved[k]) for k in gone)
+        reader.follow(snapshot.argocd, gone)
+        around = reader.snapshot(snapshot.argocd)
+        for key in gone:
+            del reader.objects[key]
+        unknown: list[str] = []
+        for key in (k for k in keys if k in self.saved):
+            found = orphan.who_would_prune(around, self.saved[key], keys)
+            unknown += found.unknown
+            if found.certain:
+                why, who = found.certain[0]
+                raise RefusedError(
+                    f"{display_name(key, snapshot.argocd)} would go again at once, with its workloads: {why}",
+                    f"nothing was changed; bring it back to git, or first: {COMMAND} pause {who}",
+                    code=Code.DELETION,
+                )
+        return unknown
 
     def _keys(self) -> list[Key]:
         return list(
@@ -272,13 +284,6 @@ class Readoption(Procedure):
         home = saved_home(self.session)
         for entry in self.entries:
             self.saved.update({k: o for k, o in home.read(entry.id).items() if k in keys})
-        owners = [
-            claim.owner
-            for saved in self.saved.values()
-            for claim in ownership.claims(saved, self.snapshot.argocd)
-            if claim.owner.kind in BY_KIND and claim.owner.namespace
-        ]
-        reader.follow(self.snapshot.argocd, [*keys, *owners])
         self.snapshot = reader.snapshot(self.snapshot.argocd)
         ours = {
             step.ref.key

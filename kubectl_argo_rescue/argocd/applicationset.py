@@ -56,6 +56,11 @@ def effective_policy(owner: JSON, argocd: ArgoCD, workload: JSON | None = None) 
     return controller_policy(argocd, workload) or "sync"
 
 
+def may_delete(owner: JSON, argocd: ArgoCD, workload: JSON | None = None) -> bool:
+    """Whether this set deletes Applications that its generators do not give."""
+    return effective_policy(owner, argocd, workload) in ("sync", "create-delete")
+
+
 def has_policies(argocd: ArgoCD) -> bool:
     """`applicationsSync` is there since 2.8."""
     return argocd.version is None or argocd.version.at_least(2, 8)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from ..argocd import application, deletion, ownership
+from msgspec import Struct, field
+
+from ..argocd import application, applicationset, deletion, ownership
 from ..argocd.application import application_of
+from ..argocd.components import controller_of_sets
 from ..argocd.controllers import is_frozen
 from ..model.patches import applied
 from ..model.text import display_name, some
@@ -163,20 +166,63 @@ def anew(snapshot: Snapshot, saved: JSON) -> Creation:
     return Creation(ref, "made anew as it was saved, without auto-sync and finalizers", obj=obj)
 
 
-def who_would_prune(snapshot: Snapshot, saved: JSON) -> list[str]:
-    """Name the Applications that would prune one that is made anew: they are its owners and do not list it."""
-    key = Key("Application", saved["metadata"].get("namespace", ""), saved["metadata"]["name"])
-    found = []
-    for claim in ownership.claims(saved, snapshot.argocd):
-        owner = snapshot.objects.get(claim.owner)
-        if claim.owner.kind != "Application" or owner is None or claim.owner == key:
+class Pruners(Struct):
+    """Owners that do not want one that is to be made anew, and would take it away again."""
+
+    certain: list[tuple[str, str]] = field(default_factory=list)
+    """What each would do, and what to pause against it."""
+    unknown: list[str] = field(default_factory=list)
+    """What cannot be said of those that were not read."""
+
+
+def who_would_prune(snapshot: Snapshot, saved: JSON, made_anew: Collection[Key]) -> Pruners:
+    """Find the owners that would delete one that is made anew, by every sign of an owner.
+
+    Those of `made_anew` are held themselves. What tracking names and nobody saw is not taken for gone.
+    """
+    found = Pruners()
+    key, argocd = ref_of(saved).key, snapshot.argocd
+    claimed = {c.owner: c.by for c in ownership.claims(saved, argocd) if c.owner != key}
+    owners = {**claimed, **dict(ownership.owners_of(snapshot, saved))}
+    seen = {owner.name for owner in owners if owner in snapshot.objects}
+    for owner_key, by in owners.items():
+        if owner_key.kind != "Application" or owner_key in made_anew:
+            continue
+        owner = snapshot.objects.get(owner_key)
+        if owner is None:
+            if owner_key.name not in seen:
+                found.unknown.append(_why_unknown(snapshot, owner_key, by, display_name(key, argocd)))
             continue
         block = application.automated(owner)
         prunes = isinstance(block, dict) and block.get("prune") is True
         line = application.lists(owner, key)
         if application.is_auto_sync_on(owner) and prunes and (line is None or line.get("requiresPruning")):
-            found.append(display_name(claim.owner, snapshot.argocd))
+            owner_name = display_name(owner_key, argocd)
+            found.certain.append((f"{owner_name} does not list it, and prunes", owner_name))
+    _add_sets(found, snapshot, saved)
     return found
+
+
+def _add_sets(found: Pruners, snapshot: Snapshot, saved: JSON) -> None:
+    """Add living sets that may delete: what one gives it would have made anew by itself."""
+    argocd, workload = snapshot.argocd, controller_of_sets(snapshot)
+    for reference in living_references(snapshot, saved):
+        if reference.get("kind") != "ApplicationSet":
+            continue
+        key = Key("ApplicationSet", saved["metadata"].get("namespace", ""), str(reference.get("name")))
+        owner, name = snapshot.objects.get(key), display_name(ref_of(saved).key, argocd)
+        if owner is None:
+            found.unknown.append(_why_unknown(snapshot, key, "ownerReferences", name))
+        elif applicationset.may_delete(owner, argocd, workload):
+            said = f"ApplicationSet {key.name} has not made it anew, and deletes what it does not give"
+            found.certain.append((said, f"appset/{key.name}"))
+
+
+def _why_unknown(snapshot: Snapshot, owner: Key, by: str, name: str) -> str:
+    text = f"whether {owner} would prune {name}, with its workloads, is not known: its {by} names it, and it "
+    if ownership.is_elsewhere(snapshot, owner):
+        return f"{text}is elsewhere, not in {ownership.where_not(snapshot)}"
+    return f"{text}may not be read"
 
 
 def release(saved: JSON, live: JSON) -> list[Edit]:

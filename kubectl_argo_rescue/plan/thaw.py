@@ -200,9 +200,7 @@ def sets_that_delete(snapshot: Snapshot, sets: Iterable[JSON]) -> list[str]:
     """Name the ApplicationSets that may delete Applications, and that cannot be kept from it meanwhile."""
     argocd, workload = snapshot.argocd, controller_of_sets(snapshot)
     return [
-        display_name(ref_of(s).key, argocd)
-        for s in sets
-        if applicationset.effective_policy(s, argocd, workload) in ("sync", "create-delete")
+        display_name(ref_of(s).key, argocd) for s in sets if applicationset.may_delete(s, argocd, workload)
     ]
 
 

@@ -3,7 +3,7 @@
 Aspects: a dying application of a frozen Argo CD goes and its workload stays; one that lives is deleted
 as it was read; owners that would bring it back are paused; dead owners are taken off; it is saved
 first, in a Secret only where that is allowed; undo makes it anew without finalizers and auto-sync,
-compares, and only then gives both; who would prune it; what the owner made again already.
+compares, and only then gives both; who would prune it, also from elsewhere; what the owner made again already.
 """
 
 from __future__ import annotations
@@ -211,3 +211,35 @@ def test_who_would_prune_it_is_refused(run: Run, incident: Incident, is_by_label
     assert "root does not list it, and prunes" in refused.err and "pause root" in refused.err
     assert api.find(APPLICATION, "argocd", "web") is None
     assert uid(incident)
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "another Argo CD", "may not be read"])
+def test_an_owner_that_was_not_seen_is_not_taken_for_gone(run: Run, incident: Incident, where: str) -> None:
+    api = incident.api
+    assert run(api, "freeze").code == 0
+    delete(incident, "web")
+    incident.clock.advance(1)
+    assert run(api, "orphan", "web", "--yes").code == 0
+    orphan = entry_of(run, incident)
+    root = api.get(APPLICATION, "argocd", "root")
+    if where == "may not be read":
+        api.deny("get", "applications", "argocd", "root")
+        api.deny("list", "applications")
+    else:
+        api.remove(APPLICATION, "argocd", "root")
+        incident.argocd.run(2)
+    if where == "another Argo CD":
+        moved = {
+            k: v for k, v in root["metadata"].items() if k not in ("uid", "resourceVersion", "finalizers")
+        }
+        api.create({**root, "metadata": {**moved, "namespace": "other"}, "status": {}})
+    refused = run(api, "undo", orphan)
+    assert refused.code == 5, refused.err
+    assert api.find(APPLICATION, "argocd", "web") is None
+    if where == "another Argo CD":
+        assert "other/root does not list it, and prunes" in refused.err
+        return
+    assert "would prune web, with its workloads, is not known" in refused.err
+    assert ("elsewhere" if where == "elsewhere" else "may not be read") in refused.err
+    agreed = run(api, "undo", orphan, "--yes")
+    assert api.find(APPLICATION, "argocd", "web"), agreed.err

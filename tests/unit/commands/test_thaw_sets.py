@@ -2,7 +2,8 @@
 
 Aspects: a generator that lost an element while it was frozen; refused, it is frozen again and, once no pod
 is left, the set as it was; agreed, the set deletes; nothing lost, nothing asked; a set that may not be
-kept from deleting is named; no mark stays behind.
+kept from deleting is named; no mark stays behind; what a set does not give is not made anew into its
+hands.
 """
 
 from __future__ import annotations
@@ -128,3 +129,28 @@ def test_a_set_that_cannot_be_kept_from_it_is_named(run: Run, scene: Scene) -> N
     refused = run(api, "undo", entry_of(run, scene.incident))
     assert refused.code == 5
     assert "ApplicationSet shops may delete Applications" in refused.err
+
+
+def test_what_a_set_does_not_give_is_not_made_anew_into_its_hands(run: Run, scene: Scene) -> None:
+    api = scene.incident.api
+    lose(scene)
+    freeze = entry_of(run, scene.incident)
+    api.edit(
+        APPLICATION,
+        "argocd",
+        "shop-prod",
+        lambda live: live["metadata"].update(finalizers=["resources-finalizer.argocd.argoproj.io"]),
+    )
+    api.delete(APPLICATION, "argocd", "shop-prod")
+    assert run(api, "orphan", "shop-prod", "--yes").code == 0
+    orphan = entry_of(run, scene.incident)
+    assert run(api, "undo", freeze, "--yes").code == 0
+    scene.incident.argocd.run(10)
+    refused = run(api, "undo", orphan, "--yes")
+    assert refused.code == 5, refused.err
+    assert "ApplicationSet shops has not made it anew, and deletes what it does not give" in refused.err
+    assert api.find(APPLICATION, "argocd", "shop-prod") is None
+    assert run(api, "pause", "appset/shops").code == 0
+    anew = run(api, "undo", orphan, "--yes")
+    assert anew.code == 0, anew.err
+    assert api.find(APPLICATION, "argocd", "shop-prod")
