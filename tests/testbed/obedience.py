@@ -1,7 +1,7 @@
 """Controllers that run as their pods do: a process ends with the last pod of its workload, and starts with one.
 
 Pods are made by the control plane's own controllers and made ready by kwok, so what scales a workload
-or deletes its pods stops Argo CD for real.
+or deletes its pods stops Argo CD for real. As with a kubelet, a pod is gone only once its process is.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from .api import Api, ApiError
+from .api import JSON, Api, ApiError
 from .argocd import APPLICATIONSETS, CONTROLLER, ArgoCD
 
 PARTS = (CONTROLLER, APPLICATIONSETS)
 LOOK_SECONDS = 0.1
+WORKLOADS = {CONTROLLER: "statefulset", APPLICATIONSETS: "deployment"}
+FINALIZER = "test.invalid/process"
+"""Keeps a pod of a controller until its process has ended."""
 
 
 class Obedience:
@@ -55,22 +58,38 @@ class Obedience:
         elif not wanted and part in self._running:
             self._argocd.stop(part)
             self._running.discard(part)
+        for pod in pods:
+            if "deletionTimestamp" in pod["metadata"] and (wanted or part not in self._running):
+                body: JSON = {"metadata": {"finalizers": None}}
+                self._api.patch("pod", pod["metadata"]["name"], self._argocd.namespace, body)
 
 
 @contextlib.contextmanager
 def obeying(argocd: ArgoCD) -> Iterator[Obedience]:
     """Have the controllers obey, once their pods run; all of them run again afterwards."""
 
-    def are_up() -> bool:
-        return all(
-            argocd.get(kind, f"argocd-{part}")["status"].get("readyReplicas")
-            for kind, part in (("statefulset", CONTROLLER), ("deployment", APPLICATIONSETS))
-        )
+    def are_up(finalizers: list[str]) -> bool:
+        """Whether each controller has one pod, ready and made of today's template."""
+        for part, kind in WORKLOADS.items():
+            pods = argocd.api.list("pod", argocd.namespace, selector=f"app.kubernetes.io/name=argocd-{part}")
+            if [p["metadata"].get("finalizers", []) for p in pods] != [finalizers]:
+                return False
+            if not argocd.get(kind, f"argocd-{part}")["status"].get("readyReplicas"):
+                return False
+        return True
 
-    argocd.until(are_up, 120, "the controllers' pods are ready")
+    def have(finalizers: list[str]) -> None:
+        for part, kind in WORKLOADS.items():
+            template: JSON = {"metadata": {"finalizers": finalizers or None}}
+            body: JSON = {"spec": {"replicas": 1, "template": template}}
+            argocd.api.patch(kind, f"argocd-{part}", argocd.namespace, body)
+        argocd.until(lambda: are_up(finalizers), 120, "the controllers' pods are ready")
+
     obedience = Obedience(argocd, argocd.api)
     obedience.start()
     try:
+        have([FINALIZER])
         yield obedience
+        have([])  # whatever a test left: both run
     finally:
         obedience.stop()
