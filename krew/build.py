@@ -260,6 +260,7 @@ def write_manifest(dist: Path, release: str, repository: str) -> Path:
     index.parent.mkdir(parents=True, exist_ok=True)
     for place in (path, index):
         place.write_text(out)
+    shutil.copyfile(CHECKOUT / "artifacthub-repo.yml", dist / "index" / "artifacthub-repo.yml")
     return path
 
 

@@ -11,17 +11,14 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import os
 import pty
 import shutil
 import subprocess
 import tarfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +30,7 @@ from tests.testbed import programs
 from tests.testbed.argocd import ArgoCD
 from tests.testbed.control_plane import ControlPlane
 from tests.testbed.incident import BROKEN, GOOD
+from tests.testbed.krew import git_repository, serving
 from tests.testbed.sources import application
 
 from .scene import Scene, deny, is_auto_sync_on
@@ -139,21 +137,6 @@ class Krew:
         return process.wait(timeout=60), said.decode()
 
 
-def git_repository(folder: Path, files: Mapping[str, str]) -> Path:
-    """Make or change a repository: write files, commit them."""
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    commands = [["init", "-q", "-b", "main"]] if is_new else []
-    commands += [["add", "-A"], [*identity, "commit", "-q", "-m", "index"]]
-    for words in commands:
-        subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
-    return folder
-
-
 @pytest.fixture
 def krew(krew_programs: Path, control_plane: ControlPlane, tmp_path: Path) -> Krew:
     made = Krew(krew_programs / "krew", tmp_path / "krew", control_plane)
@@ -179,16 +162,8 @@ def app(control_plane: ControlPlane) -> Iterator[str]:
 def server(dist: Path) -> Iterator[str]:
     """What serves the archives of the releases on loopback."""
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-    handler = functools.partial(Quiet, directory=str(dist))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{serving.server_port}"
-        serving.shutdown()
-        thread.join()
+    with serving(dist) as address:
+        yield address
 
 
 def test_krews_own_check_takes_the_manifest(dist: Path, krew_programs: Path) -> None:

@@ -355,14 +355,16 @@ def test_without_a_terminal_it_plays_by_itself_and_runs_no_kubectl(home: Path, t
 
 
 class Screen:
-    """The plugin at a pseudo-terminal."""
+    """The plugin at a pseudo-terminal, or kubectl that runs it."""
 
-    def __init__(self, home: Path, *words: str) -> None:
+    def __init__(
+        self, home: Path, *words: str, program: Path = PLUGIN, environ: dict[str, str] | None = None
+    ) -> None:
         self.text = ""
         self._seen = 0
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
-            os.execve(str(PLUGIN), [str(PLUGIN), *words], environment(home))
+            os.execve(str(program), [str(program), *words], environ or environment(home))
 
     def until(self, text: str, timeout: float = 300.0) -> str:
         """Read until the screen shows a text after what was read before; return what came up to it."""

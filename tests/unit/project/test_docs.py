@@ -46,8 +46,18 @@ def test_there_are_commands_to_check() -> None:
 _INSTALLS = "tests/e2e/test_krew.py::test_installed_from_the_archive_and_used"
 _INDEX = "tests/e2e/test_krew.py::test_a_custom_index_installs_upgrades_and_uninstalls"
 
+_CLEAN = "tests/release/test_clean_machine.py::"
+_BY_HAND = f"{_CLEAN}test_by_hand_with_checksum_and_signature"
+_FROM_A_CLONE = f"{_CLEAN}test_from_a_clone_without_pipx"
+
 RUN_BY: dict[str, str] = {
-    "release/verify.sh ": "tests/release/test_release.py::test_checksums_and_signature_hold_and_notice_what_was_changed",
+    "openssl dgst -sha256 -verify ": _BY_HAND,
+    "sha256sum --check ": _BY_HAND,
+    "mkdir -p ~/.local/bin ~/.local/share/argo-rescue && tar ": _BY_HAND,
+    "ln -s ~/.local/share/argo-rescue/": _BY_HAND,
+    "python3 -m venv ": _FROM_A_CLONE,
+    "~/.local/share/argo-rescue/bin/pip install .": _FROM_A_CLONE,
+    "mkdir -p ~/.local/bin && ln -s ": _FROM_A_CLONE,
     "pipx install .": "tests/apiserver/test_pipx.py::test_pipx_installs_it_and_kubectl_finds_it",
     "kubectl krew install --manifest=": _INSTALLS,
     "kubectl krew index add rescue ": _INDEX,
@@ -57,15 +67,7 @@ RUN_BY: dict[str, str] = {
 }
 """The beginning of a command of another program, and the test that runs it."""
 
-_AS_INSTALLED = (
-    "an install by hand as anybody does it; tests/release/test_release.py has checksums and signature"
-)
 NOT_RUN: dict[str, str] = {
-    "python3 -m venv ": _AS_INSTALLED,
-    "~/.local/share/argo-rescue/bin/pip install .": _AS_INSTALLED,
-    "ln -s ~/.local/share/argo-rescue/": _AS_INSTALLED,
-    "sha256sum --check ": _AS_INSTALLED,
-    "mkdir -p ~/.local/share/argo-rescue": _AS_INSTALLED,
     "python3 krew/release_notes.py v0.1.0": "names a section that the changelog gets with the release;"
     " tests/unit/project/test_release_notes.py runs it on another",
 }

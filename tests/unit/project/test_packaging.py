@@ -44,6 +44,11 @@ def _platforms(spec: Any) -> list[tuple[str, str]]:
 def test_the_template_keeps_krews_rules() -> None:
     template = yaml.safe_load(TEMPLATE)
     assert template["metadata"]["name"] == "argo-rescue"
+    hub = template["metadata"]["annotations"]
+    assert set(hub) == {
+        f"artifacthub.io/{name}" for name in ("category", "displayName", "keywords", "license")
+    }
+    assert "argocd" in yaml.safe_load(hub["artifacthub.io/keywords"])
     spec = _spec()
     short, description = spec["shortDescription"], spec["description"]
     assert len(short) <= 50
@@ -80,6 +85,7 @@ def test_the_manifest_is_written_for_a_custom_index_as_well(tmp_path: Path) -> N
     path = build.write_manifest(tmp_path, "1.2.3", "https://forge.invalid/it")
     assert path == tmp_path / "argo-rescue.yaml"
     assert (tmp_path / "index" / "plugins" / "argo-rescue.yaml").read_text() == path.read_text()
+    assert yaml.safe_load((tmp_path / "index" / "artifacthub-repo.yml").read_text())["owners"]
     assert "  description: |\n    Works on" in path.read_text()
 
 
