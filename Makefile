@@ -125,8 +125,10 @@ docs: $(installed) ## Write docs/cli-reference.md and the layout in docs/maintai
 	$(run)/python -m tests.docs
 
 .PHONY: captures
-captures: $(installed) programs ## Take docs/captures/*.svg anew from a real run
+captures: $(installed) programs ## Take docs/captures anew: *.svg from a real run, report.png in a browser
 	$(run)/python -m tests.testbed.captures --argo $(ARGO)
+	release/browser.sh
+	$(run)/python -m tests.release.picture
 
 .PHONY: bench
 bench: $(installed) programs ## Measure beside kubectl and write docs/benchmarks.md (BENCH='speed rescue scale')

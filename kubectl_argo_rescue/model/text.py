@@ -53,6 +53,11 @@ def _escape(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
+def with_short_hashes(text: str) -> str:
+    """Name commits by their first seven digits, as people and git's own log do."""
+    return re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", text)
+
+
 def one_line(text: str) -> str:
     """Keep a text from other people on the line where it belongs."""
     return " ".join(text.split())

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from ..argocd import history
 from ..journal.entry import Entry, deadline, edit_now, name_of, what, who
-from ..model.text import COMMAND, one_line, plain, time_json, time_text
+from ..model.text import COMMAND, one_line, plain, time_json, time_text, with_short_hashes
 from ..model.times import ago, human
 from ..model.values import Key
 from .entry import outcome_text
@@ -23,9 +23,9 @@ from .steps import change_lines
 
 _STYLE: Final = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1b1f24;--quiet:#55606e;--line:#c9d1da;--card:#f5f7f9;
---good:#0a6640;--bad:#b3261e;--note:#7a4b00;--link:#0b5cad;--goodbar:#8fd3ae;--badbar:#f2a39b;--otherbar:#c3ccd6}
+--good:#0a6640;--bad:#b3261e;--note:#7a4b00;--link:#0b5cad;--goodbar:#8fd3ae;--badbar:#f2a39b;--otherbar:#c3ccd6;--owedbar:#f3cf85}
 @media (prefers-color-scheme:dark){:root{--paper:#14181d;--ink:#e7ebf0;--quiet:#aab4c0;--line:#3a4450;--card:#1d232a;
---good:#7ddba6;--bad:#ff9d94;--note:#f0c674;--link:#8ec2ff;--goodbar:#1f6f49;--badbar:#8c2f28;--otherbar:#4a5562}}
+--good:#7ddba6;--bad:#ff9d94;--note:#f0c674;--link:#8ec2ff;--goodbar:#1f6f49;--badbar:#8c2f28;--otherbar:#4a5562;--owedbar:#6b4e12}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:62rem;padding:1.5rem;background:var(--paper);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
@@ -42,7 +42,7 @@ code,pre{font-family:ui-monospace,Menlo,Consolas,monospace}
 .add{color:var(--good)}.del{color:var(--bad)}.quiet{color:var(--quiet)}.bad{color:var(--bad)}.good{color:var(--good)}
 a{color:var(--link)}.skip{position:absolute;left:-99rem}.skip:focus{position:static}
 svg{width:100%;min-width:40rem;height:auto;display:block}svg text{fill:var(--ink);font:12px system-ui,sans-serif}svg .q{fill:var(--quiet)}
-.b-good{fill:var(--goodbar)}.b-bad{fill:var(--badbar)}.b-other{fill:var(--otherbar)}
+.b-good{fill:var(--goodbar)}.b-bad{fill:var(--badbar)}.b-other{fill:var(--otherbar)}.b-owed{fill:var(--owedbar)}
 .rule{stroke:var(--quiet);stroke-dasharray:3 3}.axis{stroke:var(--line)}.dot{fill:var(--link)}.out{fill:none;stroke:var(--bad);stroke-width:3}
 @media print{table,svg{min-width:0}body{max-width:none;padding:0;font-size:11pt}details{break-inside:avoid}.scroll,pre{overflow:visible;white-space:pre-wrap}}
 """.replace("\n", " ")
@@ -84,7 +84,7 @@ def html(report: Report, where: str) -> Iterator[str]:
 
 def _t(text: str) -> str:
     """Keep text from elsewhere from being markup, and from moving the text around it."""
-    return markup.escape(plain(one_line(text)))
+    return markup.escape(plain(with_short_hashes(one_line(text))))
 
 
 def _time(at: datetime) -> str:
@@ -181,7 +181,7 @@ class Bar(Struct, frozen=True):
     begins: datetime
     ends: datetime
     kind: str
-    """good, bad or other: the version that was pinned, the one before it, any else."""
+    """good, bad or other: the version that was pinned, the one before it, any else; owed is git's."""
 
 
 def bars(report: Report, key: Key) -> list[Bar]:
@@ -239,6 +239,9 @@ def _drawing(report: Report) -> Iterator[str]:
     """Draw versions as bars, what people and Argo CD did as marks, and the outage as far as it is known."""
     home = report.entries[0].begin.argocd_namespace if report.entries else ""
     rows = [(name_of(key, home), bars(report, key)) for key in pinned(report.entries)]
+    if begins := report.first_write:
+        pending = {one.key: Bar("change pending", begins, report.now, "owed") for one in report.owed}
+        rows += [(f"git: {name_of(key, home)}", [bar]) for key, bar in pending.items()]
     rows = [(name, found) for name, found in rows if found]
     times = [e.at for e in report.timeline] + [report.now]
     times += [t for _, found in rows for bar in found for t in (bar.begins, bar.ends)]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..journal.entry import Entry, change_now, deadline, edit_now, settlements, what, who
-from ..model.text import COMMAND, one_line, time_text
+from ..model.text import COMMAND, one_line, time_text, with_short_hashes
 from ..model.times import ago
 from ..model.values import Change, Edit
 from .entry import change_text, outcome_text
@@ -18,7 +18,7 @@ from .steps import change_lines
 
 def _md(text: str) -> str:
     """Keep text from elsewhere from being markup."""
-    return re.sub(r"([\\`|<\[])", r"\\\1", one_line(text))
+    return re.sub(r"([\\`|<\[])", r"\\\1", with_short_hashes(one_line(text)))
 
 
 def _code(text: str) -> str:
@@ -74,7 +74,7 @@ def markdown(report: Report, where: str) -> Iterator[str]:
             outcome = outcome_text(entry, number, "not known")
             yield f"{_md(str(rollout.ref))}: {rollout.how.value}, {_md(rollout.reason)} ({outcome})"
     yield ""
-    yield "## Owed to git"
+    yield "## Pending git change"
     yield ""
     yield from _owed_lines(report)
     yield ""

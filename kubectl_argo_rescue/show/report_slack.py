@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ..journal.entry import what, who
-from ..model.text import COMMAND, one_line, plain, time_text
+from ..model.text import COMMAND, one_line, plain, time_text, with_short_hashes
 from ..model.times import ago
 from ..model.values import JSON
 from .report import Report, mitigation_text, subject
@@ -51,7 +51,7 @@ def slack(report: Report, where: str) -> Iterator[str]:
 
 def _timeline(report: Report) -> Iterator[str]:
     for e in report.timeline:
-        yield f"• {e.at:%H:%M:%S} {_mrkdwn(e.who)}: {_mrkdwn(e.what)} ({_mrkdwn(e.result)})"
+        yield f"• {e.at:%H:%M:%S} {_mrkdwn(e.who)}: {_mrkdwn(with_short_hashes(e.what))} ({_mrkdwn(e.result)})"
 
 
 def _owed(report: Report) -> Iterator[str]:

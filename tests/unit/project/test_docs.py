@@ -263,6 +263,8 @@ def test_pictures_are_shown_and_load_nothing() -> None:
     pictures = sorted((docs.CHECKOUT / "docs" / "captures").glob("*.svg"))
     assert shown >= {f"docs/captures/{picture.name}" for picture in pictures}
     assert pictures
+    post_mortem = _text(docs.CHECKOUT / "docs" / "forgotten-rescues.md")
+    assert "](captures/report.png)" in post_mortem and (docs.CHECKOUT / "docs/captures/report.png").is_file()
     for picture in pictures:
         text = picture.read_text()
         assert not re.findall(r"href|@import|@font-face|<script", text)

@@ -119,7 +119,7 @@ def test_the_whole_story(run: Run, incident: Incident) -> None:
     assert "- Time to mitigation: 62s (healthy since 2026-11-27 17:01:02 UTC)" in head
     rows = [line.strip("| ").split(" | ") for line in section(ran.out, "Timeline")[2:]]
     assert [row[2:4] for row in rows] == [
-        ["deployed root " + incident.bad_commit, "Succeeded"],
+        ["deployed root " + incident.bad_commit[:7], "Succeeded"],
         ["deployed traefik 2.5.1", "Succeeded"],
         ["pause root (auto-sync off), because: INC-4711", "applied"],
         ["unblock AppProject cluster (no sync window stops traefik)", "applied"],
@@ -130,10 +130,10 @@ def test_the_whole_story(run: Run, incident: Incident) -> None:
     edits = section(ran.out, "Edits")
     assert f"### {pinned}: pin traefik" in edits
     assert '- /spec/source/targetRevision: "2.5.1"' in edits
-    assert section(ran.out, "Owed to git") == [
+    assert section(ran.out, "Pending git change") == [
         f"Repository {GIT}, path apps, revision main:",
         "",
-        f"- Application argocd/traefik, through Application argocd/root: git is still at {incident.bad_commit}, "
+        f"- Application argocd/traefik, through Application argocd/root: git is still at {incident.bad_commit[:7]}, "
         f"as compared at {_compared(incident)} (pinned by {pinned})",
         "",
         "```diff",
@@ -312,7 +312,7 @@ def test_an_undone_pin_owes_nothing(run: Run, incident: Incident) -> None:
     entry = next(e for e in journal.read().entries if e.id == pinned)
     journal.reopen(entry).write([Settled({(0, 0): "restored"}, "", incident.clock())])
     assert report(run, incident)["owed"] == []
-    owed = section(markdown(run, incident).out, "Owed to git")
+    owed = section(markdown(run, incident).out, "Pending git change")
     assert owed[0].startswith("Nothing: ")
 
 

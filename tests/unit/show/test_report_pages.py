@@ -86,7 +86,8 @@ def test_the_page_tells_the_story(run: Run, scene: Scene) -> None:
     assert "targetRevision: 2.4.1" in words
     assert all(f"kubectl argo-rescue undo {entry}" in words for entry in scene.entries)
     kinds = {a["class"] for a in page.all("rect") if "class" in a}
-    assert kinds == {"b-good", "b-bad"}
+    assert kinds == {"b-good", "b-bad", "b-owed"}
+    assert "change pending" in words
     assert len(page.all("circle")) == len(
         run(scene.incident.api, "report", "-o", "json").json["data"]["timeline"]
     )
