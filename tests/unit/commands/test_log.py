@@ -501,8 +501,9 @@ def test_doubt_about_an_order_to_end_an_operation(
     assert entry["inDoubt"] == said
 
 
-def test_what_is_past_its_time_is_listed_alone_and_told_by_the_exit_code(run: Run) -> None:
-    incident = traefik_incident()
+def test_what_is_past_its_time_is_listed_alone_and_told_by_the_exit_code(
+    run: Run, incident: Incident
+) -> None:
     assert run(incident.api, "pause", "web", "--expires", "2h", "--yes").code == 0
     assert run(incident.api, "pause", "root", "--yes").code == 0
     late = ("log", "--expired", "--exit-code")
