@@ -12,6 +12,7 @@ from ..argocd.application import parse_time
 from ..argocd.controllers import Controller
 from ..argocd.deletion import Doomed, doomed
 from ..cluster.client import Cluster
+from ..cluster.objects import look
 from ..cluster.parallel import Done
 from ..model.errors import ExitStatus, Forbidden, NotFound, RescueError
 from ..model.text import COMMAND, some
@@ -19,11 +20,13 @@ from ..model.values import (
     BY_KIND,
     DEPLOYMENT,
     JSON,
+    OPERATED,
     POD,
     STATEFULSET,
     Plan,
     Removal,
     Result,
+    Snapshot,
     StepStatus,
     ref_of,
 )
@@ -35,6 +38,9 @@ from .session import Session
 
 STILL_SECONDS = 5.0
 """How long it is watched after the last pod is gone: operators and autoscalers act within seconds."""
+
+OPERATOR_SECONDS = 10.0
+"""How long an operator has to stop what it is told not to run; then it is scaled as elsewhere."""
 
 LOOK_SECONDS = 0.5
 """Between two looks at the pods."""
@@ -51,6 +57,8 @@ class Freeze(Procedure):
         """Pods that have not ended."""
         self.back: list[str] = []
         """Controllers that somebody scaled back, and who."""
+        self.is_operator_asked = True
+        """Whether what an operator makes is switched off at its resource."""
         self.under_way: list[Doomed] | None = None
 
     def run(self) -> Result:
@@ -64,6 +72,8 @@ class Freeze(Procedure):
         self._require_rights(plan)
         try:
             self.carry_out(plan, replan=freeze.plan_freeze)
+            if any(r.ref.kind == OPERATED.kind and r.status is StepStatus.FAILED for r in self.results):
+                self._scale_past_the_operator()
             if any(r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED) for r in self.results):
                 self._stop_pods(found)
                 self._look()
@@ -75,28 +85,12 @@ class Freeze(Procedure):
     # -- before
 
     def _find(self) -> list[Controller]:
-        """Find the controllers, also where they have none of the usual labels, and who operates them."""
-        session, namespace = self.session, self.snapshot.argocd.namespace
         found = controllers.controllers_of(self.snapshot)
-        objects = dict(self.snapshot.objects)
-        if {c.part for c in found} != set(controllers.PARTS):
-            cluster = session.cluster
-            for outcome in cluster.gather_outcomes(
-                partial(cluster.list, STATEFULSET, namespace), partial(cluster.list, DEPLOYMENT, namespace)
-            ):
-                # Where they may not be listed the plan says that none was found.
-                listed_here = outcome.value if isinstance(outcome, Done) else ()
-                objects.update((ref_of(o).key, o) for o in listed_here)
-            self.snapshot = replace(self.snapshot, objects=objects)
-            found = controllers.controllers_of(self.snapshot)
-        for key in freeze.operated(self.snapshot):
-            try:
-                objects[key] = session.cluster.get(BY_KIND[key.kind], key.namespace, key.name)
-            except (NotFound, Forbidden) as e:
-                self.printer.warn(f"{key}, which the operator makes Argo CD of, cannot be read: {e.message}")
-        self.snapshot = replace(self.snapshot, objects=objects)
-        self.snapshot = replace(self.snapshot, objects={**objects, **controllers.with_scales(self.snapshot)})
-        return found
+        is_whole = {c.part for c in found} == set(controllers.PARTS)
+        self.snapshot, unreadable = find_controllers(self.session, self.snapshot, anew=not is_whole)
+        for text in unreadable:
+            self.printer.warn(text)
+        return controllers.controllers_of(self.snapshot)
 
     def _require_rights(self, plan: Plan) -> None:
         try:
@@ -111,9 +105,14 @@ class Freeze(Procedure):
         """Delete the controllers' pods and wait until none is left: a StatefulSet stops one after the other."""
         cluster = self.session.cluster
         deadline = cluster.clock() + self.timeout
+        patience = cluster.clock() + OPERATOR_SECONDS
         may_delete: bool | None = None
         while True:
-            self.left = pods_of(cluster, found)
+            self.left = pods_of(cluster, found, controllers.operated(self.snapshot))
+            is_pending = self._has_operator_to_act(found)
+            if is_pending and cluster.clock() >= patience:
+                patience = deadline + 1
+                self._scale_what_the_operator_left()
             fresh = tuple(
                 Removal(ref_of(p), "its process is to end now", named=False)
                 for p in self.left
@@ -123,9 +122,35 @@ class Freeze(Procedure):
                 may_delete = self._may_delete(fresh)
             if fresh and may_delete:
                 self.carry_out(Plan("freeze", fresh, independent_from=0))
-            if not self.left or cluster.clock() >= deadline:
+            if not (self.left or is_pending) or cluster.clock() >= deadline:
                 return
             cluster.sleep(min(LOOK_SECONDS, max(0.05, deadline - cluster.clock())))
+
+    def _has_operator_to_act(self, found: Sequence[Controller]) -> bool:
+        """Whether an operator keeps a controller that it is told not to run."""
+        if not self.is_operator_asked:
+            return False
+        live, _ = look(self.session.cluster, [c.key for c in found if c.operated_by])
+        return any(o and not (o.get("spec") or {}).get("replicas") == 0 for o in live.values())
+
+    def _scale_past_the_operator(self) -> None:
+        """Scale what cannot be switched off at the operator's resource: an old one knows no such field."""
+        self.printer.warn(
+            "the controllers cannot be switched off at the operator's resource: they are scaled to 0"
+        )
+        self.is_operator_asked = False
+        kept = {k: o for k, o in self.snapshot.objects.items() if k.kind != OPERATED.kind}
+        self.snapshot = replace(self.snapshot, objects=kept)
+        self.status = ExitStatus.OK
+        self.carry_out(freeze.plan_freeze(self.snapshot), replan=freeze.plan_freeze)
+
+    def _scale_what_the_operator_left(self) -> None:
+        """Scale what an operator was told not to run, and has not stopped."""
+        self.snapshot, _ = find_controllers(self.session, self.snapshot, anew=True)
+        plan = freeze.plan_freeze(self.snapshot)
+        if plan.steps:
+            self.printer.say("the operator does not act: what it keeps is stopped once more")
+            self.carry_out(plan, replan=freeze.plan_freeze)
 
     def _may_delete(self, steps: Sequence[Removal]) -> bool:
         if allowed := self.session.checks.may(steps):
@@ -152,21 +177,11 @@ class Freeze(Procedure):
         """Watch for some seconds that nobody scales them back."""
         cluster = self.session.cluster
         deadline = cluster.clock() + STILL_SECONDS
+        keys = [c.key for c in found] + [ref_of(o).key for o in controllers.operated(self.snapshot)]
         while not self.back:
-            live = cluster.gather(
-                *[
-                    partial(cluster.get, BY_KIND[c.key.kind], c.key.namespace, c.key.name)
-                    for c in found
-                    if not c.operated_by
-                ]
-            )
-            for workload in live:
-                if (workload.get("spec") or {}).get("replicas"):
-                    name = f"{workload.get('kind')} {workload['metadata']['name']}"
-                    self.back.append(
-                        f"{name} was scaled back to {workload['spec']['replicas']}: "
-                        f"{controllers.who_scales(workload)}"
-                    )
+            # What an operator took away is None.
+            live, _ = look(cluster, keys)
+            self.back = list(controllers.wanted_again((o for o in live.values() if o), self.snapshot.argocd))
             if cluster.clock() >= deadline:
                 return
             cluster.sleep(min(1.0, max(0.05, deadline - cluster.clock())))
@@ -207,21 +222,51 @@ class Freeze(Procedure):
         )
 
     def _what_stands_still(self) -> str:
-        parts = dict.fromkeys(c.part for c in controllers.controllers_of(self.snapshot))
+        parts = dict.fromkeys(c.part for c in controllers.controllers_of(self.snapshot)) or controllers.PARTS
         names = " and ".join(parts)
         return (
-            f"{names} {'are' if len(parts) > 1 else 'is'} at 0 and no pod is left; nothing is synced, healed or "
+            f"{names} {'are' if len(parts) > 1 else 'is'} stopped and no pod is left; nothing is synced, healed or "
             "deleted by Argo CD. Its UI still shows what was last known. Kubernetes' own garbage collector goes on"
         )
 
 
-def pods_of(cluster: Cluster, found: Sequence[Controller]) -> list[JSON]:
-    """Return the pods of some controllers that have not ended.
+def find_controllers(session: Session, snapshot: Snapshot, *, anew: bool) -> tuple[Snapshot, list[str]]:
+    """Find the controllers, also where they have none of the usual labels, and the operator's resources.
+
+    Returns what was read, and what of it may not be read. `anew` reads the workloads once more.
+    """
+    cluster, namespace = session.cluster, snapshot.argocd.namespace
+    objects = dict(snapshot.objects)
+    kinds = (STATEFULSET, DEPLOYMENT) if anew else ()
+    outcomes = cluster.gather_outcomes(*[partial(cluster.list, r, namespace) for r in kinds])
+    for resource, outcome in zip(kinds, outcomes, strict=True):
+        if isinstance(outcome, Done):
+            place = (resource.kind, namespace)
+            objects = {k: o for k, o in objects.items() if (k.kind, k.namespace) != place}
+            objects.update((ref_of(o).key, o) for o in outcome.value)
+        elif not isinstance(outcome.error, Forbidden):
+            raise outcome.error
+        # Where they may not be listed, the plan says that none was found.
+    snapshot = replace(snapshot, objects=objects)
+    unreadable = []
+    operated = freeze.operated(snapshot) + [ref_of(o).key for o in controllers.operated(snapshot)]
+    for key in dict.fromkeys(operated):
+        try:
+            objects[key] = cluster.get(BY_KIND[key.kind], key.namespace, key.name)
+        except (NotFound, Forbidden) as e:
+            unreadable.append(f"{key}, which the operator makes Argo CD of, cannot be read: {e.message}")
+    snapshot = replace(snapshot, objects=objects)
+    return replace(snapshot, objects={**objects, **controllers.with_scales(snapshot)}), unreadable
+
+
+def pods_of(cluster: Cluster, found: Sequence[Controller], operated: Sequence[JSON] = ()) -> list[JSON]:
+    """Return the pods of some controllers that have not ended, also of those that an operator took away.
 
     A Deployment's `status.replicas` leaves out those that are being stopped, and their processes still act
     (Kubernetes: pkg/controller/replicaset/replica_set.go syncReplicaSet, FilterActivePods).
     """
     selectors = dict.fromkeys((c.key.namespace, workloads.selector_of(c.workload)) for c in found)
+    selectors |= {(o["metadata"]["namespace"], controllers.pods_of_operated(o)): None for o in operated}
     lists = cluster.gather(
         *[partial(cluster.list, POD, namespace, label_selector=labels) for namespace, labels in selectors]
     )

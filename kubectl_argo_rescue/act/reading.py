@@ -40,6 +40,7 @@ from ..model.values import (
     GROUP,
     JSON,
     NAMESPACE,
+    OPERATED,
     SECRET,
     STATEFULSET,
     ArgoCD,
@@ -343,15 +344,29 @@ class Reader:
         self.expiring = got[4].value if isinstance(got[4], Done) else []
         for o in workloads:
             self.objects[ref_of(o).key] = o
-        version = controller_version(workloads) or self._suggested_version()
+        version = controller_version(workloads)
+        if version is None:
+            version = self._suggested_version(place, has_controller=any(map(is_controller, workloads)))
         return describe_installation(place, data[0], data[1], version)
 
-    def _suggested_version(self) -> Version | None:
-        """Ask the CRD what its version may be, where no controller in sight tells."""
-        try:
-            return installation.suggested_version(self.cluster.get(DEFINITION, "", APPLICATION_DEFINITION))
-        except (Forbidden, NotFound):
-            return None
+    def _suggested_version(self, place: str, *, has_controller: bool) -> Version | None:
+        """Ask the CRD what the version may be, where no controller in sight tells.
+
+        Where there is none, an operator may have been told to run none: its resource is read as well.
+        """
+        asked: list[Callable[[], JSON]] = [lambda: self.cluster.get(DEFINITION, "", APPLICATION_DEFINITION)]
+        if not has_controller:
+            asked.append(lambda: self.cluster.list(OPERATED, place))
+        crd, *operated = self.cluster.gather_outcomes(*asked)
+        for outcome in operated:
+            # Most clusters know no such kind.
+            listed_here = outcome.value if isinstance(outcome, Done) else ()
+            self.objects.update((ref_of(o).key, o) for o in listed_here)
+        if isinstance(crd, Done):
+            return installation.suggested_version(crd.value)
+        if not isinstance(crd.error, (Forbidden, NotFound)):
+            raise crd.error
+        return None
 
     def _require_argocd(self, place: str) -> None:
         """Refuse a namespace that the user named and that no Argo CD is in: a journal there is found by nobody.

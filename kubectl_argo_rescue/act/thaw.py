@@ -58,7 +58,7 @@ from ..plan import operations, thaw
 from ..plan.on_conflict import OnConflict
 from ..plan.undo import RESTORED
 from ..show.steps import STATUS_WORDS
-from .freeze import not_ended, pods_of
+from .freeze import find_controllers, not_ended, pods_of
 from .options import Writing
 from .procedure import Procedure
 from .session import Session, new_order_id
@@ -169,6 +169,9 @@ class Thaw(Procedure):
     def _read(self) -> None:
         session, argocd = self.session, self.snapshot.argocd
         cluster = session.cluster
+        self.snapshot, unreadable = find_controllers(session, self.snapshot, anew=True)
+        for text in unreadable:
+            self.printer.warn(text)
         self.found = controllers.controllers_of(self.snapshot)
         keys = list(dict.fromkeys(edit.ref.key for e in self.entries for _, edit in e.edits()))
         if any(key.namespace != argocd.namespace for key in keys):
@@ -332,7 +335,7 @@ class Thaw(Procedure):
         edits = tuple(e for e in self.back.edits if thaw.is_of_part(e, part, self.found))
         if edits and not self.carry_out(Plan("undo", edits, independent_from=0), replan=self._replan):
             return False
-        for controller in (c for c in self.found if c.part == part):
+        for controller in self._made(part):
             key = controller.key
             if not self._follow(key, _is_ready):
                 raise TimedOut(
@@ -341,6 +344,24 @@ class Thaw(Procedure):
                     f"{self._go_on()}",
                 )
         return True
+
+    def _made(self, part: str) -> list[Controller]:
+        """Return the workloads of a part, once an operator has made them that is told to."""
+        cluster = self.session.cluster
+        deadline = cluster.clock() + self._patience
+        while True:
+            found = [c for c in self.found if c.part == part]
+            makers = controllers.switched_on(self.snapshot, part)
+            if found or not makers:
+                return found
+            if cluster.clock() >= deadline:
+                raise TimedOut(
+                    f"the operator of {ref_of(makers[0])} makes no {part} yet",
+                    f"see whether it runs; then go on: {self._go_on()}",
+                )
+            cluster.sleep(LOOK_SECONDS)
+            self.snapshot, _ = find_controllers(self.session, self.snapshot, anew=True)
+            self.found = controllers.controllers_of(self.snapshot)
 
     def _follow(self, key: Key, wanted: Callable[[JSON], bool], timeout: float = 0.0) -> bool:
         """Wait until an object is as wanted; False where it is not in time."""

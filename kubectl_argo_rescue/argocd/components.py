@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from ..model.text import display_name, one_line
 from ..model.times import DurationError, human, parse_span
-from ..model.values import JSON, ArgoCD, Snapshot
+from ..model.values import JSON, ArgoCD, Path, Snapshot
 from . import application, installation
 from .operation import operation
 
@@ -71,12 +71,27 @@ def parts_of(workloads: Iterable[JSON], namespace: str, *, are_hidden: bool = Fa
     """
     found: dict[str, list[JSON]] = {}
     for o in workloads:
-        labels = o["metadata"].get("labels") or {}
-        component = labels.get("app.kubernetes.io/component", "")
-        if o["metadata"].get("namespace") == namespace and component in _MEANS:
+        if o["metadata"].get("namespace") == namespace and (component := component_of(o)):
             found.setdefault(component, []).append(o)
     names = [*_ALWAYS, *(n for n in _MEANS if n in found and n not in _ALWAYS)]
     return tuple(_part(name, found.get(name, []), are_hidden=are_hidden) for name in names)
+
+
+def component_of(workload: JSON) -> str:
+    """Return which part of Argo CD a workload is, by its label, or else by the program that it runs; empty if none.
+
+    argocd-operator labels the ApplicationSet controller `controller` (controllers/argocd: setAppSetLabels).
+    """
+    component = str((workload["metadata"].get("labels") or {}).get("app.kubernetes.io/component") or "")
+    if component in _MEANS or workload.get("kind") not in ("Deployment", "StatefulSet"):
+        return component if component in _MEANS else ""
+    template = ((workload.get("spec") or {}).get("template") or {}).get("spec") or {}
+    for container in template.get("containers") or ():
+        for word in (*(container.get("command") or ()), *(container.get("args") or ())):
+            program = str(word).rpartition("/")[2].removeprefix("argocd-")
+            if program in _MEANS and str(word).endswith(f"argocd-{program}"):
+                return program
+    return ""
 
 
 def _part(name: str, workloads: Sequence[JSON], *, are_hidden: bool) -> Part:
@@ -146,15 +161,18 @@ class Trace(Struct, frozen=True):
 
 def written_at(obj: JSON, *path: str) -> datetime | None:
     """Say when a field was last written, as its manager's entry tells; None where nothing does."""
-    found: list[datetime] = []
+    return max((at for at, _ in writings(obj, path)), default=None)
+
+
+def writings(obj: JSON, path: Path) -> Iterator[tuple[datetime, str]]:
+    """Yield when and as which manager a field was written."""
     for entry in obj["metadata"].get("managedFields") or ():
         node = entry.get("fieldsV1")
         for step in path:
             node = node.get(f"f:{step}") if isinstance(node, dict) else None
         at = application.parse_time(entry.get("time"))
         if node is not None and at is not None:
-            found.append(at)
-    return max(found, default=None)
+            yield at, one_line(str(entry.get("manager") or "somebody"))
 
 
 def trace_of(app: JSON, argocd: ArgoCD, now: datetime) -> Trace:
@@ -310,7 +328,7 @@ def _workloads_of(snapshot: Snapshot, part: str) -> list[JSON]:
         for k, o in snapshot.objects.items()
         if k.kind in ("Deployment", "StatefulSet")
         and k.namespace == snapshot.argocd.namespace
-        and (o["metadata"].get("labels") or {}).get("app.kubernetes.io/component") == part
+        and component_of(o) == part
     ]
 
 

@@ -8,11 +8,13 @@ from typing import Final
 from msgspec import Struct
 
 from ..model.patches import equal, read
+from ..model.text import display_name, one_line
 from ..model.values import (
     ABSENT,
     JSON,
     OPERATED,
     STATEFULSET,
+    ArgoCD,
     FieldChange,
     Key,
     Path,
@@ -21,7 +23,8 @@ from ..model.values import (
     ref_of,
     whole_kind,
 )
-from .ownership import TRACKING_ID
+from . import ownership
+from .components import component_of, writings
 
 APPLICATIONS: Final = "application-controller"
 SETS: Final = "applicationset-controller"
@@ -80,22 +83,9 @@ def controllers(workloads: Iterable[JSON], namespace: str) -> list[Controller]:
     found = [
         Controller(part, workload)
         for workload in workloads
-        if workload["metadata"].get("namespace") == namespace and (part := _part_of(workload))
+        if workload["metadata"].get("namespace") == namespace and (part := component_of(workload)) in PARTS
     ]
     return sorted(found, key=lambda c: (PARTS.index(c.part), c.key))
-
-
-def _part_of(workload: JSON) -> str:
-    component = (workload["metadata"].get("labels") or {}).get("app.kubernetes.io/component")
-    if component in PARTS:
-        return str(component)
-    template = ((workload.get("spec") or {}).get("template") or {}).get("spec") or {}
-    for container in template.get("containers") or ():
-        words = [*(container.get("command") or ()), *(container.get("args") or ())]
-        for part in PARTS:
-            if any(str(word).rpartition("/")[2] == f"argocd-{part}" for word in words):
-                return part
-    return ""
 
 
 def with_scales(snapshot: Snapshot) -> dict[Key, JSON]:
@@ -116,9 +106,51 @@ def _workloads(snapshot: Snapshot) -> Iterator[JSON]:
 
 
 def is_frozen(snapshot: Snapshot) -> bool:
-    """Whether the application-controller is there and none of it is wanted: nothing is synced or deleted."""
+    """Whether the application-controller is known and none of it is wanted: nothing is synced or deleted.
+
+    What an operator is told not to run it takes away, workload and all.
+    """
     found = [c for c in controllers_of(snapshot) if c.part == APPLICATIONS]
-    return bool(found) and all(c.is_stopped for c in found)
+    return all(c.is_stopped for c in found) if found else bool(switched_off(snapshot, APPLICATIONS))
+
+
+def operated(snapshot: Snapshot) -> list[JSON]:
+    """Return the operator's ArgoCD resources that were read in Argo CD's namespace."""
+    place = snapshot.argocd.namespace
+    return [o for k, o in snapshot.objects.items() if k.kind == OPERATED.kind and k.namespace == place]
+
+
+def switched_off(snapshot: Snapshot, part: str) -> list[JSON]:
+    """Return the operator's resources that want no such controller."""
+    return [o for o in operated(snapshot) if equal(read(_SWITCHES[part], o), False)]
+
+
+def switched_on(snapshot: Snapshot, part: str) -> list[JSON]:
+    """Return the operator's resources of which such a controller is made; a set's only where it is spoken of."""
+    return [
+        o
+        for o in operated(snapshot)
+        if not equal(read(_SWITCHES[part], o), False)
+        and (part == APPLICATIONS or read(_SWITCHES[part][:-1], o) is not ABSENT)
+    ]
+
+
+def pods_of_operated(operated_by: JSON) -> str:
+    """Select the pods of both controllers that an operator makes of a resource (argocd-operator: nameWithSuffix)."""
+    names = ",".join(f"{operated_by['metadata']['name']}-{part}" for part in PARTS)
+    return f"app.kubernetes.io/name in ({names})"
+
+
+def command_to_stop(workload: JSON) -> str:
+    """Return what stops a controller by hand, so that it stays so where an operator makes it."""
+    [found] = [Controller(component_of(workload), workload)]
+    operator = found.operated_by
+    if operator is not None and found.part in PARTS:
+        _, field, switch = _SWITCHES[found.part]
+        patch = f'{{"spec":{{"{field}":{{"{switch}":false}}}}}}'
+        return f"kubectl -n {operator.namespace} patch argocds.argoproj.io {operator.name} --type=merge -p '{patch}'"
+    key = found.key
+    return f"kubectl -n {key.namespace} scale {key.kind.lower()} {key.name} --replicas=0"
 
 
 def stop_change(controller: Controller) -> FieldChange | None:
@@ -134,25 +166,34 @@ def switch_change(part: str, operated: JSON) -> FieldChange | None:
     return None if equal(before, False) else FieldChange(path, before, False)
 
 
-def last_writer(workload: JSON) -> str:
-    """Name who wrote `spec.replicas` last, by the managed fields; empty where nothing tells."""
-    entries = [
-        e
-        for e in workload["metadata"].get("managedFields") or ()
-        if "f:replicas" in ((e.get("fieldsV1") or {}).get("f:spec") or {})
+def wanted_again(live: Iterable[JSON], argocd: ArgoCD) -> Iterator[str]:
+    """Say which controllers, or operator's resources of them, want one again after they were stopped, and who did that."""
+    for obj in live:
+        name = f"{obj.get('kind')} {obj['metadata']['name']}"
+        if obj.get("kind") != OPERATED.kind:
+            if replicas := (obj.get("spec") or {}).get("replicas", 1):
+                yield f"{name} was scaled back to {replicas}: {who_wants(obj, REPLICAS, argocd)}"
+            continue
+        for part, path in _SWITCHES.items():
+            if not equal(read(path, obj), False) and (
+                part == APPLICATIONS or read(path[:-1], obj) is not ABSENT
+            ):
+                yield f"{name} wants its {part} again: {who_wants(obj, path, argocd)}"
+
+
+def who_wants(obj: JSON, path: Path, argocd: ArgoCD) -> str:
+    """Say who may have put a field back: its last writer by the managed fields, and what manages the object."""
+    written = list(writings(obj, path))
+    found = [f"{max(written)[1]} wrote it"] if written else []
+    found += [
+        f"{o.get('kind')} {one_line(str(o.get('name')))} owns it"
+        for o in obj["metadata"].get("ownerReferences") or ()
     ]
-    newest = max(entries, key=lambda e: str(e.get("time") or ""), default=None)
-    return str(newest.get("manager") or "") if newest else ""
-
-
-def who_scales(workload: JSON) -> str:
-    """Say who may have scaled a controller back: the last writer, and what manages the workload."""
-    found = [f"{last_writer(workload)} wrote it"] if last_writer(workload) else []
-    meta = workload["metadata"]
-    found += [f"{o.get('kind')} {o.get('name')} owns it" for o in meta.get("ownerReferences") or ()]
-    instance = str((meta.get("annotations") or {}).get(TRACKING_ID) or "").partition(":")[0]
-    if instance:
-        found.append(f"Application {instance.replace('_', '/', 1)} deploys it")
+    found += [
+        f"{claim.owner.kind} {display_name(claim.owner, argocd)} deploys it"
+        for claim in ownership.claims(obj, argocd)
+        if claim.by != "ownerReference"
+    ]
     return ", ".join(found) or "nothing tells who"
 
 

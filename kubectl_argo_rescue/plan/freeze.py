@@ -24,7 +24,9 @@ def plan_freeze(snapshot: Snapshot) -> Plan:
     """
     found = controllers.controllers_of(snapshot)
     argocd = snapshot.argocd
-    if not any(c.part == APPLICATIONS for c in found):
+    off = {part: controllers.switched_off(snapshot, part) for part in controllers.PARTS}
+    operated_here = controllers.operated(snapshot)
+    if not any(c.part == APPLICATIONS for c in found) and not operated_here:
         raise RefusedError(
             f"no application-controller is in namespace {argocd.namespace}: it may run elsewhere, or under "
             "another name",
@@ -32,13 +34,26 @@ def plan_freeze(snapshot: Snapshot) -> Plan:
             code=Code.NO_ARGO_CD,
         )
     warnings = []
-    if not any(c.part == SETS for c in found):
+    if not any(c.part == SETS for c in found) and not operated_here:
         warnings.append(
             f"no applicationset-controller is in namespace {argocd.namespace}: where there is one elsewhere, "
             "it goes on"
         )
     steps: list[Edit] = []
-    unchanged: list[StepResult] = []
+    seen = {c.part for c in found}
+    unchanged = [
+        StepResult(ref_of(made), StepStatus.UNCHANGED, "stopped", detail=f"{part} is off already")
+        for part, resources in off.items()
+        if part not in seen
+        for made in resources
+    ]
+    steps += [
+        Edit(ref_of(made), (change,), f"no {part} is made: {WHY[part]}", Role.SCALE)
+        for part in controllers.PARTS
+        if part not in seen
+        for made in controllers.switched_on(snapshot, part)
+        if (change := controllers.switch_change(part, made))
+    ]
     for controller in found:
         edit = _stopped(snapshot, controller)
         if edit is None:
@@ -55,7 +70,9 @@ def _stopped(snapshot: Snapshot, controller: Controller) -> Edit | None:
     change = controllers.stop_change(controller)
     if operated is not None and (made := snapshot.objects.get(operated.key)):
         # The operator puts a scale back at once; its own resource says whether there is a controller.
-        ref, change = ref_of(made), controllers.switch_change(controller.part, made)
+        # Where that says no already and the controller is still wanted, the operator does not act.
+        if switch := controllers.switch_change(controller.part, made):
+            ref, change = ref_of(made), switch
     return Edit(ref, (change,), reason, Role.SCALE) if change else None
 
 

@@ -268,12 +268,13 @@ def _frozen_set(
                 warnings=(f"{key} would {act} once its controller is scaled up again: undo this before",)
             )
         no_rule = "a RollingSync heeds no rule" if rolling else "this Argo CD knows no rule for it"
-        controller = workload["metadata"]["name"] if workload else "argocd-applicationset-controller"
+        from ..argocd.controllers import command_to_stop  # lazy: nearly every set heeds a rule
+
+        down = f"kubectl -n {argocd.namespace} scale deployment argocd-applicationset-controller --replicas=0"
         return Protection(
             warnings=(
                 f"{key} would {act}, and nothing of its own stops it here: {no_rule}, and a policy of its own "
-                f"is forbidden; scale its controller down: "
-                f"kubectl -n {argocd.namespace} scale deployment {controller} --replicas=0",
+                f"is forbidden; stop its controller: {command_to_stop(workload) if workload else down}",
             ),
             guards=(Guard(None, f"{key} would {act} and cannot be stopped by an edit"),),
         )

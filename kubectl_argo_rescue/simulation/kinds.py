@@ -58,6 +58,7 @@ def kinds(replaced: Mapping[Resource, JSONSchema]) -> dict[Resource, Kind]:
         Kind(values.STATEFULSET),
         Kind(values.DAEMONSET),
         Kind(values.ROLLOUT),
+        Kind(values.OPERATED),
         Kind(values.REPLICASET),
         Kind(values.CONTROLLERREVISION, has_status=False, counts_generation=False),
         Kind(values.DEFINITION),

@@ -6,7 +6,9 @@
 - mass deletion by a parent, by a set's generator and by a deleted set, frozen in the middle: what is
   dying is let go, Argo CD thaws, git is mended, the orphans are made anew or found, and every object
   that lived at the freeze has the uid that it had;
-- what a set would delete is known before it may, and refused it is frozen as before.
+- what a set would delete is known before it may, and refused it is frozen as before;
+- where an operator makes the controllers they are switched off and on at its resource, and a scale is
+  never what holds.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tests.testbed.api import JSON
 from tests.testbed.argocd import APPLICATIONSETS, CONTROLLER, ArgoCD
 from tests.testbed.incident import GOOD
 from tests.testbed.obedience import obeying
+from tests.testbed.operated import NAME, operated
 from tests.testbed.plugin import Plugin
 from tests.testbed.sources import manifest
 
@@ -259,3 +262,41 @@ def test_what_a_set_would_delete_is_known_before_it_may(argocd: ArgoCD, plugin: 
         assert not is_dying(argocd, app)
         assert "argo-rescue/generated" not in argocd.app(app)["metadata"].get("annotations", {})
     argocd.api.delete("applicationset", fleet.name, argocd.namespace)
+
+
+def test_an_operator_is_told_and_puts_nothing_back(argocd: ArgoCD, plugin: Plugin, scene: Scene) -> None:
+    scene.start()
+    alive = uids(argocd, scene.target)
+    with operated(argocd) as operator:
+        argocd.api.patch("statefulset", f"argocd-{CONTROLLER}", argocd.namespace, {"spec": {"replicas": 0}})
+        argocd.until(lambda: f"scaled argocd-{CONTROLLER}" in operator.acts, 60, "a scale is put back")
+        argocd.until(lambda: CONTROLLER in are_running(argocd), 60, "it runs again")
+
+        frozen = plugin("freeze", "--reason", "INC-3")
+        assert frozen.returncode == 0, frozen.stderr
+        assert are_running(argocd) == set()
+        entry = entry_of(plugin)
+        for kind, part in (("statefulset", CONTROLLER), ("deployment", APPLICATIONSETS)):
+            assert argocd.api.find(kind, f"argocd-{part}", argocd.namespace) is None
+        told = plugin("status", check=True).stdout
+        assert "FROZEN" in told and entry in told
+        again = plugin("freeze")
+        assert again.returncode == 0 and "is off already" in again.stdout, again.stderr
+
+        # Applications are not the operator's: an edit of one stays.
+        argocd.api.patch(
+            "application", scene.app, argocd.namespace, {"metadata": {"finalizers": [FINALIZER]}}
+        )
+        argocd.api.delete("application", scene.app, argocd.namespace)
+        assert plugin("undo", entry, "--yes").returncode == 5
+        assert plugin("orphan", scene.app, "--yes").returncode == 0
+        assert uids(argocd, scene.target) == alive
+
+        thawed = plugin("undo", entry, "--yes")
+        assert thawed.returncode == 0, thawed.stderr
+        argocd.until(lambda: len(are_running(argocd)) == 2, 60, "both run again")
+        assert argocd.get("argocds", NAME)["spec"] == {"controller": {}, "applicationSet": {}}
+        argocd.until(lambda: argocd.api.find("application", scene.app, argocd.namespace), 60, scene.app)
+        settle(argocd, scene.app)
+        assert uids(argocd, scene.target) == alive
+    assert {"deleted", "created"} <= {act.partition(" ")[0] for act in operator.acts}

@@ -194,10 +194,19 @@ ROLLOUTS = Module(
     files={"crds": "manifests/crds/*-crd.yaml"},
 )
 
+OPERATOR = Module(
+    "argocd-operator",
+    "github.com/argoproj-labs/argocd-operator",
+    "v0.15.0",
+    {},
+    files={"crds": "config/crd/bases/argoproj.io_argocds.yaml"},
+)
+"""Whose resource an Argo CD is made of; of it only the CustomResourceDefinition is had."""
+
 MODULES: Sequence[Module] = (
     *(KUBERNETES, ETCD, KWOK, HELM),
     *(release.module for release in RELEASES.values()),
-    *(ROLLOUTS, KREW),
+    *(ROLLOUTS, OPERATOR, KREW),
 )
 
 

@@ -175,7 +175,7 @@ def test_who_scales_back_is_named(run: Run, incident: Incident) -> None:
             def scaled(live: Any) -> None:
                 live["spec"]["replicas"] = 2
                 live["metadata"]["annotations"] = {
-                    "argocd.argoproj.io/tracking-id": "platform:apps/StatefulSet"
+                    "argocd.argoproj.io/tracking-id": f"platform:apps/StatefulSet:argocd/{CONTROLLER}"
                 }
 
             api.edit(STATEFULSET, "argocd", CONTROLLER, scaled)
@@ -199,6 +199,9 @@ def test_controllers_without_the_usual_labels_are_known_by_their_program(
     ran = run(incident.api, "freeze")
     assert ran.code == 0, ran.err
     assert replicas(incident) == (0, 0)
+    thawed = run(incident.api, "undo", entry_of(run, incident), "--yes")
+    assert thawed.code == 0, thawed.err
+    assert replicas(incident) == (1, 1)
 
 
 def test_controllers_that_are_elsewhere(run: Run, incident: Incident) -> None:

@@ -46,10 +46,43 @@ def test_the_operators_resource_is_written_in_place_of_the_scales() -> None:
     ]
 
 
+OFF: JSON = {**OPERATED, "spec": {"controller": {"enabled": False}, "applicationSet": {"enabled": False}}}
+
+
+def without_workloads(whole: Snapshot) -> Snapshot:
+    """What an operator leaves that was told to run none."""
+    return Snapshot(whole.argocd, {k: o for k, o in whole.objects.items() if k.kind == "ArgoCD"}, NOW)
+
+
 def test_what_is_off_already_stays_out() -> None:
-    off = {**OPERATED, "spec": {"controller": {"enabled": False}, "applicationSet": {"enabled": False}}}
-    plan = freeze.plan_freeze(snapshot(off))
+    gone = without_workloads(snapshot(OFF))
+    plan = freeze.plan_freeze(gone)
     assert not plan.steps and len(plan.unchanged) == 2
+    assert controllers.is_frozen(gone)
+
+
+def test_an_operator_that_does_not_act_is_done_without() -> None:
+    plan = freeze.plan_freeze(snapshot(OFF))
+    assert {step.ref.kind for step in plan.steps} == {"StatefulSet/scale", "Deployment/scale"}
+
+
+def test_what_an_operator_has_yet_to_make_is_switched_off() -> None:
+    plan = freeze.plan_freeze(without_workloads(snapshot()))
+    assert [step.ref.kind for step in plan.steps] == ["ArgoCD", "ArgoCD"]
+    assert not controllers.is_frozen(without_workloads(snapshot()))
+
+
+def test_the_command_that_stops_one_by_hand_lasts() -> None:
+    whole = snapshot()
+    (sets,) = [c for c in controllers.controllers_of(whole) if c.part == SETS]
+    assert controllers.command_to_stop(sets.workload) == (
+        "kubectl -n argocd patch argocds.argoproj.io example --type=merge "
+        """-p '{"spec":{"applicationSet":{"enabled":false}}}'"""
+    )
+    del sets.workload["metadata"]["ownerReferences"]
+    assert controllers.command_to_stop(sets.workload) == (
+        "kubectl -n argocd scale deployment argocd-applicationset-controller --replicas=0"
+    )
 
 
 def test_each_goes_back_in_its_own_time() -> None:
