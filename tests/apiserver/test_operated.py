@@ -16,6 +16,7 @@ from tests.testbed.operated import NAME, Operator, resource, serve
 from tests.testbed.plugin import Plugin
 
 NAMESPACE = "argocd"
+JOURNAL = "app.kubernetes.io/managed-by=kubectl-argo-rescue"
 
 
 def _controller(kind: str, name: str) -> JSON:
@@ -51,6 +52,8 @@ def operator(control_plane: ControlPlane) -> Iterator[Operator]:
         ("deployment", "argocd-applicationset-controller"),
     ):
         control_plane.api.delete(kind, name, NAMESPACE)
+    for entry in control_plane.api.list("configmap", NAMESPACE, JOURNAL):
+        control_plane.api.delete("configmap", entry["metadata"]["name"], NAMESPACE)
 
 
 def _there(control_plane: ControlPlane) -> list[int]:

@@ -58,7 +58,8 @@ class Operator:
     def stop(self) -> None:
         """Leave them as they are."""
         self._end.set()
-        self._thread.join(30)
+        if self._thread.is_alive():
+            self._thread.join(30)
 
     def _follow(self) -> None:
         while not self._end.wait(LOOK_SECONDS):
