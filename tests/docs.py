@@ -268,8 +268,17 @@ def parse(words: tuple[str, ...]) -> str:
 
 def documented_roles() -> str:
     """Return the ClusterRole and the Role that docs/rbac.md shows, as YAML."""
+    return _rules(0)
+
+
+def documented_freeze_role() -> str:
+    """Return the ClusterRole of the further rights to freeze that docs/rbac.md shows, as YAML."""
+    return _rules(1)
+
+
+def _rules(number: int) -> str:
     page = (CHECKOUT / "docs" / "rbac.md").read_text()
-    return page.partition("```yaml\n")[2].partition("```")[0]
+    return page.split("```yaml\n")[1 + number].partition("```")[0]
 
 
 def main() -> int:

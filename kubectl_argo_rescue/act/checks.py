@@ -79,19 +79,19 @@ class Checks:
                 reason="Forbidden",
             )
 
-    def may(self, steps: Sequence[PlanStep]) -> bool:
-        """Whether the user may do all of some steps that are not worth a refusal."""
-        return not self._denied(_rights_to_patch(steps), self.cluster)
-
-    def hidden(self, keys: Iterable[Key], plan: Plan) -> list[Key]:
-        """Return those of some objects that the user may not read or watch.
+    def missing(self, wanted: Sequence[Right], plan: Plan) -> list[Right]:
+        """Return those of some rights that the user lacks, which is not worth a refusal.
 
         What `require_rights` will ask for a plan is asked in the same round.
         """
-        wanted = [(verb, k.kind, k.namespace, k.name) for k in keys for verb in ("get", "watch")]
         if self.destination is self.cluster:
             self._may(_whole_places([*wanted, *_rights_to_patch(plan.steps)]), self.cluster)
-        return list(dict.fromkeys(Key(*place) for _, *place in self._denied(wanted, self.cluster)))
+        return self._denied(wanted, self.cluster)
+
+    def hidden(self, keys: Iterable[Key], plan: Plan) -> list[Key]:
+        """Return those of some objects that the user may not read or watch."""
+        wanted = [(verb, k.kind, k.namespace, k.name) for k in keys for verb in ("get", "watch")]
+        return list(dict.fromkeys(Key(*place) for _, *place in self.missing(wanted, plan)))
 
     def _denied(self, wanted: Sequence[Right], cluster: Cluster) -> list[Right]:
         answers = self._may(_whole_places(wanted), cluster)

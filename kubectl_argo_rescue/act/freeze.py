@@ -57,6 +57,8 @@ class Freeze(Procedure):
         """Pods that have not ended."""
         self.back: list[str] = []
         """Controllers that somebody scaled back, and who."""
+        self.may_list = self.may_delete = True
+        """Whether the user may list and delete the controllers' pods."""
         self.is_operator_asked = True
         """Whether what an operator makes is switched off at its resource."""
         self.under_way: list[Doomed] | None = None
@@ -93,11 +95,23 @@ class Freeze(Procedure):
         return controllers.controllers_of(self.snapshot)
 
     def _require_rights(self, plan: Plan) -> None:
+        place = (POD.kind, self.snapshot.argocd.namespace, "")
+        missing = [
+            verb for verb, *_ in self.session.checks.missing([("list", *place), ("delete", *place)], plan)
+        ]
+        self.may_list, self.may_delete = ("list" not in missing), ("delete" not in missing)
         try:
             self.session.checks.require_rights(plan)
         except Forbidden as e:
             e.hint = f"nothing was changed; ask for these rights (docs/rbac.md), or {freeze.ELSEWHERE}"
             raise
+        if not self.may_list:
+            self.printer.warn("you may not list pods: whether the controllers have ended will not be known")
+        elif not self.may_delete:
+            self.printer.warn(
+                "you may not delete pods: the controllers end in their own time, a StatefulSet one pod after "
+                "the other"
+            )
 
     # -- until nothing runs
 
@@ -106,9 +120,9 @@ class Freeze(Procedure):
         cluster = self.session.cluster
         deadline = cluster.clock() + self.timeout
         patience = cluster.clock() + OPERATOR_SECONDS
-        may_delete: bool | None = None
         while True:
-            self.left = pods_of(cluster, found, controllers.operated(self.snapshot))
+            if self.may_list:
+                self.left = pods_of(cluster, found, controllers.operated(self.snapshot))
             is_pending = self._has_operator_to_act(found)
             if is_pending and cluster.clock() >= patience:
                 patience = deadline + 1
@@ -118,9 +132,7 @@ class Freeze(Procedure):
                 for p in self.left
                 if not p["metadata"].get("deletionTimestamp")
             )
-            if fresh and may_delete is None:
-                may_delete = self._may_delete(fresh)
-            if fresh and may_delete:
+            if fresh and self.may_delete:
                 self.carry_out(Plan("freeze", fresh, independent_from=0))
             if not (self.left or is_pending) or cluster.clock() >= deadline:
                 return
@@ -151,14 +163,6 @@ class Freeze(Procedure):
         if plan.steps:
             self.printer.say("the operator does not act: what it keeps is stopped once more")
             self.carry_out(plan, replan=freeze.plan_freeze)
-
-    def _may_delete(self, steps: Sequence[Removal]) -> bool:
-        if allowed := self.session.checks.may(steps):
-            return allowed
-        self.printer.warn(
-            "you may not delete pods: the controllers end in their own time, a StatefulSet one pod after the other"
-        )
-        return False
 
     # -- what was under way, and whether it stays
 
@@ -195,6 +199,8 @@ class Freeze(Procedure):
         for pod in self.left:
             warnings.append(not_ended(pod))
             status = status or ExitStatus.TIMEOUT
+        if not self.may_list:
+            status = status or ExitStatus.PARTIAL
         for text in self.back:
             warnings.append(f"{text}; stop that first, then freeze again")
             status = status or ExitStatus.CONFLICT

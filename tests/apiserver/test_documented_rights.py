@@ -55,7 +55,7 @@ def bound(control_plane: ControlPlane) -> Iterator[None]:
     for role in roles:
         here = "argocd" if role["kind"] == "Role" else ""
         rule = role["rules"][-1]
-        _until_may(control_plane, rule, rule["verbs"][-1], rule["resources"][-1], here, USER)
+        until_may(control_plane, rule, rule["verbs"][-1], rule["resources"][-1], here, USER)
     yield
     control_plane.api.delete("application", APP, "argocd")
     control_plane.api.delete("appproject", PROJECT, "argocd")
@@ -87,7 +87,7 @@ def test_the_documented_rights_are_enough(control_plane: ControlPlane, plugin: P
 
 
 def test_the_documented_bindings_give_the_rights(control_plane: ControlPlane) -> None:
-    roles = list(yaml.safe_load_all(docs.documented_roles()))
+    roles = [*yaml.safe_load_all(docs.documented_roles()), yaml.safe_load(docs.documented_freeze_role())]
     control_plane.apply(*roles)
     _unbind(control_plane)
     created = [
@@ -101,11 +101,11 @@ def test_the_documented_bindings_give_the_rights(control_plane: ControlPlane) ->
         control_plane.kubectl(*command.parts[0][1:])
     try:
         for role in roles:
-            here = "argocd" if role["kind"] == "Role" else ""
+            here = "" if role is roles[0] else "argocd"
             for rule in role["rules"]:
                 for verb in rule["verbs"]:
                     for resource in rule["resources"]:
-                        _until_may(control_plane, rule, verb, resource, here, "someone", "on-call")
+                        until_may(control_plane, rule, verb, resource, here, "someone", "on-call")
         refused = control_plane.kubectl(
             "auth", "can-i", "patch", "applications.argoproj.io", "--as=someone", check=False
         )
@@ -114,10 +114,16 @@ def test_the_documented_bindings_give_the_rights(control_plane: ControlPlane) ->
         _unbind(control_plane)
 
 
-def _until_may(
-    control_plane: ControlPlane, rule: JSON, verb: str, resource: str, namespace: str, *who: str
+def until_may(
+    control_plane: ControlPlane,
+    rule: JSON,
+    verb: str,
+    resource: str,
+    namespace: str,
+    *who: str,
+    allowed: bool = True,
 ) -> None:
-    """Wait until the server lets a user, of these groups, do what a rule says: its authorizer watches rules.
+    """Wait until the server lets a user, of these groups, do what a rule says, or not: its authorizer watches rules.
 
     It is asked itself: kubectl auth can-i asks something else where a kind is not served.
     """
@@ -135,15 +141,16 @@ def _until_may(
     review = {"apiVersion": f"{REVIEWS}/v1", "kind": "SubjectAccessReview", "spec": spec}
     path = f"/apis/{REVIEWS}/v1/subjectaccessreviews"
     control_plane.until(
-        lambda: control_plane.api.request("POST", path, review)["status"]["allowed"],
+        lambda: control_plane.api.request("POST", path, review)["status"]["allowed"] is allowed,
         60,
-        f"{user} may {verb} {resource} in {namespace or 'all namespaces'}",
+        f"{user} may {'' if allowed else 'not '}{verb} {resource} in {namespace or 'all namespaces'}",
     )
 
 
 def _unbind(control_plane: ControlPlane) -> None:
     control_plane.kubectl("delete", "clusterrolebinding", "argo-rescue", "--ignore-not-found")
-    control_plane.kubectl("-n", "argocd", "delete", "rolebinding", "argo-rescue", "--ignore-not-found")
+    for name in ("argo-rescue", "argo-rescue-freeze"):
+        control_plane.kubectl("-n", "argocd", "delete", "rolebinding", name, "--ignore-not-found")
 
 
 @pytest.mark.usefixtures("bound")

@@ -19,7 +19,8 @@ NAMESPACE = "argocd"
 JOURNAL = "app.kubernetes.io/managed-by=kubectl-argo-rescue"
 
 
-def _controller(kind: str, name: str) -> JSON:
+def controller(kind: str, name: str) -> JSON:
+    """One of Argo CD's controllers, labelled as the operator does."""
     labels = {
         "app.kubernetes.io/part-of": "argocd",
         "app.kubernetes.io/component": "controller" if kind == "Deployment" else name.removeprefix("argocd-"),
@@ -39,8 +40,8 @@ def operator(control_plane: ControlPlane) -> Iterator[Operator]:
     serve(control_plane)
     control_plane.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": NAMESPACE}},
-        _controller("StatefulSet", "argocd-application-controller"),
-        _controller("Deployment", "argocd-applicationset-controller"),
+        controller("StatefulSet", "argocd-application-controller"),
+        controller("Deployment", "argocd-applicationset-controller"),
     )
     (owner,) = control_plane.apply(resource(NAMESPACE))
     made = Operator(control_plane.api, NAMESPACE, owner)
