@@ -31,7 +31,7 @@ class TerminateRun(Procedure):
     def run(self, *, wait: bool, timeout: float, force: bool, only: bool) -> Result:
         """Terminate; where a window keeps it from ending, relax the window only after that, and put it back."""
         order_id = new_order_id()
-        plan = operations.plan_terminate(self.snapshot, self.key, order_id=order_id, force=force)
+        plan = operations.plan_terminate(self.snapshot, self.key, order_id=order_id, force=force, only=only)
         if self.writing.is_dry_run:
             return self.dry_run(plan)
         windows = self._windows()
@@ -46,7 +46,9 @@ class TerminateRun(Procedure):
                 )
         going = self.carry_out(
             plan,
-            replan=lambda s: operations.plan_terminate(s, self.key, order_id=order_id, force=force),
+            replan=lambda s: operations.plan_terminate(
+                s, self.key, order_id=order_id, force=force, only=only
+            ),
         )
         if going and wait and not is_idle(self.snapshot.objects[self.key]):
             self._wait(windows, timeout, only=only)

@@ -82,12 +82,17 @@ def is_foreign(manager: str) -> bool:
     return manager != FIELD_MANAGER and manager not in _PARTS
 
 
+OPERATION: Final = "operation"
+"""The field that an order writes: it is beside the spec."""
+
+
 def _managers(obj: JSON, fields: Collection[str]) -> Iterator[Writer]:
-    """Yield who wrote one of these fields of the spec, newest first, without Argo CD's own and this tool."""
+    """Yield who wrote one of these fields, newest first, without Argo CD's own and this tool."""
     newest: dict[str, tuple[datetime | None, list[str]]] = {}
     for entry in obj["metadata"].get("managedFields") or ():
-        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
-        touched = [f for f in fields if f"f:{f}" in spec]
+        whole = entry.get("fieldsV1") or {}
+        spec = whole.get("f:spec") or {}
+        touched = [_place(f) for f in fields if f"f:{f}" in (whole if f == OPERATION else spec)]
         name = str(entry.get("manager") or "")
         if not touched or not is_foreign(name):
             continue
@@ -98,9 +103,13 @@ def _managers(obj: JSON, fields: Collection[str]) -> Iterator[Writer]:
         newest.items(), key=lambda item: item[1][0].timestamp() if item[1][0] else 0.0, reverse=True
     )
     for name, (at, touched) in found:
-        sign = f"{' and '.join(f'/spec/{f}' for f in touched)} last written as {one_line(name)}"
+        sign = f"{' and '.join(touched)} last written as {one_line(name)}"
         who, force, hold = _tool(name)
         yield Writer(who, sign, force, at, hold)
+
+
+def _place(field: str) -> str:
+    return f"/{field}" if field == OPERATION else f"/spec/{field}"
 
 
 def _tool(manager: str) -> tuple[str, Force, str]:
@@ -186,7 +195,7 @@ def _references(meta: JSON) -> Iterator[Writer]:
 
 
 def writers_of(obj: JSON, fields: Collection[str]) -> tuple[Writer, ...]:
-    """Return all that write an object, or these fields of its spec, besides Argo CD's own parts and this tool."""
+    """Return all that write an object, or these fields of it, besides Argo CD's own parts and this tool."""
     marks = [*_marks(obj, fields), *_references(obj["metadata"])]
     named = {w.who: w for w in marks}
     managers = []

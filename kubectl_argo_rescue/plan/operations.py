@@ -23,7 +23,7 @@ from ..model.values import (
     StepStatus,
     ref_of,
 )
-from .owners import Protection, protect, stop_rolling_sync
+from .owners import Protection, protect, protect_order, stop_rolling_sync
 from .plan import joined
 
 
@@ -33,6 +33,7 @@ def plan_sync(
     """Order a manual sync to what the spec says. Raises RefusedError where it could not run."""
     app = living_application(snapshot, key)
     name = display_name(key, snapshot.argocd)
+    protection = protect_order(snapshot, app, only=False)
     running = operation(app)
     if running.in_progress:
         raise RefusedError(
@@ -46,7 +47,7 @@ def plan_sync(
     ordered = sync_operation(app, id=order_id, actor=actor, reason=reason, prune=prune)
     return joined(
         "sync",
-        Protection(),
+        protection,
         [Order(ref_of(app), order_id, ordered, "manual sync")],
         warnings=obstacles_of(snapshot, app),
         next_commands=[f"{COMMAND} watch {name}"],
@@ -126,11 +127,14 @@ def plan_rollback(
     )
 
 
-def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool = False) -> Plan:
+def plan_terminate(
+    snapshot: Snapshot, key: Key, *, order_id: str, force: bool = False, only: bool = True
+) -> Plan:
     """End the operation in progress, by the means that fits how far it is.
 
     Running: phase Terminating, as Argo CD's API does. Not picked up yet: taken back. Orphaned, or
-    with `force`: its end is written by hand, since no controller will.
+    with `force`: its end is written by hand, since no controller will. A copy of an Application
+    elsewhere is refused, unless `only`.
     """
     app = application_of(snapshot, key)
     name = display_name(key, snapshot.argocd)
@@ -171,4 +175,6 @@ def plan_terminate(snapshot: Snapshot, key: Key, *, order_id: str, force: bool =
             "Argo CD's application-controller has no ready pod: nobody will end the operation; "
             f"--force clears it by hand: {COMMAND} terminate {name} --force"
         )
-    return joined("terminate", Protection(), [order], warnings=warnings, questions=questions)
+    return joined(
+        "terminate", protect_order(snapshot, app, only=only), [order], warnings=warnings, questions=questions
+    )

@@ -117,7 +117,7 @@ def protect(
     the object is a copy of one in another cluster, which no edit here changes for long.
     """
     key = ref_of(obj).key
-    total = _protect_from_writers(snapshot, obj, changes, only=only)
+    total = protect_from_writers(snapshot, obj, changes, only=only)
     found = ownership.owners_of(snapshot, obj)
     if changes and not found and snapshot.is_unlisted:
         total += _unknown(
@@ -143,7 +143,7 @@ def protect(
     return total
 
 
-def _protect_from_writers(
+def protect_from_writers(
     snapshot: Snapshot, obj: JSON, changes: Sequence[Change], *, only: bool
 ) -> Protection:
     """Name who else writes what is edited, and how it is held; nothing of this tool stops them."""
@@ -153,18 +153,37 @@ def _protect_from_writers(
         said = writer.describe(snapshot.now)
         hold = f"; to hold it: {writer.hold}" if writer.hold else ""
         if writer.force is Force.AWAY and not only:
-            raise RefusedError(
-                f"{key} is a copy that {said} keeps: an edit here would be taken back within seconds",
-                "nothing was changed; do it on the hub, where the original is "
-                f"({COMMAND} … --context HUB; with an autonomous agent it is in the agent's own cluster)",
-                code=Code.MANAGED_COPY,
-            )
+            raise _is_a_copy(key, said)
         if writer.force is Force.PERSON:
             continue
         does = "may" if writer.force is Force.MAY else "would"
         text = f"{said} writes {key} too and {does} put the edit back{hold}"
         total.others.setdefault((writer.who, does == "would" and not only), {})[key] = text
     return total
+
+
+def protect_order(snapshot: Snapshot, app: JSON, *, only: bool) -> Protection:
+    """Name who else orders operations of an Application. Raises RefusedError where it is a copy, unless `only`."""
+    total = Protection()
+    key = ref_of(app).key
+    for writer in writers.writers_of(app, (writers.OPERATION,)):
+        said = writer.describe(snapshot.now)
+        if writer.force is Force.AWAY and not only:
+            raise _is_a_copy(key, said)
+        if writer.force is Force.AWAY:
+            total += Protection(warnings=(f"{said} keeps {key} as a copy and would take the order back",))
+        elif writers.OPERATION in writer.sign and writer.force is not Force.PERSON:
+            total += Protection(warnings=(f"{said} orders operations of {key} too, and may do so again",))
+    return total
+
+
+def _is_a_copy(key: Key, said: str) -> RefusedError:
+    return RefusedError(
+        f"{key} is a copy that {said} keeps: an edit here would be taken back within seconds",
+        "nothing was changed; do it on the hub, where the original is "
+        f"({COMMAND} … --context HUB; with an autonomous agent it is in the agent's own cluster)",
+        code=Code.MANAGED_COPY,
+    )
 
 
 def _protect_from_app(

@@ -72,6 +72,37 @@ def test_a_copy_is_refused(run: Run, incident: Incident, words: list[str]) -> No
     assert len(incident.api.writes()) == before
 
 
+def test_an_order_to_a_copy_is_refused(run: Run, incident: Incident) -> None:
+    mark(incident, "web", annotations={writers.SOURCE_UID: "u-1"})
+    before = len(incident.api.writes())
+    for words in (["sync", "web"], ["sync", "web", "--dry-run"]):
+        refused = run(incident.api, *words)
+        assert refused.code == 5 and "do it on the hub" in refused.err
+    incident.api.edit(APPLICATION, "argocd", "web", lambda app: app.update(operation={"sync": {}}))
+    refused = run(incident.api, "terminate", "web", "--yes")
+    assert refused.code == 5 and "is a copy that argocd-agent" in refused.err
+    assert len(incident.api.writes()) == before
+    ran = run(incident.api, "terminate", "web", "--only")
+    assert ran.code == 0 and "keeps Application argocd/web as a copy" in ran.err
+
+
+def test_who_orders_operations_too_is_named(run: Run, incident: Incident) -> None:
+    incident.argocd.controller_alive = False
+
+    def order(app: Any) -> None:
+        app["operation"] = {"sync": {}}
+        app["metadata"]["managedFields"] = [
+            {"manager": "kargo-controller", "fieldsV1": {"f:operation": {"f:sync": {}}}},
+            {"manager": "kubectl-edit", "fieldsV1": {"f:operation": {"f:info": {}}}},
+        ]
+
+    incident.api.edit(APPLICATION, "argocd", "web", order)
+    ran = run(incident.api, "terminate", "web", "--yes")
+    assert ran.code == 0, ran.err
+    assert "Kargo (/operation last written as kargo-controller) orders operations of Application" in ran.err
+    assert "kubectl-edit" not in ran.err
+
+
 def test_only_edits_a_copy_with_a_warning(run: Run, incident: Incident) -> None:
     mark(incident, "web", annotations={writers.SOURCE_UID: "u-1"})
     ran = run(incident.api, "pause", "web", "--only")
