@@ -111,14 +111,20 @@ class Checks:
 
     # -- a yes
 
-    def confirm(self, plan: Plan, writing: Writing, always_ask: str = "") -> None:
-        """Get the yes that a plan needs. Raises RefusedError where there is none."""
+    def confirm(self, plan: Plan, writing: Writing, always_ask: str = "", *, title: str = "") -> None:
+        """Show a plan that needs a yes, and get that. Raises RefusedError where there is none."""
         if not plan.questions and not always_ask:
+            if self.printer.streams.is_interactive and not writing.yes:
+                for text in plan.asides:
+                    self._ask(text)
             return
         if writing.yes:
             for text in plan.questions:
                 self.printer.say(text)
             return
+        if plan.steps:
+            self.printer.say(title or "The plan:")
+            self.printer.plan(plan)
         if not self.printer.streams.is_interactive:
             asked = "; ".join(plan.questions) or always_ask
             only = ", or --only to leave the owners out" if any(not s.named for s in plan.steps) else ""
@@ -127,11 +133,14 @@ class Checks:
                 f"add --yes to agree{only}; nothing was changed",
                 code=Code.NEEDS_YES,
             )
-        self.printer.say("This is the plan (* was not named by you):")
-        self.printer.plan(plan.steps)
-        for text in plan.questions:
+        for text in (t for t in plan.questions if t not in plan.told):
             self.printer.say(f"  {self.printer.paint('?', 'yellow')} {text}")
-        if not self.printer.ask(always_ask or "Go on?"):
+        for text in plan.asides:
+            self.printer.say(f"  {self.printer.paint('?', 'yellow')} {text}")
+        self._ask(always_ask or "Go on?")
+
+    def _ask(self, question: str) -> None:
+        if not self.printer.ask(question):
             raise Cancelled("Cancelled. Nothing was changed.")
 
     # -- a dry run
@@ -140,10 +149,11 @@ class Checks:
         self, plan: Plan, snapshot: Snapshot, how: str, data: dict[str, JSON], actions: Mapping[Role, str]
     ) -> Result:
         """Show what a plan would do; with `server`, let the server judge each step of it."""
-        for text in plan.questions:
-            self.printer.warn(f"a real run asks first: {text}")
+        if plan.questions:
+            untold = [t for t in plan.questions if t not in plan.told or self.printer.form != "human"]
+            self.printer.warn(f"a real run asks first{': ' if untold else ''}{'; '.join(untold)}")
         if self.printer.form == "human":
-            self.printer.plan(plan.steps)
+            self.printer.plan(plan)
         on_server = how == "server"
         objects = dict(snapshot.objects)
         results: list[StepResult] = list(plan.unchanged)

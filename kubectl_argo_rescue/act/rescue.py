@@ -111,13 +111,14 @@ class RescueRun(Procedure):
             self.printer.say(f"{self.printer.paint('error:', 'red')} {e}")
         result = self._result(rescue)
         try:
-            self._tell(done)
             if done and wait and not rescue.is_pause_only:
                 result = self._watch(rescue, result, timeout)
+            self._tell(rescue, done, is_over=wait and result.exit_status is ExitStatus.OK)
         except KeyboardInterrupt:
             if done:
                 name = display_name(self.key, self.snapshot.argocd)
                 self.printer.say(f"not watched any more; go on with: {COMMAND} watch {name}")
+                self._tell(rescue, done)
             self.status = ExitStatus.INTERRUPTED
             result = self._result(rescue)
         except RescueError:
@@ -167,13 +168,14 @@ class RescueRun(Procedure):
 
     def _confirm(self, rescue: Rescue) -> None:
         name = display_name(self.key, self.snapshot.argocd)
-        question = f"Rescue {name}: {rescue.version}?" if self.session.streams.is_interactive else ""
-        if question and not self.writing.yes and not rescue.plan.questions and rescue.plan.steps:
-            self.session.checks.confirm(rescue.plan, self.writing, question)
-        elif rescue.plan.steps:
-            self.session.checks.confirm(rescue.plan, self.writing)
-        if rescue.plan.steps and (self.writing.yes or not self.session.streams.is_interactive):
-            self.printer.plan(rescue.plan.steps)
+        title = f"Rescue {name}: {rescue.version}"
+        if not rescue.plan.steps:
+            return
+        is_asked = self.session.streams.is_interactive and not self.writing.yes
+        if self.writing.yes or not (rescue.plan.questions or is_asked):
+            self.printer.say(title)
+            self.printer.plan(rescue.plan)
+        self.session.checks.confirm(rescue.plan, self.writing, "Go on?" if is_asked else "", title=title)
 
     def _part(self, rescue: Rescue, edits: Sequence[Edit]) -> bool:
         """Write some edits of the plan, planned anew where they moved meanwhile."""
@@ -225,8 +227,15 @@ class RescueRun(Procedure):
             self.order_id = order.id
         return going
 
-    def _tell(self, done: bool) -> None:
+    def _tell(self, rescue: Rescue, done: bool, *, is_over: bool = False) -> None:
+        """Say what is left to do."""
         if not self.entry:
+            return
+        if done and is_over and rescue.pin:
+            from ..show.plans import unfinished  # lazy: said at the end
+
+            for text in unfinished(rescue.plan, self.entry):
+                self.printer.say(text, hang=9)
             return
         stands = [r for r in self.results if r.status is StepStatus.APPLIED]
         if not done and stands:

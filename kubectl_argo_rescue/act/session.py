@@ -52,6 +52,7 @@ class Invocation(AbstractContextManager["Invocation"]):
             streams = Streams(io.StringIO(), io.StringIO(), io.StringIO(), streams.environ)
         self.streams = replace(streams, environ=common.world.environ)
         self.printer = Printer(self.streams, common.output)
+        self.printer.is_exact = common.verbosity > 0
         self.clock = ServerClock(common.world.now)
         self.now = self.clock.now
         self._opened: list[Cluster] = []

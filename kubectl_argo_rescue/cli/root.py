@@ -171,11 +171,12 @@ def _fail(error: RescueError, argv: Sequence[str]) -> int:
 
     data = {"error": error.message, "hint": error.hint, "code": error.code.value, **error.data}
     printer = _envelope(argv, error.exit_status, str(error), data)
-    lines = plain(error.message) + (f"; {plain(error.hint)}" if error.hint else "")
     if isinstance(error, Cancelled):
-        printer.say(lines)
+        printer.say(plain(error.message))
     else:
-        printer.say(f"{printer.paint('error:', 'red')} {lines} ({error.code.value})")
+        printer.say(f"{printer.paint('error:', 'red')} {plain(error.message)} ({error.code.value})")
+    if error.hint:
+        printer.say(f"  {plain(error.hint)}")
     return int(error.exit_status)
 
 

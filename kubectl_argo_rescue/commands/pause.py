@@ -68,5 +68,7 @@ def command(
             session = call.read([word for word in apps if word not in sets], to_write=True)
             session.read_sets([set_name(word) for word in sets])
         keys = session.reading.targets
-        _, result = carry_out(session, lambda s: pause.plan_pause(s, keys, only=only), writing)
+        _, result = carry_out(
+            session, lambda s: pause.plan_pause(s, keys, only=only, is_selection=many), writing
+        )
         return call.finish(result)

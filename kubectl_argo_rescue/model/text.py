@@ -58,6 +58,36 @@ def with_short_hashes(text: str) -> str:
     return re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", text)
 
 
+_COMMAND = r"kubectl (?:argo-rescue|get|port-forward|describe) [^;,()]+"
+
+
+def wrapped(text: str, width: int, hang: int = 0) -> list[str]:
+    """Break a line before the words that do not fit; a command stays whole where it can be.
+
+    `hang` is where the further lines begin; colours take no room.
+    """
+    kept = re.sub(
+        _COMMAND, lambda found: found[0].rstrip().replace(" ", "\xa0") + " " * found[0].endswith(" "), text
+    )
+    lines, used = [""], 0
+    for word in re.findall(" *[^ ]+", kept):
+        fits = used + _seen(word) <= width
+        for piece in (
+            [word] if fits or _seen(word.strip()) <= width - hang else re.findall("[ \xa0]*[^ \xa0]+", word)
+        ):
+            if used + _seen(piece) > width and lines[-1].strip():
+                piece = " " * hang + piece.lstrip(" \xa0")
+                lines.append("")
+                used = 0
+            lines[-1] += piece
+            used += _seen(piece)
+    return [line.replace("\xa0", " ") for line in lines]
+
+
+def _seen(text: str) -> int:
+    return len(re.sub(_COLOUR, "", text))
+
+
 def one_line(text: str) -> str:
     """Keep a text from other people on the line where it belongs."""
     return " ".join(text.split())

@@ -486,6 +486,10 @@ class Plan(Struct, frozen=True):
     independent_from: int | None = None
     """From this step on they do not depend on each other: one failing does not stop the rest."""
     next_commands: tuple[str, ...] = ()
+    told: frozenset[str] = frozenset()
+    """Those of the questions that the steps say themselves: the object stands among them, with its reason."""
+    asides: tuple[str, ...] = ()
+    """Questions to whoever sits at a terminal: they stop nobody else."""
 
 
 class Witness(Struct, frozen=True):

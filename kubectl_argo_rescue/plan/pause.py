@@ -58,8 +58,13 @@ def _pause_set(
     return total
 
 
-def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -> Plan:
-    """Turn auto-sync of Applications off so that it stays off; have ApplicationSets write none of theirs."""
+def plan_pause(
+    snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False, is_selection: bool = False
+) -> Plan:
+    """Turn auto-sync of Applications off so that it stays off; have ApplicationSets write none of theirs.
+
+    `is_selection` says that nobody named them one by one: at a terminal their number is asked about.
+    """
     whole = _whole_sets(snapshot, keys) if len(keys) > 1 else frozenset()
     steps: list[Edit] = []
     unchanged: list[StepResult] = []
@@ -89,4 +94,13 @@ def plan_pause(snapshot: Snapshot, keys: Sequence[Key], *, only: bool = False) -
                 f"end it: {COMMAND} terminate {display_name(key, snapshot.argocd)}"
             )
         steps.append(Edit(ref_of(app), (change,), "auto-sync off", Role.PAUSE))
-    return joined("pause", total, steps, unchanged=unchanged, warnings=warnings, independent=len(keys) > 1)
+    asides = [f"Pause auto-sync of {len(steps)} applications?"] if is_selection and len(steps) > 1 else []
+    return joined(
+        "pause",
+        total,
+        steps,
+        unchanged=unchanged,
+        warnings=warnings,
+        independent=len(keys) > 1,
+        asides=asides,
+    )

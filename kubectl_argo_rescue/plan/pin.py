@@ -6,6 +6,8 @@ plan. Times and ids come in as arguments.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -95,6 +97,7 @@ class _Version(Struct, frozen=True):
     revision: str
     notes: tuple[str, ...] = ()
     questions: tuple[str, ...] = ()
+    asides: tuple[str, ...] = ()
 
 
 def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) -> _Version:
@@ -149,7 +152,26 @@ def choose_version(app: JSON, source: Source, version: str, snapshot: Snapshot) 
         note += f" (deployed so far: {', '.join(past)})"
     if application.is_moving(kind, version):
         note += "; it may also move"
-    return _Version(version, (note,))
+    return _Version(version, (note,), asides=_meant(kind, version, past))
+
+
+def _meant(kind: SourceKind, version: str, past: Sequence[str]) -> tuple[str, ...]:
+    """Ask where a version is one slip of a finger away from one that was deployed."""
+    if kind is SourceKind.OCI or application.is_moving(kind, version) or application.is_full_sha(version):
+        return ()
+    near = next((p for p in past if _is_one_edit(version, p)), "")
+    said = f"{version} was never deployed here; history has {', '.join(past)}. Did you mean {near}?"
+    return (f"{said} Pin {version} anyway?",) if near else ()
+
+
+def _is_one_edit(typed: str, meant: str) -> bool:
+    """Whether one character too many, too few or wrong, or two that changed places, is all that differs."""
+    while typed and meant and typed[0] == meant[0]:
+        typed, meant = typed[1:], meant[1:]
+    while typed and meant and typed[-1] == meant[-1]:
+        typed, meant = typed[:-1], meant[:-1]
+    is_swapped = len(typed) == 2 and typed == meant[::-1]
+    return max(len(typed), len(meant)) == 1 or is_swapped
 
 
 def version_changes(
@@ -237,6 +259,6 @@ def plan_pin(
     name = display_name(key, snapshot.argocd)
     return joined(
         "pin", total, steps, unchanged=unchanged, warnings=warnings, notes=wanted.notes,
-        questions=wanted.questions,
+        questions=wanted.questions, asides=wanted.asides,
         next_commands=[f"{COMMAND} watch {name}"],
     )  # fmt: skip

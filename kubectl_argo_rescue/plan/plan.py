@@ -24,11 +24,13 @@ def joined(
     questions: Sequence[str] = (),
     independent: bool = False,
     next_commands: Sequence[str] = (),
+    asides: Sequence[str] = (),
 ) -> Plan:
     """Join what was named and what protects it; an object that is both is edited once, as named."""
     own = {step.ref: step for step in steps if isinstance(step, Edit)}
     before: list[Edit | Order] = []
     asked: list[str] = []
+    told: set[str] = set()
     for guard in protection.guards.values():
         edit = guard.edit
         named = own.get(edit.ref) if edit else None
@@ -37,6 +39,7 @@ def joined(
         elif named is None or any(c not in named.changes for c in edit.changes):
             before.append(edit)
             asked.append(guard.question)
+            told.add(guard.question)
         elif named not in before:
             # It is edited anyway: at the owner's place in the order, under the user's own reason.
             before.append(named)
@@ -58,4 +61,6 @@ def joined(
         tuple(protection.witnesses.values()),
         len(before) if independent else None,
         tuple(next_commands),
+        frozenset(told),
+        tuple(asides),
     )

@@ -16,8 +16,8 @@ from typing import TextIO
 
 from msgspec import Struct
 
-from ..model.text import COMMAND, escaped, plain, plain_but_colours, resource_name
-from ..model.values import PlanStep, Ref, Result, StepResult, StepStatus
+from ..model.text import COMMAND, escaped, plain, plain_but_colours, resource_name, wrapped
+from ..model.values import Plan, Ref, Result, StepResult, StepStatus
 from .outlet import outlet
 from .steps import edit_line, envelope, step_lines
 
@@ -56,6 +56,8 @@ class Printer:
     def __init__(self, streams: Streams, form: str = "human") -> None:
         """`form` is human, name, json or yaml."""
         self.streams = streams
+        self.is_exact = False
+        """Whether plans are shown field by field."""
         self.out, self.err = outlet(streams.out), outlet(streams.err)
         self.form = form
         self._colour = wants_colour(streams.err, streams.environ)
@@ -67,13 +69,16 @@ class Printer:
     @property
     def width(self) -> int:
         """Columns of the screen that stdout is; of what is none, as many as a line may have."""
+        return self._columns(self.streams.out)
+
+    def _columns(self, stream: TextIO) -> int:
         said = self.streams.environ.get("COLUMNS", "")
         if said.isdigit() and int(said):
             return int(said)
         try:
-            return os.get_terminal_size(self.streams.out.fileno()).columns or 80
+            return os.get_terminal_size(stream.fileno()).columns or 80
         except (OSError, ValueError):
-            return 80 if self.streams.out.isatty() else 100
+            return 80 if stream.isatty() else 100
 
     # -- talk
 
@@ -81,9 +86,15 @@ class Printer:
         """Colour text for stderr, where a terminal takes it."""
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._colour else text
 
-    def say(self, text: str = "") -> None:
-        """Say one line of talk."""
-        self._talk([plain_but_colours(text) if self._colour else plain(text)])
+    def say(self, text: str = "", *, hang: int = 4) -> None:
+        """Say one line of talk, broken where the terminal is too narrow for it.
+
+        Further lines begin further in than any line of ours does, so that no text from the cluster forges one.
+        """
+        line = plain_but_colours(text) if self._colour else plain(text)
+        self._talk(
+            wrapped(line, self._columns(self.streams.err), hang) if self.streams.err.isatty() else [line]
+        )
 
     def _talk(self, lines: Iterable[str]) -> None:
         # In one piece: several requests at once may speak under -v.
@@ -125,7 +136,9 @@ class Printer:
 
     def ask(self, question: str) -> bool:
         """Ask for a yes on the terminal; anything else is a no, and so is a question that nobody sees."""
-        self.err.write(f"{plain(question)} [y/N] ")
+        *before, last = wrapped(f"{plain(question)} [y/N]", self._columns(self.streams.err), 4)
+        self._talk(before)
+        self.err.write(f"{last} ")
         self.err.flush()
         if self.err.failure is not None:
             return False
@@ -197,11 +210,18 @@ class Printer:
                 f"stdout cannot be written ({self.out.why}); see {COMMAND} show {result.entry} -o {self.form}"
             )
 
-    def plan(self, steps: Sequence[PlanStep]) -> None:
-        """Show a plan on stderr: each object, why, and each field from what to what."""
-        for step in steps:
-            mark = self.paint("+" if step.named else "*", "cyan")
-            self.say(f"  {mark} {self.paint(plain(str(step.ref)), 'bold')}  {plain(step.reason)}")
-            for text in step_lines(step):
-                colour = {"-": "red", "+": "green"}.get(text[:1], "dim")
-                self.say(f"      {self.paint(plain(text), colour)}")
+    def plan(self, plan: Plan) -> None:
+        """Show a plan on stderr: each object, what changes of it, and why; exactly with -v."""
+        from .plans import plan_lines, summary  # lazy: most commands ask nothing
+
+        for lead, text, mark in plan_lines(plan):
+            colour = {"-": "red", "+": "green", "~": "cyan"}.get(mark, "dim")
+            self.say(self.paint(lead, colour) + plain(text), hang=len(lead))
+        if self.is_exact:
+            for step in plan.steps:
+                self.say(f"  {self.paint(plain(str(step.ref)), 'bold')}")
+                for text in step_lines(step):
+                    colour = {"-": "red", "+": "green"}.get(text[:1], "dim")
+                    self.say(f"      {self.paint(plain(text), colour)}")
+        if plan.steps:
+            self.say(summary(plan))

@@ -567,7 +567,7 @@ def test_a_server_that_stalls_costs_one_request_timeout(bed: Bed, transport: str
     with bed.proxy(Rule(STALL, "GET", times=None)) as proxy:
         ran = bed.run(proxy, "pause", "traefik", "--yes", env={"ARGO_RESCUE_TRANSPORT": transport})
     assert ran.code == 1
-    assert "error: no answer from the API server within 3 s; see --request-timeout" in ran.err
+    assert "error: no answer from the API server within 3 s (AR1201)\n  see --request-timeout" in ran.err
     assert REQUEST_SECONDS <= ran.seconds < 4 * REQUEST_SECONDS
 
 

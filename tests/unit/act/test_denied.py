@@ -166,7 +166,7 @@ def test_an_application_of_another_namespace_is_named_with_those_that_are_served
     ran = run(incident.api, "pause", "shop")
     assert (ran.code, ran.err) == (
         1,
-        "error: Application shop is not in namespace argocd; it is in team-a, team-b: say which by -n (AR1301)\n",
+        "error: Application shop is not in namespace argocd (AR1301)\n  it is in team-a, team-b: say which by -n\n",
     )
 
 

@@ -558,7 +558,7 @@ def test_a_window_that_names_no_application_is_undone_by_its_entry(run: Run, inc
     ran = run(incident.api, "undo", "traefik")
     assert ran.code == 5, ran.err
     assert f"what entry {entry} did is not about Application argocd/traefik alone" in ran.err
-    assert ran.err.endswith(f"undo all of it: kubectl argo-rescue undo {entry} (AR1510)\n")
+    assert ran.err.endswith(f"undo all of it: kubectl argo-rescue undo {entry}\n")
     assert run(incident.api, "undo", entry).code == 0
     assert (
         run(incident.api, "undo", "traefik").err
@@ -886,7 +886,10 @@ def test_a_server_that_only_gives_old_answers_is_named(run: Run, incident: Incid
     incident.api.before.append(lagging)
     ran = run(incident.api, "undo", "--yes")
     assert ran.code == 1
-    assert "the API server gives old answers about Application argocd/web; nothing was changed" in ran.err
+    assert (
+        "the API server gives old answers about Application argocd/web (AR1000)\n  nothing was changed"
+        in ran.err
+    )
     incident.api.before.clear()
     assert automated(incident, "web") == paused
     assert entry in run(incident.api, "log", "--open", "-o", "name").out

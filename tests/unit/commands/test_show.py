@@ -75,7 +75,7 @@ def test_no_entry_at_all() -> None:
 def test_show_of_what_is_not_there(run: Run, incident: Incident) -> None:
     ran = run(incident.api, "show", "7f3a1c")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == "error: there is no entry '7f3a1c'; the log is empty (AR1301)\n"
+    assert ran.err == "error: there is no entry '7f3a1c' (AR1301)\n  the log is empty\n"
 
 
 # -- the whole entry

@@ -76,7 +76,8 @@ def test_the_code_is_said_to_people_and_to_tools(
     api = traefik_incident().api
     told = run(api, *words)
     assert told.code == exits
-    assert told.err.rstrip().splitlines()[-1].endswith(f"({code.value})")
+    (line,) = [line for line in told.err.splitlines() if line.startswith("error: ")]
+    assert line.endswith(f"({code.value})")
     assert run(api, *words, "-o", "json").json["data"]["code"] == code.value
 
 

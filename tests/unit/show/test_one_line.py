@@ -69,7 +69,9 @@ def printed(way: Callable[[Printer], object], form: str, *, terminal: bool) -> s
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_prints_one_line(way: str, form: str, terminal: bool) -> None:
     text = printed(WAYS[way], form, terminal=terminal)
-    assert len(text.splitlines()) <= 1, text
+    first, *more = text.split("\n")[:-1] or [""]
+    assert not [line for line in more if not terminal or not line.startswith("    ")], text
+    assert len((first + "".join(more)).splitlines()) <= 1, text
     assert not set(text) & set("\t\r\u202e\udc80") and "\x1b[8m" not in text
 
 

@@ -100,7 +100,7 @@ def test_an_entry_that_is_not_there(run: Run, incident: Incident) -> None:
     assert (ran.code, ran.out, ran.err) == (
         1,
         "",
-        "error: there is no entry 'zz'; the log is empty (AR1301)\n",
+        "error: there is no entry 'zz' (AR1301)\n  the log is empty\n",
     )
 
 

@@ -229,7 +229,7 @@ def test_a_workload_of_nobody_and_one_that_is_not_there(run: Run, incident: Inci
     assert ran.code == 1
     assert ran.err == (
         "error: StatefulSet argocd/argocd-application-controller is managed by no Application of Argo CD in "
-        "argocd; it has no tracking id, and no Application lists it (AR1301)\n"
+        "argocd (AR1301)\n  it has no tracking id, and no Application lists it\n"
     )
     gone = run(incident.api, "status", "deploy/nope", "-n", "traefik")
     assert gone.code == 1
