@@ -57,14 +57,19 @@ class Engine:
         report: Callable[[StepResult], None] = lambda result: None,
         actions: Mapping[Role, str] = ACTIONS,
         destination: Cluster | None = None,
+        is_told: bool = True,
     ) -> None:
-        """Take the clock, what is told of each result as it comes, and the cluster of the workloads."""
+        """Take the clock, what is told of each result as it comes, and the cluster of the workloads.
+
+        What is gone again in some seconds is not told in Events: `is_told` is False for it.
+        """
         self.cluster = cluster
         self.destination = destination or cluster
         self.journal = journal
         self.now = now
         self.report = report
         self.actions = actions
+        self.is_told = is_told
 
     def execute(
         self,
@@ -149,7 +154,7 @@ class Engine:
         closing.append(End("interrupted" if run.interrupted else done.name.lower(), at))
         told_to = [
             partial(self._home_of(e["involvedObject"]["kind"]).create, EVENT, e["metadata"]["namespace"], e)
-            for e in events_for(run.results, begin, writer.entry, at)
+            for e in (events_for(run.results, begin, writer.entry, at) if self.is_told else ())
         ]
         # Events are a courtesy: one that is not allowed is no news.
         recorded, *_ = self.cluster.gather_outcomes(partial(writer.write, closing), *told_to)

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from ..argocd import application, components, listed
+from ..argocd import application, components, handback, listed, ownership
 from ..cluster import refresh
 from ..cluster.client import Cluster
 from ..cluster.objects import look
+from ..model.text import some
 from ..model.times import human
-from ..model.values import JSON, Key
+from ..model.values import APPLICATION, JSON, Key
 from ..plan.undo import UndoWork
 from ..show.printer import Printer
 
@@ -21,6 +22,12 @@ SETTLE_SECONDS = 1.0
 
 POLL_SECONDS = 10.0
 """How often `--when-safe` asks Argo CD to look at git."""
+
+ACTING_SECONDS = 10.0
+"""How long an owner that acts may take to bring what git says."""
+
+MAX_REFRESHED = 20
+"""Applications that are all compared anew before their auto-sync goes back on: of thousands that is a load of its own."""
 
 FIRST_WORD_SECONDS, MOST_SILENT_SECONDS = 60.0, 600.0
 """How soon and how rarely `--when-safe` says that it still waits."""
@@ -42,6 +49,9 @@ class GitCheck:
         self._is_asked_again = False
         self.meanwhile: Callable[[], None] = lambda: None
         """What must not wait as long as git does."""
+        self.fresh: set[Key] = set()
+        """What was compared since anything was written or waited for."""
+        self._have_acted: set[Key] = set()
         self.has_run_out = False
         """Whether `--when-safe` has waited as long as it may, in vain."""
 
@@ -77,6 +87,7 @@ class GitCheck:
     def pause_between_looks(self, deadline: float | None) -> None:
         """Wait before Argo CD is asked again, no longer than until `deadline`."""
         self._is_asked_again = True
+        self.fresh.clear()
         self.meanwhile()
         left = POLL_SECONDS if deadline is None else max(0.0, deadline - self.cluster.clock())
         self.cluster.sleep(min(POLL_SECONDS, left))
@@ -97,7 +108,7 @@ class GitCheck:
         is_down = components.is_part_down(work.snapshot, "application-controller")
         timeout = refresh.DOWN_SECONDS if is_down else refresh.REFRESH_SECONDS
         if asked and not self._is_asked_again:
-            names = ", ".join(map(work.name, asked))
+            names = some([work.name(key) for key in asked])
             text = f"asking Argo CD to compare {names} with git (up to {timeout:.0f} s) …"
             self.printer.say(self.printer.paint(text, "dim"))
         self._is_asked_again = False
@@ -111,7 +122,35 @@ class GitCheck:
                 objects[key] = _without_evidence(objects[key])
             else:
                 objects[key] = app
+                self.fresh.add(key)
         work.snapshot = replace(work.snapshot, objects=objects, now=self.now())
+
+    def let_act(self, keys: Sequence[Key]) -> bool:
+        """Have owners that act look at git once, and wait until they have brought what it says; whether any did.
+
+        They would do so within minutes, and until then an Application asks for what git said before.
+        """
+        work, cluster = self.work, self.cluster
+        owners = [
+            k
+            for k in ownership.ancestors(work.snapshot, list(keys))
+            if k.kind == "Application"
+            and k not in self._have_acted
+            and application.is_auto_sync_on(work.snapshot.objects[k])
+        ]
+        self._have_acted.update(owners)
+
+        def has_brought(owner: JSON) -> bool:
+            return not set(keys).intersection(handback.out_of_sync(owner))
+
+        asked = [refresh.refresh(cluster, k, timeout=refresh.REFRESH_SECONDS) for k in owners]
+        acting = [app for app in asked if app is not None]
+        for app in acting:
+            cluster.follow(APPLICATION, app, has_brought, ACTING_SECONDS)
+        if acting:
+            self.reread([*keys, *owners])
+            self.fresh.difference_update(keys)
+        return bool(acting)
 
     def compare_settled(self, keys: Sequence[Key]) -> None:
         """Have owners compared once more, a little later.

@@ -47,6 +47,7 @@ from ..model.values import (
     FieldChange,
     Key,
     Order,
+    OrderKind,
     Plan,
     PlanStep,
     Removal,
@@ -339,7 +340,8 @@ class ObjectSender(Sender):
         step = self._step
         if self._live is None:
             self._live = self._read()
-        if isinstance(step, Order) and step.kind not in STARTING and not operation(self._live).in_progress:
+        is_end = isinstance(step, Order) and step.kind not in (*STARTING, OrderKind.FORGET)
+        if is_end and not operation(self._live).in_progress:
             return self.result(StepStatus.UNCHANGED, "no operation is in progress any more")
         try:
             self.ops = ops_of(self._live, step)

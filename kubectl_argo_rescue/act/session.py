@@ -15,20 +15,21 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ..argocd.application import project_key
 from ..cluster.client import Cluster
 from ..cluster.objects import look
 from ..cluster.parallel import Done
 from ..cluster.server_clock import WORTH_SAYING, ServerClock
 from ..cluster.transport import Connection
 from ..journal.configmaps import ClusterHome
-from ..journal.entry import is_of
+from ..journal.entry import is_of, who
 from ..journal.journal import Journal, JournalReading
 from ..journal.local import LocalHome, state_home
-from ..journal.records import Begin
+from ..journal.records import HOLD, Begin
 from ..model.discretion import without_credentials
-from ..model.errors import ExitStatus, NotFound, Overloaded, TransportError
-from ..model.text import COMMAND, one_line
-from ..model.times import human
+from ..model.errors import Code, ConflictError, ExitStatus, NotFound, Overloaded, TransportError
+from ..model.text import COMMAND, display_name, one_line
+from ..model.times import ago, human
 from ..model.values import APPLICATIONSET, APPPROJECT, JSON, SECRET, FieldChange, Key, Result, Snapshot
 from ..show.printer import Printer, Streams, standard_streams
 from .checks import Checks
@@ -105,7 +106,32 @@ class Invocation(AbstractContextManager["Invocation"]):
 
     def read(self, names: Sequence[str], *, to_write: bool = False) -> Session:
         """Read the situation around the named Applications."""
-        return self._begin(self.reader.read(names, to_write=to_write))
+        session = self._begin(self.reader.read(names, to_write=to_write))
+        if to_write:
+            self._refuse_what_is_held(session)
+        return session
+
+    def _refuse_what_is_held(self, session: Session) -> None:
+        """Raise ConflictError where an undo holds an Application that was named: its window would look like a blocker."""
+        snapshot = session.reading.snapshot
+        for key in session.reading.targets:
+            project = snapshot.objects.get(project_key(snapshot, snapshot.objects[key])) or {}
+            if not (placed := (project.get("spec") or {}).get("syncWindows")):
+                continue
+            from ..argocd.windows import is_hold  # lazy: most projects have no windows
+            from ..journal.owed import touches
+
+            if not any(is_hold(window, key.name) for window in placed):
+                continue
+            for entry in session.journal.read().entries:
+                if entry.begin.verb == HOLD and entry.is_open and touches(entry, key):
+                    name = display_name(key, snapshot.argocd)
+                    raise ConflictError(
+                        f"{name} is held by an undo of {who(entry)}, begun {ago(self.now() - entry.begin.started)}",
+                        "nothing was changed; wait until that is done, and if it has died, end it first: "
+                        f"{COMMAND} undo {entry.id}",
+                        code=Code.CLAIMED,
+                    )
 
     def read_many(self, *, label_selector: str = "", project: str = "") -> Session:
         """Read a selection of Applications, or all of them."""

@@ -15,10 +15,11 @@ from ..argocd import handback, ownership
 from ..argocd.handback import Evidence
 from ..journal.claims import RENEW_SECONDS
 from ..journal.entry import Entry, lost, same_place, settlements, what_others_wrote
+from ..journal.journal import Writer
 from ..journal.owed import rest_of
 from ..journal.records import Content, Record, Reopened, Settled
 from ..model import patches
-from ..model.errors import Code, ConflictError, ExitStatus, NotFound, RefusedError, RescueError
+from ..model.errors import Cancelled, Code, ConflictError, ExitStatus, NotFound, RefusedError, RescueError
 from ..model.merge import Tag
 from ..model.text import COMMAND, one_line
 from ..model.times import ago
@@ -27,12 +28,13 @@ from ..plan.on_conflict import OnConflict
 from ..plan.undo import RESTORED, Fate, Options, UndoWork, three_values
 from ..show.steps import STATUS_WORDS
 from .git_check import GitCheck
+from .handback import HandBack
 from .options import Writing
-from .procedure import Procedure
+from .procedure import GRACE_SECONDS, Procedure, is_idle
 from .send import Run
 from .session import Session
 from .undo_versions import Versions
-from .undo_workloads import RolledBack
+from .undo_workloads import Resumed
 
 MENDING_SECONDS = 60.0
 """How long an owner may take to bring an ApplicationSet what git says."""
@@ -50,12 +52,14 @@ class Claims:
         self.entries = [e for e in entries if "cluster" in e.homes]
         self.home = session.journal.in_cluster
         self._taken: list[str] = []
+        self._is_taken = False
         self._taken_at = session.now()
 
     def take(self) -> None:
-        """Take the entries. Raises ConflictError where somebody else has one or has changed it."""
-        if self.home is None:
+        """Take the entries, once. Raises ConflictError where somebody else has one or has changed it."""
+        if self.home is None or self._is_taken:
             return
+        self._is_taken = True
         self._taken_at = self.session.now()
         try:
             for entry in self.entries:
@@ -104,7 +108,7 @@ class Claims:
 
     def refuse_what_others_undo(self) -> None:
         """Raise ConflictError where somebody else undoes the same: what we saw was their undo, halfway."""
-        if self.home is None or not self.entries:
+        if self.home is None or not self.entries or self._is_taken:
             return
         try:
             for entry in self.entries:
@@ -155,9 +159,12 @@ class Undo(Procedure):
         )
         self.options = options
         self.check = GitCheck(self.work, session.cluster, session.printer, session.now)
-        self.versions = Versions(self.work, self.check)
-        self.rolled = RolledBack(self.work, self.check)
+        self.handback = HandBack(session, self.work, self.check, writing)
+        self.versions = Versions(self.work, self.check, self.handback)
+        self.resumed = Resumed(self.work, self.check, self.handback)
         self.questions: tuple[str, ...] = ()
+        self._reopened: dict[str, Writer] = {}
+        """Entries that something was added to, by id: each is written on by one hand."""
 
     # Parts are planned and written over the same objects.
     @property
@@ -180,23 +187,41 @@ class Undo(Procedure):
         self._say_what_was_taken_away()
         self._judge_conflicts()
         claims = Claims(self.session, self.work.entries)
+        self.handback.before_holding = claims.take
+        self.check.meanwhile = claims.renew
         try:
             self._look_and_ask()
-        except (RefusedError, ConflictError):
+            if self._is_dry:
+                return self._dry_run()
+            claims.take()
+            self._carry_out()
+        except (RefusedError, ConflictError) as e:
+            self._give_up(e)
             claims.refuse_what_others_undo()
             raise
-        if self._is_dry:
-            return self._dry_run()
-        claims.take()
-        self.check.meanwhile = claims.renew
+        finally:
+            self._give_up()
+            claims.release()
+        return self._result()
+
+    def _give_up(self, error: RescueError | None = None) -> None:
+        """Let go of what is held still; what cannot be is said, and counts as partly done."""
+        self.handback.give_up()
+        for text in self.handback.left:
+            self.printer.say(f"{self.printer.paint('error:', 'red')} {text}")
+            self.status = ExitStatus.PARTIAL if self.status is ExitStatus.OK else self.status
+        if error is not None and self.handback.left:
+            error.exit_status = ExitStatus.PARTIAL
+        self.warnings += self.handback.left
+        self.handback.left.clear()
+
+    def _carry_out(self) -> None:
         try:
             self._write()
         except KeyboardInterrupt:
             self.status = ExitStatus.INTERRUPTED
         finally:
             self._settle()
-            claims.release()
-        return self._result()
 
     @property
     def _is_dry(self) -> bool:
@@ -314,13 +339,14 @@ class Undo(Procedure):
         try:
             self.versions.first_look(is_dry=self._is_dry)
             if self._is_dry:
-                self._leave(self.rolled.foretell())
+                self._leave(self.resumed.foretell())
             else:
-                self.rolled.first_look()
+                self.resumed.first_look()
             self._refuse_what_was_met()
             self._refuse_what_is_lacking(self.work.versions_going_back())
         except KeyboardInterrupt:
-            self.printer.say(f"interrupted: nothing was changed; {self._how_to_go_on()}")
+            self.handback.give_up()
+            self.printer.say(f"interrupted: {self.handback.as_before()}; {self._how_to_go_on()}")
             raise
         self._check_permissions()
         self._confirm()
@@ -363,8 +389,17 @@ class Undo(Procedure):
         if self.session.streams.is_interactive and rolls and not work.is_redo:
             questions.append(f"the saved version of {', '.join(rolls)} goes back and rolls out")
         self.questions = tuple(questions)
+        self._let_roll()
         if not self._is_dry:
             self.session.checks.confirm(Plan("undo", tuple(steps), questions=self.questions), self.writing)
+
+    def _let_roll(self) -> None:
+        """Say what --redeploy rolls out; on a terminal that version is to be typed. Raises RefusedError."""
+        for text, version in self.handback.what_rolls():
+            self.printer.say(text)
+            if self.session.streams.is_interactive and not self.writing.yes:
+                if self.printer.typed(f"type {version} to let it roll out:") != version:
+                    raise Cancelled(f"Cancelled: {version} was not typed; {self.handback.as_before()}.")
 
     def _whose(self, entry: Entry) -> str:
         """Return what must be asked about an entry that is not known to be ours; say it where that is nothing."""
@@ -408,7 +443,7 @@ class Undo(Procedure):
         if work.is_redo:
             self._restore(work.redo_edits())
             return
-        if not self._restore(work.opening_edits(self.rolled.held)):
+        if not self._restore(work.opening_edits({*self.handback.held, *self.resumed.stuck})):
             return
         self.versions.second_look()
         self._let_sets_be_mended()
@@ -418,13 +453,21 @@ class Undo(Procedure):
         self._leave(work.close_what_has_no_place(self.versions.blocked))
         if not self._restore(versions):
             return
-        kept = {*self.versions.blocked, *self.rolled.second_look(), *self.rolled.held}
+        kept = {*self.versions.blocked, *self.resumed.second_look()}
         kept |= self._ask_what_drift_hid([e for e in work.owner_edits() if e.ref.key not in kept])
-        if self._restore([e for e in work.owner_edits() if e.ref.key not in kept]):
+        self._pin_what_stays_owned(kept)
+        kept |= self.handback.held.keys()
+        owners = [e for e in work.owner_edits() if e.ref.key not in kept]
+        if owners:
+            self._leave_held_to_git()
+        if self._restore(owners):
+            self._let_go(owners)
             self._hand_workloads_back()
         if self.versions.stuck:
             self._leave(self.versions.what_stands())
             self._leave_to_git(self.versions.how_to_go_on())
+        if self.handback.brought:
+            self._leave([self.handback.what_was_brought()])
         for name in self.versions.to_sync(versions):
             self.printer.say(f"go on with: {COMMAND} sync {name}")
 
@@ -454,14 +497,71 @@ class Undo(Procedure):
         """Return what gives one Application its auto-sync back."""
         return self.work.edits([Role.PAUSE], lambda k: k == key)
 
+    def _pin_what_stays_owned(self, kept: Iterable[Key]) -> None:
+        """Pin again what git agrees to, where an owner stays paused for another: git leads it only with that."""
+        staying = set(kept)
+        for key in list(self.handback.held):
+            if met := staying.intersection(ownership.ancestors(self.snapshot, [key])):
+                self.handback.give_up([key])
+                names = ", ".join(self.work.name(k) for k in sorted(met))
+                self._leave(
+                    [
+                        f"{self.work.name(key)}: git agrees, and its pin stays as long as {names} does not go back"
+                    ]
+                )
+                self._refuse("undo again once that is settled")
+
+    def _leave_held_to_git(self) -> None:
+        """Settle what is agreed to before owners are let go: after a death nobody pins against them."""
+        given = self.handback.leave_to_git()
+        for entry in self.work.entries:
+            changes = {(p.tag.edit, p.tag.change): Fate.GIT.value for p in given if p.tag.entry == entry.id}
+            if changes:
+                self._append(entry, Settled(changes, self.entry, self.session.now()))
+
+    def _let_go(self, owners: Sequence[Edit]) -> None:
+        """With the owners back, have what is held compared once more, and take the holds away."""
+        for key in list(self.handback.held):
+            held = self.handback.held[key]
+            if not self.handback.still_agrees(key):
+                self._pause_again(key, owners)
+                continue
+            if not self._restore(self._pause_of(key)):
+                continue
+            if self.handback.let_go(held):
+                self._tell(self.handback.given_back(key, held))
+
+    def _pause_again(self, key: Key, owners: Sequence[Edit]) -> None:
+        """Take the lead again from owners that brought something else to a held Application: git was pushed to."""
+        above = ownership.ancestors(self.snapshot, [key])
+        again = [
+            Edit(e.ref, tuple(patches.inverse(c) for c in reversed(e.changes)), "git moved meanwhile", e.role)
+            for e in reversed(owners)
+            if e.ref.key in above
+        ]
+        self.check.reread(above)
+        name = self.work.name(key)
+        if not self.carry_out(Plan("undo", tuple(again))):
+            self._leave([f"{name} stays held: git moved meanwhile, and its owner cannot be paused again"])
+            self.handback.held.pop(key)
+            return
+        for owner in above:
+            if owner.kind == "Application":
+                self.wait_until(owner, is_idle, GRACE_SECONDS)
+        owed = self.handback.lead_again(key)
+        for entry in self.work.entries:
+            if tags := tuple((p.tag.edit, p.tag.change) for p in owed if p.tag.entry == entry.id):
+                self._append(entry, Reopened(tags, self.entry))
+        why = self.handback.tried[key].why if key in self.handback.tried else "git moved meanwhile"
+        self._leave([f"{name} is as it was before, and its owners stay paused: {why}"])
+        self._refuse(f"undo again once git says what runs: {COMMAND} undo")
+
     def _hand_workloads_back(self) -> None:
-        for key in self.rolled.after_owners():
-            self._restore(self._pause_of(key))
-        self._tell(self.rolled.handed_back())
-        for text, how_to_go_on in self.rolled.what_stands():
+        self._tell(self.resumed.handed_back())
+        for text, how_to_go_on in self.resumed.what_stands():
             self._leave([text])
             self._leave_to_git(how_to_go_on)
-        self._leave(self.rolled.who_waits())
+        self._leave(self.resumed.who_waits())
 
     def _ask_what_drift_hid(self, edits: Sequence[Edit]) -> set[Key]:
         """Return the owners that stay paused for want of a yes to what git wants of the objects put back.
@@ -506,6 +606,7 @@ class Undo(Procedure):
 
     def note(self, plan: Plan, run: Run) -> None:
         """Settle what is restored, also where the part was interrupted after it."""
+        self.check.fresh.clear()
         self.work.note(plan.steps, run.results)
 
     # -- the end
@@ -522,7 +623,9 @@ class Undo(Procedure):
 
     def _append(self, entry: Entry, content: Content) -> None:
         try:
-            self.session.journal.reopen(entry).write([content])
+            if entry.id not in self._reopened:
+                self._reopened[entry.id] = self.session.journal.reopen(entry)
+            self._reopened[entry.id].write([content])
         except RescueError as e:
             self.printer.warn(f"entry {entry.id} could not be closed: {e.message}")
 
@@ -571,6 +674,7 @@ class Undo(Procedure):
             "undoes": list(self.undoes),
             "owed": self.work.owed,
             "conflicts": self.work.conflicts_json(),
+            "holds": self.handback.holds,
         }
 
     def _result(self) -> Result:

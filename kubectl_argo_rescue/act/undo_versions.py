@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from ..argocd import application, handback, history, ownership
+from msgspec.structs import replace
+
+from ..argocd import application, handback, ownership
 from ..argocd.handback import Evidence, Handback
 from ..model import patches
 from ..model.errors import Code, RefusedError, TimedOut
@@ -17,11 +19,8 @@ from ..model.text import COMMAND
 from ..model.times import ago
 from ..model.values import Edit, FieldChange, Key, Role, StepResult, StepStatus
 from ..plan.undo import RESTORED, Fate, UndoWork
-from .git_check import GitCheck
-
-MAX_REFRESHED = 20
-"""Applications that are compared anew before their auto-sync goes back on."""
-
+from .git_check import MAX_REFRESHED, GitCheck
+from .handback import HandBack
 
 SECOND_THOUGHTS = 2
 """How often git is asked again of an object that we have just written: Argo CD may not have seen that yet."""
@@ -30,10 +29,11 @@ SECOND_THOUGHTS = 2
 class Versions:
     """The version fields of one undo, and what git says of each."""
 
-    def __init__(self, work: UndoWork, check: GitCheck) -> None:
-        """Judge what that work is about, by what the check has Argo CD say."""
+    def __init__(self, work: UndoWork, check: GitCheck, handback: HandBack) -> None:
+        """Judge what that work is about, by what the check has Argo CD say, holding what must not move."""
         self.work = work
         self.check = check
+        self.handback = handback
         self.compared: set[Key] = set()
         """Owners that were compared when windows and the children's auto-sync were back."""
         self.stuck: list[Handback] = []
@@ -54,11 +54,28 @@ class Versions:
                 if work.is_on_top(key)
                 else handback.git_says(work.snapshot, key, fold.changes, work.witnesses)
             )
+            above = handback.moves_above(work.snapshot, key, work.is_drift)
+            if verdict.evidence is Evidence.AGREES and above is not None and above[0] in work.resumed():
+                why = f"git asks {above[0]} for another {above[1]} than is there"
+                verdict = Handback(
+                    key,
+                    Evidence.DISAGREES,
+                    why,
+                    above[1],
+                    handback.where_owed(work.snapshot.objects[above[0]]),
+                )
             gone = self._sets_gone({tag.entry for tag in fold.restored})
             if verdict.evidence is Evidence.FREE and gone:
                 why = f"its owner {gone[0]} of the time of the rescue does not exist any more"
                 verdict = Handback(key, Evidence.NONE, why)
-            work.verdicts[key] = verdict
+            work.verdicts[key] = self._in_its_own_words(verdict)
+
+    def _in_its_own_words(self, verdict: Handback) -> Handback:
+        """Say of what was tried what Argo CD said, which is more than what differs."""
+        said = self.handback.tried.get(verdict.key)
+        if said is None or not verdict.may_ask or said.evidence is Evidence.AGREES:
+            return verdict
+        return _told(verdict, said)
 
     def judge_again(self) -> None:
         """Judge the same once more, of owners that have done something meanwhile."""
@@ -85,35 +102,64 @@ class Versions:
             return
         if not is_dry:
             asked = ownership.ancestors(work.snapshot, [*keys, *work.skipped_versions()])
-            # Before auto-sync goes back on we want to know what it will do; of a freeze of thousands
-            # that would be a load of its own.
+            # Before auto-sync goes back on we want to know what it will do.
             resumed = [k for k in work.resumed() if k not in asked]
             self.check.compare_anew([*asked, *(resumed if len(resumed) <= MAX_REFRESHED else ())])
+            self._compare_until_seen(keys)
         self._judge(keys)
-        if is_dry or work.options.redeploy:
+        if is_dry:
+            return
+        self._ask_argo_cd()
+        if work.options.redeploy:
             return
         if work.options.when_safe:
-            self._wait_until_moved(keys)
+            self._wait_until_moved()
             return
         for verdict in self._unlike(Evidence.UNMOVED):
+            self.handback.give_up()
             raise RefusedError(
                 self._disagreement(verdict),
                 f"merge the change in git ({verdict.where}) and undo then; --when-safe waits for it, "
-                "--redeploy rolls it out now; nothing was changed",
+                f"--redeploy rolls it out now; {self.handback.as_before()}",
                 code=Code.GIT_DIFFERS,
             )
+
+    def _ask_argo_cd(self) -> None:
+        """Where that may tell more, have it compare with the original put back, or with what the owner says."""
+        work = self.work
+        for verdict in list(work.verdicts.values()):
+            if not verdict.may_ask or not self.handback.is_worth_asking(verdict):
+                continue
+            said = self.handback.ask(verdict.key, whatever_rolls=work.options.redeploy)
+            if said is None:
+                continue
+            if verdict.key in self.handback.held:
+                del work.verdicts[verdict.key]
+            else:
+                work.verdicts[verdict.key] = _told(verdict, said)
+
+    def _compare_until_seen(self, keys: Sequence[Key]) -> None:
+        """Have the owners of what was written lately compared once more.
+
+        Argo CD compares with what its watch has told it: after one round an owner still listed the
+        child as it was in 11 of 15 tries, after two in none of 8.
+        """
+        if lately := [key for key in keys if self.work.was_pinned_lately(key)]:
+            self.check.compare_settled(ownership.ancestors(self.work.snapshot, lately))
 
     def _unlike(self, *evidence: Evidence) -> list[Handback]:
         return [v for v in self.work.verdicts.values() if v.evidence in evidence]
 
-    def _wait_until_moved(self, keys: Sequence[Key]) -> None:
+    def _wait_until_moved(self) -> None:
         deadline = self.check.deadline()
         while waiting := [*self._unlike(Evidence.UNMOVED), *self._passing()]:
             text = self._disagreement(waiting[0])
             self.check.tell_waiting(text, deadline)
             if self.check.is_over(deadline):
-                raise TimedOut(f"git did not change in time: {text}", "nothing was changed")
-            self._look_again(keys, deadline)
+                self.handback.give_up()
+                raise TimedOut(f"git did not change in time: {text}", self.handback.as_before())
+            self._look_again(list(self.work.verdicts), deadline)
+            self._ask_argo_cd()
 
     def _passing(self) -> list[Handback]:
         """Return what nothing is known of for a while: repo-server or controller may be back soon."""
@@ -145,6 +191,7 @@ class Versions:
         deadline = check.deadline()
         self.compared.update(ownership.ancestors(work.snapshot, [*keys, *skipped]))
         check.compare_anew(sorted(self.compared))
+        self._compare_until_seen(keys)
         self._judge(keys)
         for _ in range(SECOND_THOUGHTS):
             if all(v.key not in work.written for v in self._unlike(Evidence.DISAGREES, Evidence.UNMOVED)):
@@ -157,6 +204,8 @@ class Versions:
                 return
             check.tell_waiting(self._disagreement(waiting[0]), deadline)
             self._look_again(keys, deadline)
+            self._ask_argo_cd()
+            keys = list(work.verdicts)
 
     def sets_to_mend(self) -> Iterator[tuple[Key, Key, Key]]:
         """Yield paused owners to let go now, each with the ApplicationSet that it must bring what git says.
@@ -235,42 +284,27 @@ class Versions:
     def _disagreement(self, verdict: Handback) -> str:
         fold = self.work.folds[verdict.key, Role.VERSION]
         live = self.work.snapshot.objects.get(verdict.key)
+        # Where git has not moved, what it asks for is the saved original.
+        stays = verdict.evidence is Evidence.DISAGREES and self.work.is_for_the_owner(verdict)
         parts = []
         for change in fold.changes:
             before = patches.read(change.path, live)
             after = patches.read(change.path, fold.target)
             parts.append(
                 f"{patches.show_path(change.path)} stays {shown(before)}"
-                if self.work.is_for_the_owner(verdict)
+                if stays
                 else f"{patches.show_path(change.path)} is {shown(before)} and would go back to {shown(after)}"
             )
         name = self.work.name(verdict.key)
-        rolls = "" if self.work.is_for_the_owner(verdict) else ", which rolls it out"
+        rolls = "" if stays else ", which rolls it out"
         return f"{name}: {'; '.join(parts)}{rolls}: {verdict.why}"
-
-    def _other_words(self, verdict: Handback) -> str:
-        """Say that git may ask for the pinned digest of an OCI artifact by a tag: for Argo CD a difference."""
-        live = self.work.snapshot.objects.get(verdict.key)
-        if live is None or not self.work.is_for_the_owner(verdict):
-            return ""
-        tags = [
-            tag
-            for source in application.sources(live)
-            for tag in history.tags_of(live, source, source.revision)
-        ]
-        if not tags:
-            return ""
-        return (
-            f" (it was deployed as {', '.join(tags)}: if that is what git says and the tag was not moved, "
-            "--redeploy moves nothing)"
-        )
 
     def leave_the_rest(self) -> list[StepResult]:
         """Settle what git is the master of again, and note what it disagrees about; return what was settled."""
         work, kept = self.work, []
         for edit in work.edits([Role.VERSION]):
             verdict = work.verdicts[edit.ref.key]
-            if work.goes_back(verdict):
+            if edit.ref.key in self.handback.held or work.goes_back(verdict):
                 continue
             if verdict.evidence is Evidence.AGREES or work.options.redeploy:
                 kept.append(self._keep(edit, verdict))
@@ -303,7 +337,7 @@ class Versions:
         """Name each pin that stays, and who stays paused for it; git owes what they wait for."""
         work, said = self.work, []
         for verdict in self.stuck:
-            said.append(f"{self._disagreement(verdict)}; its pin stays{self._other_words(verdict)}")
+            said.append(f"{self._disagreement(verdict)}; its pin stays")
             work.owe(verdict)
         for edit in work.owner_edits():
             if edit.ref.key in self.blocked:
@@ -320,3 +354,9 @@ class Versions:
         if len(acting) < len(self.stuck):
             ways.append("--redeploy rolls the originals out now")
         return f"fix git and run {COMMAND} undo again; {', '.join(ways)}"
+
+
+def _told(verdict: Handback, said: Handback) -> Handback:
+    """Say what Argo CD said of what was tried, or why nothing could be."""
+    is_known = said.evidence is not Evidence.NONE
+    return replace(verdict, why=said.why if is_known else f"{verdict.why}; {said.why}")

@@ -1,26 +1,23 @@
-"""Hands workloads that were taken back over to Argo CD again: nothing is rolled forward by that.
+"""Gives Applications their auto-sync back where it would roll nothing: after a rollback, a pause, a rollout.
 
-A rollout is never written back. What an undo decides is whether auto-sync of the Application goes on
-again, and for that Argo CD's own comparison counts: a workload that is OutOfSync would be rolled
-forward at once, to the very version that was fled from.
+None of these wrote the version that the spec asks for, so that nothing of it goes back. What an undo
+decides is whether auto-sync of the Application goes on again, and for that Argo CD's own comparison
+counts: what is OutOfSync would be rolled forward at once, to the very version that was fled from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
-from ..argocd import application, handback, ownership
-from ..argocd.handback import Evidence, Handback
+from ..argocd import application, ownership
+from ..argocd.handback import MOST_NAMED, Evidence, Handback, auto_sync_says
 from ..model.errors import Code, RefusedError, TimedOut
-from ..model.text import COMMAND, cause
-from ..model.values import BY_KIND, JSON, Key, Role, Snapshot, StepResult, StepStatus, WorkloadRollback
+from ..model.text import COMMAND
+from ..model.values import Key, Role, StepResult, StepStatus
 from ..plan.undo import RESTORED, Fate, UndoWork
-from .git_check import GitCheck
-from .procedure import follow, is_idle
-
-OWNER_SECONDS = 60.0
-"""How long an owner may take to apply what git says, once its auto-sync is back."""
+from .git_check import MAX_REFRESHED, GitCheck
+from .handback import HandBack
 
 
 class Course(Enum):
@@ -28,78 +25,42 @@ class Course(Enum):
 
     NOW = "now"
     AFTER_OWNERS = "after owners"
-    """Its owners go first: git has moved, and what it says of this Application comes through them."""
+    """It is held until its owners are back: with what they say of it nothing would move."""
     NOT = "not"
 
 
-def comparison_says(snapshot: Snapshot, key: Key, rollouts: Sequence[WorkloadRollback]) -> Handback:
-    """Say what Argo CD would do with workloads that were taken back, by its last comparison."""
-    app = snapshot.objects[key]
-    owning = [o for o in ownership.owning_applications(snapshot, key) if o.kind == "Application"]
-    owner = owning[0] if owning else None
-    where = handback.where_owed(snapshot.objects[owner] if owner else app)
-    errors = application.conditions(app, "ComparisonError")
-    if errors or application.sync_status(app) == "Unknown":
-        said = f": {cause(str(errors[0].get('message', '')))}" if errors else ""
-        return Handback(key, Evidence.NONE, f"Argo CD cannot compare it now{said}", owner, where)
-    moving = [
-        str(r.ref.key)
-        for r in rollouts
-        if (line := application.lists(app, r.ref.key, BY_KIND[r.ref.kind].group)) is not None
-        and (line.get("status") != "Synced" or line.get("requiresPruning"))
-        and (line.get("requiresPruning") or not _asks_for_the_same(app, r.deployment))
-    ]
-    if moving:
-        why = f"Argo CD would roll {', '.join(moving)} forward again: it is OutOfSync"
-        return Handback(key, Evidence.DISAGREES, why, owner, where)
-    return Handback(key, Evidence.AGREES, "git equals what runs", owner, where)
+class Resumed:
+    """The Applications that act by themselves again after one undo, and what they would do."""
 
-
-def _asks_for_the_same(app: JSON, deployment: int | None) -> bool:
-    """Whether Argo CD compared with the very sources and revisions that made what runs again.
-
-    A workload is OutOfSync then only because of what a rollout does not touch: labels of its own,
-    its number of replicas, which come back without a new pod.
-    """
-    status = app.get("status") or {}
-    past = next((h for h in status.get("history") or () if h.get("id", 0) == deployment), None)
-    if past is None or not application.is_compared(app):
-        return False
-    compared = (status.get("sync") or {}).get("comparedTo") or {}
-    now = compared.get("sources") or [compared.get("source") or {}]
-    then = past.get("sources") or [past.get("source") or {}]
-    revisions = past.get("revisions") or [past.get("revision")]
-    return bool(now == then and list(application.synced_revisions(app)) == list(revisions))
-
-
-class RolledBack:
-    """The workloads that the entries of one undo took back, by Application."""
-
-    def __init__(self, work: UndoWork, check: GitCheck) -> None:
-        """Judge what that work is about, by what the check has Argo CD say."""
+    def __init__(self, work: UndoWork, check: GitCheck, handback: HandBack) -> None:
+        """Judge what that work is about, by what the check has Argo CD say, holding what must not move."""
         self.work = work
         self.check = check
-        self.held: set[Key] = set()
-        """Applications whose auto-sync goes back after their owners."""
+        self.handback = handback
         self.doubtful: set[Key] = set()
         """Applications that go back at once, whose owners may say something else yet."""
         self.blocked: set[Key] = set()
         """Owners that stay paused because of them."""
         self.stuck: dict[Key, Handback] = {}
+        self._rescued: set[Key] = set()
+        self._besides: set[Key] = set()
 
-    def _at_stake(self) -> list[Key]:
-        """Return the Applications of which a later sync by itself is possible through an undo."""
-        work = self.work
-        resumed = {edit.ref.key for edit in work.edits([Role.PAUSE])}
-        return [
-            key
-            for key in work.rollouts
-            if not application.is_auto_sync_on(work.snapshot.objects[key])
-            and (key in resumed or key in work.needed)
-        ]
+    def _begin(self) -> list[Key]:
+        """Return the Applications to judge, having found out once what counts for all of them."""
+        self._rescued, self._besides = self.work.rescued(), self.work.given_back()
+        return self.work.at_stake()
 
     def _judge(self, key: Key) -> Handback:
-        return comparison_says(self.work.snapshot, key, [r for _, r in self.work.rollouts[key]])
+        work = self.work
+        fold = work.folds.get((key, Role.PAUSE))
+        return auto_sync_says(
+            work.snapshot,
+            key,
+            block=application.automated(fold.target) if fold is not None else None,
+            rollouts=[r for _, r in work.rollouts.get(key, ())],
+            anything=key in self._rescued,
+            besides=self._besides,
+        )
 
     def _moving_owners(self, key: Key) -> list[Key]:
         """Return the owners that this undo resumes and that would change the Application then."""
@@ -113,68 +74,120 @@ class RolledBack:
                     found.append(owner)
         return found
 
-    def _has_moved(self, owner: Key) -> bool:
-        """Whether git is elsewhere than when the rescue began."""
-        now = ",".join(application.synced_revisions(self.work.snapshot.objects[owner]))
-        then = {w.revision for w in self.work.witnesses if w.owner == owner}
-        return bool(now) and now not in then
+    def _course(self, key: Key) -> tuple[Course, Handback]:
+        """Say when it may go back, having asked Argo CD what it would do with what a paused owner says of it."""
+        verdict = self._judge(key)
+        if self.work.options.redeploy or key in self.handback.held:
+            return Course.NOW, verdict
+        moving = () if (key, Role.VERSION) in self.work.folds else self._moving_owners(key)
+        if moving and not self._is_one_of_many(key, moving) and self.handback.is_worth_asking(verdict):
+            said = self.handback.ask(key)
+            if said is not None and said.evidence is Evidence.AGREES:
+                return Course.AFTER_OWNERS, said
+            if said is not None and said.evidence is Evidence.DISAGREES:
+                return Course.NOT, said
+        if verdict.evidence is not Evidence.AGREES:
+            return Course.NOT, verdict
+        if moving:
+            self.doubtful.add(key)
+        return Course.NOW, verdict
 
-    def _course(self, key: Key, verdict: Handback) -> Course:
-        block = application.automated(self.work.snapshot.objects[key])
-        # An added `enabled: false` survives what an owner applies; a block that is gone comes back with it.
-        survives = isinstance(block, dict) and block.get("enabled") is False
-        moving = self._moving_owners(key)
-        if self.work.options.redeploy:
-            return Course.AFTER_OWNERS if moving else Course.NOW
-        agrees = verdict.evidence is Evidence.AGREES
-        if survives and moving and (agrees or all(self._has_moved(o) for o in moving)):
-            return Course.AFTER_OWNERS
-        if agrees:
-            if moving:
-                self.doubtful.add(key)
-            return Course.NOW
-        return Course.NOT
+    def _is_one_of_many(self, key: Key, moving: Sequence[Key]) -> bool:
+        """Whether its pause differs, as before 3.1, among too many to hold each: the second look tells if that was all."""
+        is_ours = key not in self._rescued and all(self.work.is_drift(owner, key) for owner in moving)
+        return is_ours and len(self.work.resumed()) > MAX_REFRESHED
+
+    def _to_compare(self, keys: Sequence[Key]) -> Sequence[Key]:
+        """Return those of which the last comparison is not enough.
+
+        Of what was merely paused nothing was written that Argo CD compares. Of thousands it is asked
+        for those that differ, and for the one that it looked at longest ago: a controller that is dead
+        has nothing to say of any.
+        """
+        if len(keys) <= MAX_REFRESHED:
+            return keys
+        objects = self.work.snapshot.objects
+        differing = [
+            key for key in keys if key in self._rescued or self._judge(key).evidence is not Evidence.AGREES
+        ]
+        since = {key: at for key in keys if (at := application.reconciled_at(objects[key])) is not None}
+        oldest = min(since, key=lambda key: since[key], default=keys[0])
+        return list(dict.fromkeys((oldest, *differing)))
 
     def _refresh(self, keys: Sequence[Key]) -> None:
-        self.check.compare_anew([*keys, *ownership.ancestors(self.work.snapshot, keys)])
+        keys = self._to_compare(keys)
+        every = [*keys, *ownership.ancestors(self.work.snapshot, keys)]
+        self.check.compare_anew([key for key in every if key not in self.check.fresh])
+        if recent := [key for key in keys if self.work.moved_lately(key)]:
+            self.check.compare_settled(recent)
 
     def foretell(self) -> list[str]:
         """Say what a dry run cannot know."""
-        return [
-            f"the workloads of {self.work.name(key)} are handed back only where Argo CD would not roll "
-            "them forward; a real undo asks it to compare first"
-            for key in self._at_stake()
-        ]
+        work, said = self.work, []
+        for key in self._begin():
+            verdict = self._judge(key)
+            if key in work.rollouts:
+                said.append(
+                    f"the workloads of {work.name(key)} are handed back only where Argo CD would not roll "
+                    "them forward; a real undo asks it to compare first"
+                )
+            elif verdict.evidence is not Evidence.AGREES and not work.options.redeploy:
+                said.append(
+                    f"{self._text(verdict)}; a real undo asks Argo CD to compare first and, if that says the "
+                    f"same, {'waits for git' if work.options.when_safe else 'changes nothing (5)'}"
+                )
+        return said
 
     def first_look(self) -> None:
         """Ask Argo CD, and refuse before any write where handing back would roll something forward.
 
         Raises RefusedError, with --when-safe TimedOut.
         """
-        keys = self._at_stake()
+        keys = self._begin()
         if not keys:
             return
         deadline = self.check.deadline()
         while True:
             self._refresh(keys)
             self.doubtful.clear()
-            verdicts = {key: self._judge(key) for key in keys}
-            courses = {key: self._course(key, verdicts[key]) for key in keys}
-            self.held = {key for key, course in courses.items() if course is Course.AFTER_OWNERS}
-            refused = [verdicts[key] for key in keys if courses[key] is Course.NOT]
+            courses = {key: self._course(key) for key in keys}
+            refused = [verdict for course, verdict in courses.values() if course is Course.NOT]
             if not refused:
                 return
+            if self.check.let_act([verdict.key for verdict in refused]):
+                continue
+            if not self.work.options.when_safe and self._may_stay(refused):
+                return
             if not self.work.options.when_safe:
+                self.handback.give_up()
+                texts = [self._text(verdict) for verdict in refused]
+                more = f"; and {len(texts) - MOST_NAMED} more" if len(texts) > MOST_NAMED else ""
                 raise RefusedError(
-                    "; ".join(map(self._text, refused)),
+                    "; ".join(texts[:MOST_NAMED]) + more,
                     f"{self._advice(refused[0])}; --when-safe waits for it, --redeploy hands it back now, "
-                    "whatever rolls out then; nothing was changed",
+                    f"whatever rolls out then; {self.handback.as_before()}",
                     code=Code.GIT_DIFFERS,
                 )
             self.check.tell_waiting(self._text(refused[0]), deadline)
             if self.check.is_over(deadline):
-                raise TimedOut(f"git did not change in time: {self._text(refused[0])}", "nothing was changed")
+                self.handback.give_up()
+                raise TimedOut(
+                    f"git did not change in time: {self._text(refused[0])}", self.handback.as_before()
+                )
             self.check.pause_between_looks(deadline)
+
+    def _may_stay(self, refused: Sequence[Handback]) -> bool:
+        """Leave out of this undo what would move, where that was pinned or merely paused and something else goes back."""
+        work = self.work
+        keys = {verdict.key for verdict in refused}
+        merely = {key for key in keys if (key, Role.VERSION) not in work.folds}
+        owners = set(ownership.ancestors(work.snapshot, list(merely)))
+        rest = [e for e in work.edits([Role.WINDOW, Role.PAUSE]) if e.ref.key not in keys | owners]
+        if merely & self._rescued or (merely and not rest):
+            return False
+        self.stuck.update({verdict.key: verdict for verdict in refused})
+        self.blocked |= merely | owners
+        return True
 
     def _advice(self, verdict: Handback) -> str:
         where = f" ({verdict.where})" if verdict.where else ""
@@ -204,46 +217,6 @@ class RolledBack:
                 self.blocked.update(ownership.ancestors(self.work.snapshot, [key]))
         return self.blocked
 
-    def after_owners(self) -> Iterator[Key]:
-        """Yield what waited for its owners and may have its auto-sync back, as Argo CD agrees by then."""
-        for key in sorted(self.held):
-            if not self._wait_for_owners(key):
-                continue
-            if not self.work.options.redeploy and not self._agrees_in_time(key):
-                self.stuck[key] = self._judge(key)
-                continue
-            yield key
-
-    def _wait_for_owners(self, key: Key) -> bool:
-        for owner in ownership.owning_applications(self.work.snapshot, key):
-            fold = self.work.folds.get((owner, Role.PAUSE))
-            if owner.kind != "Application" or fold is None or not application.is_auto_sync_on(fold.target):
-                continue
-
-            def applied(live: object) -> bool:
-                line = application.lists(live, key)
-                return is_idle(live) and line is not None and line.get("status") == "Synced"
-
-            self.check.printer.say(f"waiting for {self.work.name(owner)} to apply what git says …")
-            if follow(self.check.cluster, owner, applied, OWNER_SECONDS) is None:
-                why = f"{owner} has not applied what git says of it in time"
-                self.stuck[key] = Handback(key, Evidence.NONE, why, owner, self._judge(key).where)
-                return False
-        self.check.reread([key, *ownership.ancestors(self.work.snapshot, [key])])
-        return True
-
-    def _agrees_in_time(self, key: Key) -> bool:
-        deadline = self.check.deadline()
-        while True:
-            self.check.compare_anew([key])
-            verdict = self._judge(key)
-            if verdict.evidence is Evidence.AGREES:
-                return True
-            if not self.work.options.when_safe or self.check.is_over(deadline):
-                return False
-            self.check.tell_waiting(self._text(verdict), deadline)
-            self.check.pause_between_looks(deadline)
-
     def handed_back(self) -> list[StepResult]:
         """Settle what is handed back, and return it."""
         results = []
@@ -263,11 +236,13 @@ class RolledBack:
         said = []
         for key, verdict in self.stuck.items():
             self.work.owe(verdict)
-            text = f"{self.work.name(key)}: {verdict.why}" if self.blocked else self._text(verdict)
+            is_on = key in self.doubtful  # its owner alone stays paused
+            text = f"{self.work.name(key)}: {verdict.why}" if is_on else self._text(verdict)
             how = f"{self._advice(verdict)} ({COMMAND} undo), or hand it back now with --redeploy"
             said.append((text, how))
         return said
 
     def who_waits(self) -> list[str]:
         """Name the owners that stay paused because of them."""
-        return [f"{key.kind} {self.work.name(key)} stays paused until then" for key in sorted(self.blocked)]
+        waiting = self.blocked - set(self.stuck)
+        return [f"{key.kind} {self.work.name(key)} stays paused until then" for key in sorted(waiting)]

@@ -271,11 +271,6 @@ def is_digest(revision: str) -> bool:
     return bool(re.fullmatch(_DIGEST, revision))
 
 
-def is_oci_tag(revision: str) -> bool:
-    """Whether it has the form of a tag of an OCI artifact."""
-    return bool(re.fullmatch(_OCI_TAG, revision))
-
-
 def is_digest_prefix(revision: str) -> bool:
     """Whether it is the digest of an OCI artifact, or so much of it that it means one."""
     return bool(re.fullmatch(_DIGEST_PREFIX, revision))

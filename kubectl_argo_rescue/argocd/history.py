@@ -21,7 +21,6 @@ from .application import (
     is_digest_prefix,
     is_full_sha,
     is_moving,
-    is_oci_tag,
     is_sha,
     kind_of,
     parse_time,
@@ -357,12 +356,6 @@ def deployed_digests(app: JSON, source: Source, version: str) -> tuple[str, ...]
         if is_digest(digest)
         if version == asked or (is_digest_prefix(version) and digest.startswith(version))
     ]
-    return tuple(dict.fromkeys(found))
-
-
-def tags_of(app: JSON, source: Source, digest: str) -> tuple[str, ...]:
-    """Return the tags by which history knows a digest of an OCI artifact; newest first."""
-    found = [asked for asked, there in _past_of(app, source) if there == digest and is_oci_tag(asked)]
     return tuple(dict.fromkeys(found))
 
 

@@ -87,7 +87,7 @@ _IGNORE = "resource.customizations.ignoreDifferences."
 
 
 def _ignored(settings: Mapping[str, str]) -> Iterator[JSON]:
-    """Yield the ignoreDifferences of argocd-cm that concern argoproj.io (settings.go GetResourceOverrides)."""
+    """Yield the ignoreDifferences of argocd-cm (settings.go GetResourceOverrides)."""
     found = {
         name[len(_IGNORE) :].replace("_", "/", 1): _yaml(str(text))
         for name, text in settings.items()
@@ -99,7 +99,7 @@ def _ignored(settings: Mapping[str, str]) -> Iterator[JSON]:
             found[str(name)] = _yaml(str(override["ignoreDifferences"]))
     for name, rule in found.items():
         group, _, kind = ("*", "", "*") if name == "all" else name.partition("/")
-        if group in ("argoproj.io", "*") and isinstance(rule, dict):
+        if isinstance(rule, dict):
             yield {**rule, "group": group, "kind": kind or "*"}
 
 

@@ -178,6 +178,10 @@ def order_ops(live: JSON, order: Order) -> list[Op]:
             {"op": "test", "path": f"{where}/phase", "value": (state or {}).get("phase")},
             {"op": "replace", "path": f"{where}/phase", "value": "Terminating"},
         ]
+    elif order.kind is OrderKind.FORGET:
+        ops += [{"op": "test", "path": "/operation", "value": None}, {"op": "remove", "path": where}]
+        if own_id((state or {}).get("operation")) != order.id:
+            return []
     else:
         if live.get("operation") is not None:
             # Never `add null` here: the CRD refuses it (argo-cd#29741).
@@ -191,6 +195,8 @@ def order_ops(live: JSON, order: Order) -> list[Op]:
 def has_landed(order: Order, app: JSON) -> bool:
     """Whether an Application shows that an operation was started, or ended, as ordered."""
     state = (app.get("status") or {}).get("operationState") or {}
+    if order.kind is OrderKind.FORGET:
+        return own_id(state.get("operation")) != order.id
     if order.kind not in STARTING:
         return state.get("phase") == "Terminating" or not operation(app).in_progress
     return order.id in (own_id(app.get("operation")), own_id(state.get("operation")))

@@ -27,6 +27,21 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+HELD_HOURS: Final = range(24, 64)
+"""Durations of a window of ours: argocd-server refuses a project with two of one identity."""
+
+
+def is_hold(window: JSON, of: str) -> bool:
+    """Whether a window stops every sync of one Application, or of `*`, at every time, as those do that this tool places."""
+    return bool(
+        window.get("kind") == "deny"
+        and window.get("schedule") == "* * * * *"
+        and window.get("applications") == [of]
+        and not window.get("manualSync")
+        and str(window.get("duration")) in {f"{hours}h" for hours in HELD_HOURS}
+    )
+
+
 class WindowError(ValueError):
     """The window's schedule or duration cannot be parsed; the text is Argo CD's."""
 

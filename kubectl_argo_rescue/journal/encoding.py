@@ -122,6 +122,7 @@ _WRITTEN: Mapping[str, Mapping[tuple[str, ...], type]] = {
         ("spec", "syncPolicy", "automated", "enabled"): bool,
         ("spec", "source"): dict,
         ("spec", "source", "targetRevision"): str,
+        ("spec", "sources"): list,
         ("spec", "sources", "*"): dict,
         ("spec", "sources", "*", "targetRevision"): str,
         ("spec", "sourceHydrator", "syncSource", "targetBranch"): str,

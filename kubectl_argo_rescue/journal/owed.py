@@ -10,6 +10,7 @@ from ..model import patches
 from ..model.merge import Tag
 from ..model.values import Change, Key, MemberChange, Ref, Role
 from .entry import THAW, Entry
+from .records import HOLD
 
 
 class Piece(Struct, frozen=True):
@@ -84,7 +85,7 @@ def is_about(entry: Entry, app: Key) -> bool:
         {app.name} if app.namespace == entry.begin.argocd_namespace else set()
     )
     # The words of an undo are the ids of entries as well.
-    is_undo = bool(entry.begin.undoes) or entry.begin.verb == THAW
+    is_undo = bool(entry.begin.undoes) or entry.begin.verb in (THAW, HOLD)
     return touches(entry, app) or (not is_undo and not words.isdisjoint(entry.begin.argv))
 
 

@@ -13,6 +13,9 @@ from msgspec import Struct
 
 from ..model.values import PlanStep, Reliance, Witness
 
+HOLD = "hold"
+"""The verb of an entry that holds an Application while Argo CD is asked what it would do with another version."""
+
 
 class Begin(Struct, frozen=True):
     """The first record: who did what, when, from where and why."""

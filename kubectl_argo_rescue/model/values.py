@@ -248,6 +248,8 @@ class OrderKind(Enum):
     """Take `.operation` back before anybody has picked it up."""
     ABORT = "operation cleared"
     """Write the end into the status by hand, where no controller will."""
+    FORGET = "operation forgotten"
+    """Take the record of an operation of ours out of the status: auto-sync must not take it for its own."""
 
 
 class Order(Struct, frozen=True):
@@ -412,7 +414,7 @@ class ArgoCD(Struct, frozen=True):
     parameters: Mapping[str, str] = field(default_factory=dict)
     """The data of argocd-cmd-params-cm."""
     ignored: tuple[JSON, ...] = ()
-    """argocd-cm `resource.customizations` of ignoreDifferences for argoproj.io, as an Application's rules are."""
+    """argocd-cm `resource.customizations` of ignoreDifferences, as an Application's rules are."""
     settings_are_known: bool = True
     """False where argocd-cm may not be read: which mark tracks objects is not known then."""
     parameters_are_known: bool = True

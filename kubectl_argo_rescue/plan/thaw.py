@@ -11,6 +11,7 @@ from ..argocd import application, applicationset, deletion, handback
 from ..argocd.components import controller_of_sets
 from ..argocd.controllers import APPLICATIONS, Controller
 from ..argocd.deletion import Doomed
+from ..argocd.windows import HELD_HOURS, is_hold
 from ..journal.entry import Entry, neighbours, older_neighbours
 from ..journal.owed import pieces_of
 from ..model import merge
@@ -33,9 +34,6 @@ from ..model.values import (
 WINDOWS: Final[Path] = ("spec", "syncWindows")
 
 REASON: Final = "no sync starts while Argo CD compares"
-
-HOURS: Final = range(24, 49)
-"""Durations of such a window: argocd-server refuses a project with two of one identity."""
 
 
 class ScalesBack(Struct):
@@ -120,7 +118,7 @@ def window_edits(snapshot: Snapshot, projects: Iterable[JSON]) -> list[Edit]:
     edits = []
     for project in projects:
         windows = (project.get("spec") or {}).get("syncWindows")
-        if not any(is_ours(w) for w in windows or ()):
+        if not any(is_hold(w, "*") for w in windows or ()):
             change = MemberChange(
                 WINDOWS, _window(windows or ()), len(windows or ()), present=True, sole=not windows
             )
@@ -130,7 +128,7 @@ def window_edits(snapshot: Snapshot, projects: Iterable[JSON]) -> list[Edit]:
 
 def _window(windows: Sequence[JSON]) -> dict[str, JSON]:
     taken = {w.get("duration") for w in windows}
-    hours = next(h for h in HOURS if f"{h}h" not in taken)
+    hours = next(h for h in HELD_HOURS if f"{h}h" not in taken)
     return {
         "kind": "deny",
         "schedule": "* * * * *",
@@ -138,17 +136,6 @@ def _window(windows: Sequence[JSON]) -> dict[str, JSON]:
         "applications": ["*"],
         "manualSync": False,
     }
-
-
-def is_ours(window: JSON) -> bool:
-    """Whether a window stops every sync of every Application at every time."""
-    return bool(
-        window.get("kind") == "deny"
-        and window.get("schedule") == "* * * * *"
-        and window.get("applications") == ["*"]
-        and not window.get("manualSync")
-        and str(window.get("duration")) in {f"{h}h" for h in HOURS}
-    )
 
 
 # -- what would follow

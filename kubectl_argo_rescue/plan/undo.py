@@ -7,15 +7,17 @@ owners, grandparents last.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from enum import Enum
 
 from msgspec import Struct
 
-from ..argocd import application, handback, ownership
+from ..argocd import application, handback, operation, ownership
 from ..argocd.handback import Evidence, Handback
 from ..journal.encoding import side
-from ..journal.entry import LEFT, Entry, neighbours, older_neighbours, same_place
+from ..journal.entry import LEFT, Entry, last_time, neighbours, older_neighbours, same_place
 from ..journal.owed import Piece, left_over, pieces_of, relied_on
+from ..journal.records import HOLD
 from ..model import merge, patches
 from ..model.discretion import is_whole, told, without_values
 from ..model.errors import ConflictError
@@ -57,8 +59,9 @@ NOT_BACK: dict[Role, str] = {
 }
 """What an undo was about, for those who interrupt it."""
 
-MOST_NAMED = 8
-"""Resources that a question names before it says how many more there are."""
+
+SETTLED_SECONDS = 60.0
+"""After this what was written or deployed is in Argo CD's own picture of the cluster for certain."""
 
 
 class Fate(Enum):
@@ -125,6 +128,8 @@ class UndoWork:
         """Owners that Argo CD did not compare in time: they are not waited for twice."""
         self.hiding: set[Key] = set()
         """Owners of which our own edits may hide what git wants."""
+        self.held_projects: set[Key] = set()
+        """AppProjects that have, or had a moment ago, a window of ours for as long as something is tried."""
         self.resumed_already: set[Key] = set()
         """Owners that were let go before the others."""
         self.left: list[str] = []
@@ -289,7 +294,7 @@ class UndoWork:
 
     def fold_again(self) -> list[str]:
         """Judge all of it once more, over objects that were read again."""
-        self.settled = {tag: fate for tag, fate in self.settled.items() if fate is Fate.LEFT}
+        self.settled = {tag: fate for tag, fate in self.settled.items() if fate in (Fate.LEFT, Fate.GIT)}
         return self.fold()
 
     def is_on_top(self, key: Key) -> bool:
@@ -308,7 +313,7 @@ class UndoWork:
         pinned = [
             change
             for entry in self.known
-            if entry.id not in mine and entry.is_open
+            if entry.id not in mine and entry.is_open and entry.begin.verb != HOLD
             for _, _, edit, change in entry.unsettled()
             if edit.ref == ref_of(target) and edit.role is Role.VERSION
         ]
@@ -319,6 +324,19 @@ class UndoWork:
             )
             for change in self.folds[key, Role.VERSION].changes
         )
+
+    def leave_to_owner(self, key: Key) -> list[Piece]:
+        """Settle the version of an Application as git's, which stands there now; return what was owed of it."""
+        given = [p for p in self.pieces if p.ref.key == key and p.role is Role.VERSION]
+        self.pieces = [p for p in self.pieces if p not in given]
+        self.settled.update({p.tag: Fate.GIT for p in given})
+        return given
+
+    def take_over(self, pieces: Sequence[Piece]) -> None:
+        """Owe again what was left to an owner."""
+        self.pieces += pieces
+        for piece in pieces:
+            self.settled.pop(piece.tag, None)
 
     def already_back(self) -> list[Key]:
         """Return the objects of which something stands as it was, by what was read."""
@@ -501,13 +519,74 @@ class UndoWork:
             if role is Role.PAUSE and fold.changes and application.is_auto_sync_on(fold.target)
         ]
 
+    def _named(self, verbs: Collection[str] = ()) -> set[Key]:
+        """Return the Applications that entries paused because they were named, of some verbs or of any."""
+        by_id = {entry.id: entry for entry in self.entries}
+        return {
+            piece.ref.key
+            for piece in self.pieces
+            if piece.role is Role.PAUSE
+            and by_id[piece.tag.entry].intents[piece.tag.edit].named
+            and (not verbs or by_id[piece.tag.entry].begin.verb in verbs)
+        }
+
+    def rescued(self) -> set[Key]:
+        """Return the Applications that run something else than they ask for: whatever would change is that."""
+        return {*self._named(("rollback", "rescue")), *self.rollouts}
+
+    def given_back(self) -> set[Key]:
+        """Return what these entries were about and owe nothing of any more: what changes it is no news either."""
+        done = {edit.ref.key for e in self.entries for _, edit in e.edits()}
+        return done - {key for key, _ in self.folds} - set(self.rollouts)
+
+    def at_stake(self) -> list[Key]:
+        """Return the Applications that may act by themselves again through this undo, and roll something."""
+        if self.is_redo:
+            return []
+        resumed, named = self.resumed(), self._named()
+        acting = {*resumed, *self.needed}
+        asked = [*self.rollouts, *(key for key in resumed if key in named)]
+        return [
+            key
+            for key in dict.fromkeys(asked)
+            if not application.is_auto_sync_on(self.snapshot.objects[key])
+            and key in acting
+            and not self.will_go_back(key)
+        ]
+
+    def moved_lately(self, key: Key) -> bool:
+        """Whether what Argo CD compares an Application with may not know yet what it deployed last."""
+        since = self.snapshot.now - timedelta(seconds=SETTLED_SECONDS)
+        if key in self.rescued():
+            return True  # by hand, nobody knows when
+        moved = [operation.operation(self.snapshot.objects[key]).finished]
+        moved += [e.ended_at for e in self.entries if any(r.app == key for _, r in e.rollouts())]
+        return any(at is not None and at > since for at in moved)
+
+    def was_pinned_lately(self, key: Key) -> bool:
+        """Whether an owner's comparison may not know yet what was written to its Application."""
+        since = self.snapshot.now - timedelta(seconds=SETTLED_SECONDS)
+        return key in self.written or any(
+            last_time(e) > since for e in self.entries if any(edit.ref.key == key for _, edit in e.edits())
+        )
+
     def is_for_the_owner(self, verdict: Handback) -> bool:
         """Whether git has moved and the owner will act: the saved original would only be a detour."""
         acts = verdict.owner is not None and (
             verdict.owner in self.resumed()
             or application.is_auto_sync_on(self.snapshot.objects[verdict.owner])
         )
-        return verdict.evidence is Evidence.DISAGREES and acts
+        # A broken original on the way to what git says is a second outage.
+        is_unlike = verdict.evidence in (Evidence.DISAGREES, Evidence.UNMOVED)
+        return is_unlike and acts and self._heals(verdict.owner)
+
+    def _heals(self, owner: Key | None) -> bool:
+        """Whether an owner writes by itself what differs, once its auto-sync is back."""
+        if owner is None or owner.kind != "Application":
+            return owner is not None
+        fold = self.folds.get((owner, Role.PAUSE))
+        block = application.automated(fold.target if fold is not None else self.snapshot.objects[owner])
+        return isinstance(block, dict) and block.get("selfHeal") is True
 
     def goes_back(self, verdict: Handback) -> bool:
         """Whether we write this version field ourselves."""
@@ -523,7 +602,7 @@ class UndoWork:
 
     def versions_going_back(self) -> list[Edit]:
         """Return the edits that write versions as they were."""
-        return [e for e in self.edits([Role.VERSION]) if self.goes_back(self.verdicts[e.ref.key])]
+        return [e for e in self.edits([Role.VERSION]) if self.will_go_back(e.ref.key)]
 
     @staticmethod
     def lacking(edits: Iterable[Edit]) -> list[str]:
@@ -548,7 +627,7 @@ class UndoWork:
     def judged(self) -> set[Key]:
         """Return what hand-back judges: its difference is no news."""
         workloads = [rollout.ref.key for rollouts in self.rollouts.values() for _, rollout in rollouts]
-        return {*self.verdicts, *self.rollouts, *workloads}
+        return {*self.verdicts, *self.rollouts, *workloads, *self.held_projects}
 
     def is_drift(self, owner_key: Key, key: Key) -> bool:
         """Whether an Application shows an object as OutOfSync because of what we wrote to it."""
@@ -580,9 +659,26 @@ class UndoWork:
             )
             return f"what auto-sync of {name} will change is not known: {why}"
         block = application.automated(self.folds[owner, Role.PAUSE].target)
-        others = handback.others_to_change(app, block, self.judged() | self._drifting(owner))
-        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        return f"auto-sync of {name} will also {', '.join(others[:MOST_NAMED])}{more}" if others else ""
+        others = handback.others_to_change(
+            app,
+            block,
+            self.judged() | self._drifting(owner),
+            is_agreed=lambda line: self._is_to_roll(owner, line),
+        )
+        more = f" and {len(others) - handback.MOST_NAMED} more" if len(others) > handback.MOST_NAMED else ""
+        return (
+            f"auto-sync of {name} will also {', '.join(others[: handback.MOST_NAMED])}{more}"
+            if others
+            else ""
+        )
+
+    def _is_to_roll(self, key: Key, line: JSON) -> bool:
+        """Whether it was asked for that auto-sync of an Application changes a resource."""
+        return (
+            self.options.redeploy
+            and key in self._named()
+            and (key in self.rescued() or handback.runs_pods(line))
+        )
 
     def what_follows(self, held: Collection[Key]) -> list[str]:
         """Say what the Applications whose auto-sync goes back on will change, but for those `held`."""

@@ -136,16 +136,20 @@ class Printer:
 
     def ask(self, question: str) -> bool:
         """Ask for a yes on the terminal; anything else is a no, and so is a question that nobody sees."""
-        *before, last = wrapped(f"{plain(question)} [y/N]", self._columns(self.streams.err), 4)
+        return self.typed(f"{question} [y/N]").lower() in ("y", "yes")
+
+    def typed(self, question: str) -> str:
+        """Return what is typed on the terminal as an answer; nothing where nobody sees the question."""
+        *before, last = wrapped(plain(question), self._columns(self.streams.err), 4)
         self._talk(before)
         self.err.write(f"{last} ")
         self.err.flush()
         if self.err.failure is not None:
-            return False
+            return ""
         try:
-            return self.streams.in_.readline().strip().lower() in ("y", "yes")
+            return self.streams.in_.readline().strip()
         except (OSError, UnicodeError):  # a terminal that was lost; what is no text
-            return False
+            return ""
 
     # -- data
 

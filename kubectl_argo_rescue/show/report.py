@@ -23,7 +23,7 @@ from ..journal.entry import (
     what,
     who,
 )
-from ..journal.records import Outcome
+from ..journal.records import HOLD, Outcome
 from ..model import patches
 from ..model.discretion import told, without_credentials, without_values
 from ..model.text import one_line, time_json, time_text
@@ -335,8 +335,10 @@ def _owed(
         for number, _, edit, change in entry.unsettled():
             if edit.role is not Role.VERSION or edit.ref.key not in wanted or entry.begin.undoes:
                 continue
-            if isinstance(change, FieldChange) and (
-                not entry.is_in_doubt(number) or change_now(edit.ref, change, live) is Now.STANDS
+            if (
+                entry.begin.verb != HOLD
+                and isinstance(change, FieldChange)
+                and (not entry.is_in_doubt(number) or change_now(edit.ref, change, live) is Now.STANDS)
             ):
                 place = patches.show_path(change.path)
                 pins.setdefault(edit.ref, {}).setdefault(place, []).append((entry, change))
@@ -359,7 +361,28 @@ def _owed(
             owed.append(one)
         elif one:
             settled.append(ref.key)
+    for key, by in _rolled_back(chosen, snapshot).items():
+        said = handback.auto_sync_says(snapshot, key, block=None)
+        if said.evidence is Evidence.AGREES:
+            settled.append(key)
+        else:
+            where = _place(said.owner or key, (), snapshot)
+            owed.append(Owed(key, said.owner, *where, said.why, tuple(by), ()))
     return owed, settled
+
+
+def _rolled_back(chosen: Sequence[Entry], snapshot: Snapshot) -> dict[Key, list[str]]:
+    """Return the Applications that a rollback or a hold by hand has left as they ask not to be, with its entries."""
+    found: dict[Key, list[str]] = {}
+    for entry in chosen:
+        if entry.begin.undoes or entry.begin.verb not in ("rollback", "rescue"):
+            continue
+        written = {edit.ref.key for _, _, edit, _ in entry.unsettled() if edit.role is Role.VERSION}
+        for _, _, edit, _ in entry.unsettled():
+            key = edit.ref.key
+            if edit.role is Role.PAUSE and edit.named and key in snapshot.objects and key not in written:
+                found.setdefault(key, []).append(entry.id)
+    return found
 
 
 def _judged(

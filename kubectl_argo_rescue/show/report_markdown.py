@@ -112,11 +112,13 @@ def _owed_lines(report: Report) -> Iterator[str]:
         for one in owed:
             yield ""
             through = f", through {one.owner}" if one.owner else ""
-            yield f"- {_md(str(one.key))}{_md(through)}: {_md(one.why)} (pinned by {', '.join(one.entries)})"
+            by = f"{'pinned' if one.patch else 'held'} by {', '.join(one.entries)}"
+            yield f"- {_md(str(one.key))}{_md(through)}: {_md(one.why)} ({by})"
             if one.owner and one.owner.kind == "ApplicationSet":
                 yield f"  It is generated: the change belongs into the template or the parameters of {_md(str(one.owner))}."
-            yield ""
-            yield from _fence(one.patch)
+            if one.patch:
+                yield ""
+                yield from _fence(one.patch)
     if report.settled_in_git:
         yield ""
     for key in report.settled_in_git:

@@ -14,11 +14,12 @@ from ..argocd.history import Deployment, versions
 from ..argocd.operation import waits_for_hooks
 from ..argocd.reconciliation import WindowVerdict
 from ..argocd.writers import Force, Writer, is_free
-from ..journal.entry import Entry, what
+from ..journal.entry import Entry, name_of, what
 from ..journal.entry import who as who_wrote
+from ..journal.records import HOLD
 from ..model.text import COMMAND, cause, columns, display_name, one_line, time_json
 from ..model.times import ago, human
-from ..model.values import ABSENT, JSON, ArgoCD, Key
+from ..model.values import ABSENT, JSON, ArgoCD, Edit, Key, MemberChange
 from .diagnosis import AppDiagnosis, Elsewhere, Owner, Pause, Weight
 from .overview import BLOCKED, BROKEN, DRIFTED, FINE, MISSING, PAUSED, Fact, Overview
 from .windows import short, verdict_json
@@ -129,6 +130,32 @@ def health_json(argocd: ArgoCD, health: Health, around: Surroundings) -> dict[st
             "commands": list(health.detour.commands),
         },
     }
+
+
+def _held(entry: Entry) -> Iterator[str]:
+    """Name what an entry holds: what it has edited itself, and whom its window names."""
+    for step in entry.intents.values():
+        if isinstance(step, Edit) and step.ref.kind == "Application":
+            yield name_of(step.ref.key, entry.begin.argocd_namespace)
+        elif isinstance(step, Edit):
+            yield from (
+                str(name)
+                for change in step.changes
+                if isinstance(change, MemberChange)
+                for name in change.item.get("applications", ())
+            )
+
+
+def hold_lines(entries: Sequence[Entry]) -> Iterator[Line]:
+    """Say of what is held that it is, before all else: an undo that died may have left another version in it."""
+    for entry in entries:
+        if entry.begin.verb == HOLD and entry.is_open:
+            names = ", ".join(dict.fromkeys(_held(entry)))
+            yield _line(
+                f"{names}: held since {entry.begin.started:%H:%M:%S} UTC by an undo that asked Argo CD what it would do; if none is "
+                f"running any more, pin it again: {COMMAND} undo {entry.id}",
+                "red",
+            )
 
 
 # -- one application

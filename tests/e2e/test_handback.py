@@ -126,10 +126,12 @@ def test_git_moved_elsewhere_stops_halfway_and_a_second_undo_completes(
     said = " ".join(result["warnings"])
     assert "pin stays" in said and f"{scene.root} stays paused" in said
 
-    # The same again changes nothing more.
-    mark = argocd.control_plane.audit_mark()
-    assert plugin("undo").returncode == 5
-    assert not edits(argocd.control_plane, mark)
+    # The same again changes nothing more: what is asked of Argo CD under a hold is taken back.
+    before = text_of(scene.specs())
+    with scene.unmoved():
+        again = plugin("undo")
+    assert again.returncode == 5 and f"git asks for {BROKEN}" in again.stderr
+    assert text_of(scene.specs()) == before
 
     scene.commit(version=GOOD)
     with scene.unmoved():
@@ -209,14 +211,14 @@ def test_a_field_that_git_does_not_have_is_no_evidence(argocd: ArgoCD, plugin: P
     plugin("pause", scene.root, check=True)
     plugin("pin", scene.app, good, "--wait", check=True)
     assert text() == "good"
-    argocd.git(
-        (f"{folder}/page.yaml", "bad", "good")
-    )  # the owner is Synced before and after: it says nothing
+    # The owner is Synced before and after: it says nothing of an added key. So it is taken away, held.
     undone = plugin("undo")
     assert undone.returncode == 5
-    assert "git never had the field" in undone.stderr
+    assert "git asks for HEAD" in undone.stderr and "change ConfigMap page" in undone.stderr
     assert scene.revision() == good and not is_auto_sync_on(scene.live_root())
-    plugin("undo", "--redeploy", check=True)
+    assert text() == "good"
+    argocd.git((f"{folder}/page.yaml", "bad", "good"))
+    plugin("undo", check=True)
     scene.settle()
     assert text_of(scene.specs()) == text_of(original)
     assert text() == "good"
@@ -259,7 +261,7 @@ def test_what_git_wants_of_an_app_of_the_same_undo_is_asked(
     with scene.unmoved():
         asked = plugin("undo")
         assert asked.returncode == 5, asked.stderr
-        assert f"auto-sync of {scene.root} will also change Application {scene.app}" in asked.stderr
+        assert f"git asks for {BROKEN}" in asked.stderr and "change Deployment traefik" in asked.stderr
         assert not is_auto_sync_on(scene.live_root())
     scene.commit(version=GOOD)
     with scene.unmoved():
@@ -281,8 +283,8 @@ def test_a_dead_controller_is_no_evidence(argocd: ArgoCD, plugin: Plugin, scene:
         assert "is its controller alive?" in undone.stderr
         for app in (scene.live_root(), scene.live()):
             assert REFRESH not in app["metadata"].get("annotations", {})
-        assert is_auto_sync_on(scene.live()), "the rest is back"
-        assert scene.live_windows() == [deny(scene.app, "other")]
+        assert not is_auto_sync_on(scene.live()), "nobody knows what it would do"
+        assert scene.live_windows() == [deny(scene.app, "other")], "the rest is back"
         assert scene.revision() == GOOD and not is_auto_sync_on(scene.live_root())
     with scene.unmoved():
         plugin("undo", check=True)

@@ -16,7 +16,11 @@ from kubectl_argo_rescue.simulation.incident import Incident
 
 def traefik_incident(version: tuple[int, int] = (3, 2)) -> Incident:
     """A played incident of one's own, as `simulation.incident` has it."""
-    made = _played(version)
+    return copied(_played(version))
+
+
+def copied(made: Incident) -> Incident:
+    """An incident once more, as it is now."""
     return copy.deepcopy(made, _shared(made))
 
 

@@ -153,6 +153,8 @@ def _named(session: Session, notes: Sequence[str], context: str) -> Result:
     ]
     health = _health(session, traces, around)
     if printer.form == "human":
+        for line in status.hold_lines(entries):
+            printer.spans(line)
         session.header()
         _say_frozen(session, entries)
         for line in status.health_lines(snapshot.argocd, health):
@@ -217,6 +219,8 @@ def _everything(session: Session, selector: str) -> Result:
     now = session.now()
     printer = session.printer
     if printer.form == "human":
+        for line in status.hold_lines(entries):
+            printer.spans(line)
         session.header()
         _say_frozen(session, entries)
         for line in status.alarm_lines(overview.destruction.lines(is_frozen=is_frozen)):

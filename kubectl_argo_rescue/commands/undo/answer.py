@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from ...act.handback import recover
 from ...act.options import Common, Writing
 from ...act.reading import parse_target
 from ...act.session import Invocation, Session
@@ -13,6 +14,7 @@ from ...act.undo import Undo
 from ...journal.entry import THAW, Entry, elsewhere, find_entry, is_of, lost
 from ...journal.journal import JournalReading
 from ...journal.owed import is_about, owes, touches
+from ...journal.records import HOLD
 from ...model.errors import Code, ExitStatus, NotFound, RefusedError, RescueError, UsageError
 from ...model.text import COMMAND
 from ...model.values import Key, Result, Role
@@ -37,6 +39,8 @@ def answer(
         reading = session.journal.read()
         for text in reading.warnings:
             session.printer.warn(text)
+        if leftover := [e for e in reading.entries if e.begin.verb == HOLD and e.is_open]:
+            reading = _let_go(session, leftover, writing, redeploy=options.redeploy)
         unknown = _not_understood(reading, what)
         chosen, keys = choose(reading.entries, what, session)
         if not chosen:
@@ -46,6 +50,9 @@ def answer(
                     "see the warnings above for each",
                 )
             return call.finish(_nothing(session, reading))
+        held = {e.id for e in reading.entries if e.begin.verb == HOLD}
+        if ends := [e.id for e in chosen if e.begin.undoes and held.issuperset(e.begin.undoes)]:
+            raise UsageError(f"{', '.join(ends)} is the end of a hold", "there is nothing of it to do again")
         chosen = [session.journal.completed(e) for e in chosen]
         again = [e.id for e in chosen if e.begin.undoes]
         if again and len(again) < len(chosen):
@@ -63,7 +70,7 @@ def answer(
 
             return call.finish(Readoption(session, chosen, writing, reading.entries).run())
         ids = {e.id for e in chosen}
-        others = [e for e in reading.entries if e.is_open and e.id not in ids]
+        others = [e for e in reading.entries if e.is_open and e.id not in ids and e.begin.verb != HOLD]
         undo = Undo(session, chosen, options, writing, reading.entries)
         try:
             result = undo.run(others, keys)
@@ -109,6 +116,23 @@ def _is_readoption(chosen: Sequence[Entry]) -> bool:
             code=Code.BY_ITS_ID,
         )
     return bool(ours)
+
+
+def _let_go(
+    session: Session, leftover: Sequence[Entry], writing: Writing, *, redeploy: bool
+) -> JournalReading:
+    """Pin again what an undo that died has left held, before anything else is done."""
+    argocd = session.reading.snapshot.argocd
+    for entry in leftover:
+        if not is_of(entry, argocd.namespace):
+            continue
+        if writing.is_dry_run:
+            session.printer.warn(
+                f"entry {entry.id} is a hold that an undo has left: a real undo pins it again first"
+            )
+        else:
+            recover(session, entry, writing, redeploy=redeploy)
+    return session.journal.read()
 
 
 def _nothing(session: Session, reading: JournalReading) -> Result:
@@ -157,7 +181,7 @@ def choose(
     if not what:
         for text in elsewhere(entries, argocd.namespace):
             session.printer.say(text)
-        return [e for e in entries if e.is_open and is_of(e, argocd.namespace)], []
+        return [e for e in entries if e.is_open and e.begin.verb != HOLD and is_of(e, argocd.namespace)], []
     home = session.common.namespace or argocd.namespace
     chosen: dict[str, Entry] = {}
     keys: list[Key] = []

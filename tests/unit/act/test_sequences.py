@@ -1,6 +1,7 @@
 """Two people, git and time, in any order: no second outage and no lost original.
 
-Each seed is one story in the incident: rescues, pins, rollbacks, pauses, workloads taken back, undos (plain and
+Each seed is one story in the incident, in one of several shapes (what git says of the version, how the owner
+syncs): rescues, pins, rollbacks, pauses, workloads taken back, undos (plain and
 `--when-safe`, never `--redeploy`), pushes to git, a Sync pressed in the UI, also in the middle of an undo, and
 time that passes. Every state of the Deployment is looked at.
 
@@ -19,16 +20,23 @@ from typing import Any
 import pytest
 
 from kubectl_argo_rescue.argocd import windows
-from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, DEPLOYMENT, JSON
+from kubectl_argo_rescue.model.values import (
+    APPLICATION,
+    APPLICATIONSET,
+    APPPROJECT,
+    BY_KIND,
+    DEPLOYMENT,
+    JSON,
+)
 from kubectl_argo_rescue.simulation.incident import (
     BAD,
     GOOD,
     Incident,
     apps_in_git,
-    deployment,
     root_application,
     traefik_chart,
 )
+from kubectl_argo_rescue.simulation.sources import GitRepository
 from kubectl_argo_rescue.simulation.wire import Request
 
 from ...conftest import SIZE
@@ -36,8 +44,11 @@ from ..build import app_in
 from ..harness import Run
 from ..played import traefik_incident
 
-OTHERS = ("2.4.0", "2.6.0")
+OTHERS = ("2.3.4", "2.6.0")
 """Versions that work as well."""
+
+OWN = "https://git.invalid/ingress.git"
+"""Where the application's own manifests are, in the shape `branch`."""
 
 PEOPLE = (("alice", "laptop"), ("bob", "another"))
 VERSIONS = ((3, 0), (3, 2), (3, 6))
@@ -61,6 +72,11 @@ class Story:
         self.told: list[str] = [f"seed {seed}"]
         self.wrong: list[str] = []
         self.version = self.random.choice(VERSIONS)
+        self.shape = self.random.choice(["chart", "chart", "range", "branch"])
+        self.owner = self.random.choice(["", "", "Replace=true", "no self-heal"])
+        self.told.append(f"Argo CD {self.version}, {self.shape}, {self.owner or 'a plain owner'}")
+        self.commits: dict[str, str] = {}
+        """In the shape `branch`, the newest commit of each version."""
         self.git_says = BAD
         self.excuse = ""
         """Why the broken version may be deployed now."""
@@ -71,20 +87,80 @@ class Story:
         incident = traefik_incident(version=self.version)
         for version in OTHERS:
             incident.charts.publish("traefik", version, traefik_chart(version))
-        incident.charts.publish("web", "1.0.1", [deployment("web", "web:1.0.1")])
-        if self.random.random() < 0.5:
-            incident.git.commit({"apps": self.in_git(BAD, frozen=False)})
-            incident.argocd.run(130, every=5)
-        self.frozen = bool(incident.api.get(APPPROJECT, "argocd", "cluster")["spec"].get("syncWindows"))
+        incident.api.edit(APPLICATION, "argocd", "root", self._as_owned)
+        if self.shape == "set":
+            incident.api.remove(APPLICATION, "argocd", "traefik")
+            incident.api.create(self._set(GOOD))
+        incident.argocd.sources.git[OWN] = self.own = GitRepository()
+        self.frozen = self.random.random() < 0.5
+        self.incident = incident
+        if self.shape != "chart" or not self.frozen:
+            for version in (GOOD, BAD):  # the same incident in this shape
+                self.bring(version)
+                incident.clock.advance(150)
+                incident.argocd.run(150, every=5)
         incident.argocd.run(2)
         incident.api.idle = lambda: self.time(0.5)
         return incident
 
-    def in_git(self, version: str, *, frozen: bool) -> list[JSON]:
+    def _as_owned(self, root: JSON) -> None:
+        policy = root["spec"]["syncPolicy"]
+        if self.owner == "no self-heal":
+            policy["automated"]["selfHeal"] = False
+        elif self.owner:
+            policy["syncOptions"] = [self.owner]
+
+    def in_git(self, version: str) -> list[JSON]:
+        """What root deploys where git says this version."""
         found = apps_in_git(version)
-        if not frozen:
+        source = found[1]["spec"]["source"]
+        if self.shape == "range":
+            source["targetRevision"] = f"{version.rpartition('.')[0]}.x"
+        elif self.shape == "branch":
+            found[1]["spec"]["source"] = {"repoURL": OWN, "path": "ingress", "targetRevision": "main"}
+        if not self.frozen:
             del found[0]["spec"]["syncWindows"]
         return found
+
+    def _set(self, version: str) -> JSON:
+        """What generates the application, in the shape `set`."""
+        spec = apps_in_git("{{version}}")[1]["spec"]
+        return {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "ApplicationSet",
+            "metadata": {"name": "ingress", "namespace": "argocd"},
+            "spec": {
+                "generators": [{"list": {"elements": [{"name": "traefik", "version": version}]}}],
+                "template": {"metadata": {"name": "{{name}}"}, "spec": spec},
+            },
+        }
+
+    def _generated(self, version: str) -> None:
+        def generate(live: Any) -> None:
+            live["spec"]["generators"] = self._set(version)["spec"]["generators"]
+
+        self.incident.api.edit(APPLICATIONSET, "argocd", "ingress", generate)
+
+    def bring(self, version: str) -> None:
+        """Have git say a version."""
+        if self.shape == "branch":
+            self.commits[version] = self.own.commit({"ingress": traefik_chart(version)})
+        apps = self.in_git(version)
+        if self.shape == "set":
+            self._generated(version)
+            del apps[1]
+        self.incident.git.commit({"apps": apps})
+
+    def is_led(self) -> bool:
+        """Whether its owner writes what git says by itself."""
+        if self.shape != "set":
+            return self.is_on("root")
+        rules = self.incident.api.get(APPLICATIONSET, "argocd", "ingress")["spec"]
+        return not rules.get("ignoreApplicationDifferences")
+
+    def called(self, version: str) -> str:
+        """What a person types for a version."""
+        return self.commits.get(version, "") if self.shape == "branch" else version
 
     # -- what is looked at
 
@@ -108,7 +184,13 @@ class Story:
         return app_in(self.incident, name)
 
     def asks_for(self) -> str:
-        return str(self.app()["spec"]["source"]["targetRevision"])
+        """The version that the application's spec means now."""
+        source, sources = self.app()["spec"]["source"], self.incident.argocd.sources
+        revision = sources.resolve(source, source["targetRevision"])
+        made: str = sources.manifests(source, revision)[0]["spec"]["template"]["spec"]["containers"][0][
+            "image"
+        ]
+        return made.partition(":")[2]
 
     def is_on(self, name: str) -> bool:
         block = (self.app(name)["spec"].get("syncPolicy") or {}).get("automated")
@@ -134,10 +216,10 @@ class Story:
     def push(self, version: str) -> None:
         self.say(f"git: {version}")
         self.git_says = version
-        self.incident.git.commit({"apps": self.in_git(version, frozen=self.frozen)})
+        self.bring(version)
         if version != BAD:
             self.excuse = ""
-        elif self.is_on("root"):
+        elif self.is_led() or (self.shape == "branch" and self.asks_for() == BAD):
             self.excuse = "pushed"
 
     def press(self) -> None:
@@ -170,7 +252,8 @@ class Story:
 
     def undo(self, *words: str) -> int:
         """Undo, and perhaps press Sync at one of its requests."""
-        self.excuse = self.excuse if self.excuse == "pushed" else ""
+        is_under_way = self.excuse == "pressed" and "operation" in self.app()
+        self.excuse = self.excuse if self.excuse == "pushed" or is_under_way else ""
         self.before_undo = self.asks_for()
         press_at = self.random.randrange(80) if self.random.random() < 0.3 else -1
         count = 0
@@ -194,7 +277,7 @@ class Story:
             (0.10, lambda: self.back("rescue", "traefik")),
             (0.03, self.by_workloads),
             (0.03, lambda: self.holds("rescue", "traefik", "--pause-only", "--yes")),
-            (0.12, lambda: self.holds("pin", "traefik", self.random.choice([GOOD, *OTHERS]), "--yes")),
+            (0.12, self.pin),
             (0.12, lambda: self.back("rollback", "traefik", "--to")),
             (0.06, lambda: self.holds("pause", self.random.choice(["root", "traefik", "web"]), "--yes")),
             (0.06, self.unblock),
@@ -212,15 +295,25 @@ class Story:
         self.time(self.random.choice([0, 1, 5, 150, 150, 4 * 3600]))
 
     def holds(self, *words: str) -> None:
-        if self.types(*words) == 0:
+        is_ordered = "operation" in self.app()
+        held = self.types(*words) == 0 and not (self.is_led() and self.is_on("traefik"))
+        if held and not is_ordered:  # a pin of what is there already pauses nobody
             self.excuse = ""
 
     def back(self, verb: str, *words: str) -> None:
         """Go back to what was good; to a version that is named where what runs is good itself."""
-        past = [entry["revision"] for entry in self.app()["status"]["history"]]
-        good = [version for version in past if version != BAD]
+        past = [entry["revision"] for entry in self.app()["status"].get("history", [])]
+        bad = {BAD, *(c for c, tree in self.own.commits.items() if tree["ingress"] == traefik_chart(BAD))}
+        here = self.own.commits if self.shape == "branch" else past  # before the shape it was a chart
+        good = [version for version in past if version in here and version not in bad]
+        if self.image() != BAD and not good:
+            return
         named = () if self.image() == BAD else (*words[1:], self.random.choice(good))
         self.holds(verb, words[0], *named, "--yes")
+
+    def pin(self) -> None:
+        if version := self.called(self.random.choice([GOOD, *OTHERS])):
+            self.holds("pin", "traefik", version, "--yes")
 
     def by_workloads(self) -> None:
         """Take the workload back to what it ran before: that is the broken version where it runs a good one."""
@@ -249,11 +342,11 @@ class Story:
             self.wrong.append(f"the last undo ends with {code}: {self.last.err}")
         if entries := self.run(self.incident.api, "log", "--open", "-o", "name", user="alice").out:
             self.wrong.append(f"open: {entries}")
-        project, traefik, web = self.in_git(self.git_says, frozen=self.frozen)
-        for obj in (project, traefik, web, root_application()):
-            live = self.incident.api.get(
-                APPPROJECT if obj is project else APPLICATION, "argocd", obj["metadata"]["name"]
-            )
+        root = root_application()
+        self._as_owned(root)
+        generated = [self._set(self.git_says)] if self.shape == "set" else []
+        for obj in (*self.in_git(self.git_says), root, *generated):
+            live = self.incident.api.get(BY_KIND[obj["kind"]], "argocd", obj["metadata"]["name"])
             if plain(live["spec"]) != plain(obj["spec"]):
                 self.wrong.append(f"{obj['metadata']['name']} is {plain(live['spec'])}")
 

@@ -25,7 +25,15 @@ from kubectl_argo_rescue.model.values import (
     EVENT,
     JSON,
 )
-from kubectl_argo_rescue.simulation.incident import BAD, CHARTS, GOOD, Incident, application, apps_in_git
+from kubectl_argo_rescue.simulation.incident import (
+    BAD,
+    CHARTS,
+    GOOD,
+    Incident,
+    application,
+    apps_in_git,
+    traefik_chart,
+)
 from kubectl_argo_rescue.simulation.wire import Request
 
 from ..build import app_in
@@ -358,14 +366,13 @@ def _commit(incident: Incident, version: str, without: str = "") -> None:
     incident.api.edit(APPPROJECT, "argocd", "cluster", open_up)
 
 
-@pytest.mark.parametrize(("version", "first"), [((3, 2), True), ((3, 0), False)])
+@pytest.mark.parametrize(("version", "with_key"), [((3, 2), True), ((3, 0), False)])
 def test_what_git_wants_of_an_object_that_is_undone_as_well(
-    run: Run, version: tuple[int, int], first: bool
+    run: Run, version: tuple[int, int], with_key: bool
 ) -> None:
     """Somebody merges the bad version during a freeze: its end must not roll it out unasked.
 
-    Where a pause is an added key it hides nothing, and the question comes first. Where the block was
-    taken out, the child differs anyway: what git wants is seen when it is back.
+    Its paused owner is asked under a hold, also where a pause takes the block away, which differs anyway.
     """
     incident = _calm(version)
     do(run, incident, "pause", "root", "traefik")
@@ -373,17 +380,20 @@ def test_what_git_wants_of_an_object_that_is_undone_as_well(
     incident.argocd.run(200)
     ran = run(incident.api, "undo")
     assert ran.code == 5, ran.err
-    assert "auto-sync of root will also change Application traefik" in ran.err
-    assert ("nothing was changed" in ran.err) is first
-    assert automated(incident, "traefik") == (
-        {"prune": True, "selfHeal": True, "enabled": False} if first else {"prune": True, "selfHeal": True}
-    )
+    assert f"git asks for {BAD}" in ran.err and "which would change Deployment traefik" in ran.err
+    assert "everything is as it was before" in ran.err
+    paused = {"prune": True, "selfHeal": True, "enabled": False} if with_key else None
+    assert automated(incident, "traefik") == paused
     assert "root" in run(incident.api, "log", "--open").out
     incident.argocd.run(200)
     assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == GOOD
-    assert run(incident.api, "undo", "--yes").code == 0
+    assert run(incident.api, "undo", "--yes").code == 5, "a yes lets no version roll"
     incident.argocd.run(200)
-    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == BAD, "that was agreed to"
+    live = incident.api.get(DEPLOYMENT, "traefik", "traefik")
+    assert live["spec"]["template"]["spec"]["containers"][0]["image"].endswith(GOOD)
+    assert run(incident.api, "undo", "--redeploy", "--yes").code == 0
+    incident.argocd.run(200)
+    assert app_in(incident, "traefik")["spec"]["source"]["targetRevision"] == BAD, "that was asked for"
 
 
 @pytest.mark.parametrize("version", [(3, 2), (3, 0)])
@@ -452,11 +462,11 @@ def test_a_name_that_may_be_an_entry_or_an_application(run: Run, incident: Incid
     ran = run(incident.api, "undo", twin)
     assert ran.code == 2
     assert f"say argocd/{twin} for the one, entry/{twin} for the other" in ran.err
-    assert run(incident.api, "undo", f"argocd/{twin}", "--yes").out.startswith(
+    assert run(incident.api, "undo", f"argocd/{twin}", "--redeploy").out.startswith(
         f"application.argoproj.io/{twin} "
     )
     assert run(incident.api, "undo", f"entry/{twin}", "--yes").out.startswith("application.argoproj.io/root ")
-    assert run(incident.api, "undo", "facade", "--yes").out.startswith("application.argoproj.io/facade ")
+    assert run(incident.api, "undo", "facade", "--redeploy").out.startswith("application.argoproj.io/facade ")
     ran = run(incident.api, "undo", root[:3])
     assert (ran.code, ran.out) == (1, ""), "too short to be more than a slip"
 
@@ -1263,11 +1273,14 @@ def test_a_long_wait_is_told_rarely(run: Run, incident: Incident) -> None:
 def test_git_fixed_to_a_third_version_is_not_said_to_roll_the_original_out(
     run: Run, incident: Incident
 ) -> None:
+    incident.charts.publish("traefik", "2.4.0", traefik_chart("2.4.0"))
+    do(run, incident, "unblock", "traefik", "--yes")
     do(run, incident, "pin", "traefik", GOOD, "--yes")
     incident.push("2.4.0")
+    incident.argocd.run(60)
     ran = run(incident.api, "undo")
     assert ran.code == 5, ran.err
-    assert 'traefik: /spec/source/targetRevision stays "2.4.1": git (now at ' in ran.err
+    assert 'traefik: /spec/source/targetRevision stays "2.4.1": git asks for 2.4.0 (' in ran.err
     assert "--redeploy lets root roll out what git says now" in ran.err
     assert "2.5.1" not in ran.err
     assert run(incident.api, "undo", "--redeploy").code == 0
@@ -1330,8 +1343,10 @@ def test_a_comparison_that_lags_behind_our_own_write_is_no_refusal(
     old.api.idle = lambda: old.argocd.tick(0.5)
     do(run, old, "pause", "root", "traefik")
     do(run, old, "pin", "traefik", GOOD)
+    do(run, old, "unblock", "traefik")
+    do(run, old, "sync", "traefik")
     old.push(GOOD)
-    old.argocd.run(5)
+    old.argocd.run(60)
     late = lag(monkeypatch, lambda: bool(automated(old, "traefik")), lags)
     ran = run(old.api, "undo", "--yes")
     assert (ran.code, late) == (0, [0]), ran.err

@@ -701,7 +701,7 @@ def test_undo_waits_for_argo_cd_to_agree(run: Run, incident: Incident) -> None:
     incident.argocd.repo_server_alive = True
     incident.argocd.run(200, every=5)
     unfixed = run(incident.api, "undo")
-    assert unfixed.code == 5 and "Deployment traefik/traefik forward again" in unfixed.err
+    assert unfixed.code == 5 and "which would change Deployment traefik" in unfixed.err
     waited = run(incident.api, "undo", "--when-safe", "--timeout", "20s")
     assert waited.code == 6 and "git did not change in time" in waited.err
     assert image(incident) == f"traefik:{GOOD}"
@@ -719,6 +719,18 @@ def test_undo_waits_for_argo_cd_to_agree(run: Run, incident: Incident) -> None:
     assert now == sets
     assert run(incident.api, "log", "--open", "-o", "name").out == ""
     assert run(incident.api, "undo").out == ""
+
+
+def test_an_owner_that_acts_is_asked_to_look_at_git_first(run: Run, incident: Incident) -> None:
+    """Merged a moment ago, and root has not looked yet: no word of git's old version."""
+    rescued(run, incident)
+    incident.argocd.repo_server_alive = True
+    incident.argocd.run(200, every=5)
+    incident.push(GOOD)
+    undone = run(incident.api, "undo")
+    assert undone.code == 0, undone
+    incident.argocd.run(200, every=5)
+    assert image(incident) == f"traefik:{GOOD}"
 
 
 def test_undo_by_force(run: Run, incident: Incident) -> None:
@@ -739,15 +751,17 @@ def old_incident() -> Incident:
 
 
 def test_where_a_pause_does_not_survive_the_root(run: Run) -> None:
-    """The root brings auto-sync back together with the version: root first, by force alone."""
+    """The root brings auto-sync back together with the version: under a window of ours it is asked what that does."""
     old = old_incident()
     rescued(run, old)
     assert "automated" not in (old.api.get(APPLICATION, "argocd", "root")["spec"].get("syncPolicy") or {})
     old.argocd.repo_server_alive = True
-    old.push(GOOD)
     old.argocd.run(200, every=5)
     ran = run(old.api, "undo", "--yes")
-    assert ran.code == 5 and "nothing was changed" in ran.err, ran
+    assert ran.code == 5 and f"git asks for {BAD}" in ran.err, ran
+    assert "automated" not in (old.api.get(APPLICATION, "argocd", "traefik")["spec"].get("syncPolicy") or {})
+    old.push(GOOD)
+    old.argocd.run(200, every=5)
     images: list[str] = []
     tick = old.argocd.tick
 
@@ -756,8 +770,8 @@ def test_where_a_pause_does_not_survive_the_root(run: Run) -> None:
         images.append(image(old))
 
     old.api.idle = watched
-    forced = run(old.api, "undo", "--redeploy", "--yes")
-    assert forced.code == 0, forced
+    agreed = run(old.api, "undo", "--yes")
+    assert agreed.code == 0, agreed
     old.argocd.run(200, every=5)
     assert {*images, image(old)} == {f"traefik:{GOOD}"}, "2.5.1 was never deployed again"
     for name in ("root", "traefik"):
@@ -790,7 +804,7 @@ def test_a_comparison_that_lags_behind_our_own_write_blocks_no_owner(
 
 
 def test_the_paused_root_brings_something_else(run: Run, incident: Incident) -> None:
-    """The root goes back first; what it brings is not what runs, so the app stays paused."""
+    """Asked under a hold, what the root would bring is not what runs: all stays as it was."""
     assert run(incident.api, "pause", "root", "--yes").code == 0
     rescued(run, incident)
     incident.argocd.repo_server_alive = True
@@ -799,9 +813,12 @@ def test_the_paused_root_brings_something_else(run: Run, incident: Incident) -> 
     incident.argocd.run(200, every=5)
     ran = run(incident.api, "undo", "--yes")
     assert ran.code == 5, ran
-    assert "traefik stays paused" in ran.err and "the rest is back" in ran.err
+    assert (
+        "traefik stays paused: git asks for 2.6.0" in ran.err and "everything is as it was before" in ran.err
+    )
     root = incident.api.get(APPLICATION, "argocd", "root")
-    assert root["spec"]["syncPolicy"]["automated"] == {"prune": True, "selfHeal": True}
+    assert root["spec"]["syncPolicy"]["automated"]["enabled"] is False
+    assert incident.api.get(APPLICATION, "argocd", "traefik")["spec"]["source"]["targetRevision"] == BAD
     assert image(incident) == f"traefik:{GOOD}"
     incident.push(GOOD)
     incident.argocd.run(200, every=5)

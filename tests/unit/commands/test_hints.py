@@ -116,6 +116,7 @@ class World:
         """Mend git, undo all; empty, or what is not as git has it."""
         self.time(60)
         self.mend()
+        self.time(130)  # an owner that is on has looked at git by then
         ran = self.type("undo --yes")
         self.time(60)
         if ran.code == 5 and self.images()["traefik"] == f"traefik:{BAD}":
@@ -179,7 +180,7 @@ def test_what_is_proposed_can_be_followed(
             waiting += [(*before, hint, more) for more in proposed(ran.out + ran.err, NAMES)]
         made.time(300)
         wrong += [f"{' · '.join([*before, hint])}: {why}" for why in made.broken]
-        if ran.code not in EXPECTED:
+        if ran.code not in EXPECTED and not (ran.code == 1 and hint.startswith("watch")):  # it saw it fail
             wrong.append(f"{' · '.join([*before, hint])} → {ran.code}: {ran.err}")
         if scene in WHOLE and (lost := made.undone()):
             wrong.append(f"{' · '.join([*before, hint])}, then mended and undone: {lost}")

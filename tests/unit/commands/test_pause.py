@@ -11,18 +11,25 @@ import pytest
 
 from kubectl_argo_rescue.model.values import APPLICATION, JSON
 from kubectl_argo_rescue.simulation.api import InMemoryApi
-from kubectl_argo_rescue.simulation.incident import Incident
+from kubectl_argo_rescue.simulation.incident import Incident, deployment
+from kubectl_argo_rescue.simulation.sources import GitRepository
 
 from ..harness import Run
 from ..played import traefik_incident
 
 EXTRA = 60
+GIT = "https://git.example/x"
 
 
 def _many() -> Incident:
     incident = traefik_incident()
-    for i in range(EXTRA):
-        incident.api.create(_app(f"app-{i:03}", {"team": "a" if i % 2 else "b"}))
+    names = [f"app-{i:03}" for i in range(EXTRA)]
+    incident.argocd.sources.git[GIT] = repository = GitRepository()
+    repository.commit({name: [] for name in names})
+    for i, name in enumerate(names):
+        incident.api.create(_app(name, {"team": "a" if i % 2 else "b"}))
+    incident.argocd.run(5)
+    incident.api.idle = lambda: incident.argocd.tick(0.5)
     return incident
 
 
@@ -33,7 +40,7 @@ def _app(name: str, labels: dict[str, str]) -> JSON:
         "metadata": {"name": name, "namespace": "argocd", "labels": labels},
         "spec": {
             "project": "default",
-            "source": {"repoURL": "https://git.example/x", "path": name, "targetRevision": "main"},
+            "source": {"repoURL": GIT, "path": name, "targetRevision": "main"},
             "destination": {"server": "https://kubernetes.default.svc", "namespace": name},
             "syncPolicy": {"automated": {"selfHeal": True}},
         },
@@ -58,9 +65,29 @@ def test_all_is_one_entry_and_one_undo(run: Run) -> None:
     assert len(ran.json["edits"]) == EXTRA + 3
     assert len([r for r in incident.api.requests if r.method == "GET"]) < 20
 
+    asked = len(incident.api.requests)
     undone = run(incident.api, "undo", "--yes")
     assert undone.code == 0, undone.err
+    patched = [r for r in incident.api.requests[asked:] if r.method == "PATCH" and "/applications/" in r.path]
+    assert len(patched) < EXTRA + 3 + 10, "they are not compared one by one"
     assert {a["metadata"]["name"]: a["spec"] for a in incident.api.objects(APPLICATION, "argocd")} == before
+
+
+def test_what_would_roll_stays_paused_and_the_rest_goes_back(run: Run) -> None:
+    incident = _many()
+    repository = incident.argocd.sources.git[GIT]
+    names = [f"app-{i:03}" for i in range(EXTRA)]
+    assert run(incident.api, "pause", "--all", "--yes").code == 0
+    repository.commit({name: [deployment(name, "x:1")] if name == "app-007" else [] for name in names})
+    incident.argocd.run(200, every=5)
+    ran = run(incident.api, "undo", "--yes")
+    assert ran.code == 5, ran.err
+    assert "app-007 stays paused" in ran.err and "would change Deployment app-007" in ran.err
+    assert set(names) - set(_on(incident.api)) == {"app-007"}
+    repository.commit({name: [] for name in names})
+    ran = run(incident.api, "undo", "--yes")
+    assert ran.code == 0, ran.err
+    assert "app-007" in _on(incident.api)
 
 
 def test_what_is_paused_already_stays_out(run: Run) -> None:

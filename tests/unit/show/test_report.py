@@ -240,6 +240,10 @@ def test_a_rollback_mitigates_as_well(run: Run, incident: Incident) -> None:
     assert mitigation["version"].startswith("2.4.1 (")
     assert mitigation["synced"] == "2026-11-27T17:00:30Z"
     assert told["mitigated"] == mitigation["healthy"] == "2026-11-27T17:00:32Z"
+    # The spec still asks for what broke: git owes that.
+    refresh(incident, "traefik")
+    owed = "\n".join(section(markdown(run, incident).out, "Owed to git"))
+    assert "git asks for 2.5.1" in owed and "would change Deployment traefik" in owed and "held by" in owed
 
 
 def test_without_a_pin_nothing_is_said_of_mitigation(run: Run, incident: Incident) -> None:

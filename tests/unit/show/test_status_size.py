@@ -32,6 +32,8 @@ DYING = json.loads((KEPT / "dying").read_text()) if (KEPT / "dying").exists() el
 AUTOMATED = {"prune": True, "selfHeal": True}
 edited = json.loads((KEPT / "edited").read_text()) if (KEPT / "edited").exists() else {}
 """By the numbers of Applications what their `automated` was changed to."""
+compared = []
+"""The numbers of those that were compared anew."""
 chance = random.Random(20261124)
 
 def window():
@@ -73,6 +75,7 @@ def app(i):
     parts = {"@I@": str(i), "@NAME@": f"{i:05}", "@PROJECT@": f"p{i % PROJECTS}", '"@POLICY@"': policy}
     # Of those that die the deletion time and the finalizers, of the others nothing.
     parts['"annotations": "@DYING@"'] = json.dumps(DYING)[1:-1] if DYING and i % 10 == 0 else '"annotations": {}'
+    parts['"status": {"sync"'] = '"status": {"reconciledAt": "2026-11-27T17:00:00Z", "sync"' if i in compared else '"status": {"sync"'
     parts["@HEALTH@"] = "Healthy" if i % 9 else "Degraded"
     text = APP
     for place, part in parts.items():
@@ -84,7 +87,9 @@ def answer(status, body):
 
 def patched(i, ops):
     for op in ops:
-        if op["op"] != "test":
+        if "argocd.argoproj.io~1refresh" in op["path"]:
+            compared.append(i)
+        elif op["op"] != "test":
             assert op["path"] == "/spec/syncPolicy/automated", op
             edited[str(i)] = op.get("value")
     return app(i)
