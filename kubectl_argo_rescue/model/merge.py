@@ -182,6 +182,23 @@ def fold(
     how many of them are older than each entry that is undone. `overwrite` takes the
     original also where somebody else wrote since.
     """
+    found = _folded(live, undone, neighbours, older, overwrite=overwrite, ours_first=False)
+    if found.conflicts:
+        # Of entries of one second nobody knows the order: a chain that leads to what is there is the one.
+        chained = _folded(live, undone, neighbours, older, overwrite=overwrite, ours_first=True)
+        return found if chained.conflicts else chained
+    return found
+
+
+def _folded(
+    live: JSON,
+    undone: Sequence[tuple[Tag, Change]],
+    neighbours: Sequence[Neighbour],
+    older: Mapping[str, int] | None,
+    *,
+    overwrite: bool,
+    ours_first: bool,
+) -> Fold:
     draft = copy.deepcopy(live)
     restored: list[Tag] = []
     already: list[Tag] = []
@@ -193,8 +210,10 @@ def fold(
     while groups:
         # Which entry is the newer one is told by clocks, and clocks jump: one that fits what is
         # there comes first.
-        fitting = (g for g in groups if all(_fits(change, draft, neighbours) for _, change in g))
-        group = next(fitting, groups[0])
+        fitting = [g for g in groups if all(_fits(change, draft, neighbours) for _, change in g)]
+        if ours_first:
+            fitting.sort(key=lambda g: not all(standing_of(c, draft) is Standing.OURS for _, c in g))
+        group = next(iter(fitting), groups[0])
         groups.remove(group)
         since = (older or {}).get(group[0][0].entry)
         back: list[Change] = []

@@ -121,6 +121,16 @@ def test_there_and_back_is_nothing_to_write() -> None:
     assert got.changes == () and len(got.restored) == 2
 
 
+@pytest.mark.parametrize("order", [(2, 1, 0), (1, 2, 0)])
+def test_entries_of_one_second_in_any_order(order: tuple[int, ...]) -> None:
+    """There and back within a second: only as a chain do they lead from the first original to what is there."""
+    chain = [("2.5.1", "2.4.1"), ("2.4.1", "2.6.0"), ("2.6.0", "2.4.1")]
+    undone: list[tuple[Tag, Change]] = [(Tag(f"e{n}", 0, 0), FieldChange(REVISION, *chain[n])) for n in order]
+    got = fold(app(source={"targetRevision": "2.4.1"}), undone)
+    assert not got.conflicts
+    assert got.target["spec"]["source"]["targetRevision"] == "2.5.1"
+
+
 def test_somebody_restored_it_already() -> None:
     got = fold(app(source={"targetRevision": "a"}), tagged([FieldChange(REVISION, "a", "b")]))
     assert (got.changes, got.restored, got.already) == ((), (), (Tag("e0", 0, 0),))
@@ -500,7 +510,8 @@ def test_names_of_one_window_come_back_in_any_order(
         ("Application", (*AUTOMATED, "prune"), False),
         ("Application", REVISION, True),
         ("Application", ("spec", "sources", Match((), 0), "targetRevision"), True),
-        ("Application", ("spec", "sources"), False),
+        ("Application", ("spec", "sources"), True),
+        ("Application", ("spec", "sourceHydrator"), False),
         ("Application", ("spec", "sourceHydrator", "syncSource", "targetBranch"), True),
         ("Application", ("spec", "destination", "server"), False),
         ("Application", ("spec", "project"), False),
