@@ -125,7 +125,8 @@ def _owed(report: Report) -> Iterator[str]:
         yield "<p>None: no version that was written here differs from git, as far as the cluster tells.</p>"
     for one in report.owed:
         yield f"<p><strong>{_t(str(one.key))}</strong>: {_t(_place(one))}<br><span class=quiet>{_t(one.why)}</span></p>"
-        yield from _diff(one.patch)
+        if one.patch:
+            yield from _diff(one.patch)
     for key in report.settled_in_git:
         yield f"<p>{_t(str(key))}: git agrees with what is live.</p>"
 

@@ -242,7 +242,7 @@ def test_a_rollback_mitigates_as_well(run: Run, incident: Incident) -> None:
     assert told["mitigated"] == mitigation["healthy"] == "2026-11-27T17:00:32Z"
     # The spec still asks for what broke: git owes that.
     refresh(incident, "traefik")
-    owed = "\n".join(section(markdown(run, incident).out, "Owed to git"))
+    owed = "\n".join(section(markdown(run, incident).out, "Pending git change"))
     assert "git asks for 2.5.1" in owed and "would change Deployment traefik" in owed and "held by" in owed
 
 
