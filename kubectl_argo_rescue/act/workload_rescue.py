@@ -155,13 +155,17 @@ class WorkloadRescue(RescueRun):
     def _expected(self, ref: Ref, rescue: Rescue) -> Expected:
         past = self.found.histories[ref.key]
         assert past is not None
+        how = Takeback.TEMPLATE
+        if ref.kind == rollouts.KIND and rollouts.is_aborted(past.workload):
+            how = Takeback.ABORT
         for step in rescue.plan.steps:
-            if isinstance(step, WorkloadRollback) and step.ref == ref and step.how is Takeback.TEMPLATE:
+            if not isinstance(step, WorkloadRollback) or step.ref != ref:
+                continue
+            if step.how is Takeback.TEMPLATE:
                 target = past.named(step.revision)
                 assert target is not None
                 return Expected(target.template, given_up_at(past.workload))
-        is_aborted = rollouts.is_under_way(past.workload) if ref.kind == rollouts.KIND else False
-        how = Takeback.ABORT if is_aborted else Takeback.TEMPLATE
+            how = step.how
         return Expected(workloads.template_of(past.workload), how=how)
 
     def _lines(self, rescue: Rescue, ending: Ending) -> list[str]:

@@ -462,6 +462,7 @@ def assess_workloads(
     """Judge one look at workloads that were taken back: their templates stand, their pods are there."""
     lines: list[tuple[str, str, bool]] = []
     failed = halted = ""
+    by_key = {ref.key: obj for ref, obj in live.items()}
     for ref in sorted(expected):
         obj = live.get(ref)
         if obj is None or obj["metadata"].get("uid") != ref.uid:
@@ -473,7 +474,7 @@ def assess_workloads(
         if expected[ref].how is Takeback.ABORT:
             r = _aborted(obj)
         else:
-            r = rollout(obj, is_full=is_full)
+            r = _rollout_in(by_key, ref.key, is_full=is_full)
         halted = halted or (f"{ref}: {r.halted}" if r.halted else "")
         lines.append((part_of(ref.key), r.text, r.done))
         if r.failed and given_up_at(obj) != expected[ref].given_up_at:

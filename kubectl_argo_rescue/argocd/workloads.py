@@ -196,6 +196,8 @@ def _plain(template: JSON) -> JSON:
 
 def same(a: JSON, b: JSON) -> bool:
     """Whether two templates make the same pods (kubectl: rollback.go equalIgnoreHash)."""
+    if a is None or b is None:  # of a Rollout whose template is another's
+        return a is b
     return bool(_without_nulls(_plain(a)) == _without_nulls(_plain(b)))
 
 
@@ -266,7 +268,7 @@ def decide(
     workload, revisions, key = past.workload, past.revisions, past.key
     if not revisions:
         return Decision(Way.LEFT, "the cluster keeps no revision of it")
-    if workload["kind"] == rollouts.KIND and (found := _of_rollout(past, taken_back)):
+    if workload["kind"] == rollouts.KIND and (found := _of_rollout(past, is_failing, taken_back)):
         return found
     live = template_of(workload)
     current, older = revisions[-1], revisions[:-1]
@@ -299,11 +301,14 @@ def decide(
     return Decision(Way.BACK, "", current, (fit or older)[-1])
 
 
-def _of_rollout(past: History, taken_back: Collection[str]) -> Decision | None:
+def _of_rollout(
+    past: History, is_failing: Callable[[Revision], bool | None], taken_back: Collection[str]
+) -> Decision | None:
     """Decide where a Rollout knows its way back itself; None where it is taken back like a Deployment.
 
     What is not the stable version yet is aborted: the stable one serves at once, and the template,
-    which is Argo CD's or another workload's, stays as it is.
+    which is Argo CD's or another workload's, stays as it is. Not so where the stable one is what fails:
+    then the new version is the way out.
     """
     workload = past.workload
     status = workload.get("status") or {}
@@ -313,7 +318,8 @@ def _of_rollout(past: History, taken_back: Collection[str]) -> Decision | None:
     if rollouts.is_under_way(workload) and stable is not None and current is not None:
         if current.name in taken_back:
             return Decision(Way.ALREADY, "an open entry took it back already", current, current)
-        return Decision(Way.BACK, "", current, stable, Takeback.ABORT)
+        if is_failing(stable) is not True:
+            return Decision(Way.BACK, "", current, stable, Takeback.ABORT)
     source = rollouts.template_source(workload)
     if source is not None:
         return Decision(Way.LEFT, f"its template is that of {source}", current)

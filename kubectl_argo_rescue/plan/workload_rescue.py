@@ -141,14 +141,21 @@ def _decided(
     unchanged: list[StepResult] = []
     warnings: list[str] = []
     refused: list[str] = []
+    decisions: dict[Key, Decision] = {}
+    # A Rollout may have its template from a Deployment, which comes before it.
     for key, past in sorted(found.histories.items()):
         if past is None:
             warnings.append(f"{key} is listed by {name} but is not there")
             continue
         ref = ref_of(past.workload)
         back_already = taken_back(entries, ref)
-        decision = workloads.decide(past, is_failing=is_failing, taken_back=back_already)
-        if decision.way is Way.BACK:
+        decisions[key] = decision = workloads.decide(past, is_failing=is_failing, taken_back=back_already)
+        if (source := _leader(past, decisions)) is not None:
+            detail = f"{FOLLOWS} {source}, whose template it has"
+            unchanged.append(StepResult(ref, StepStatus.UNCHANGED, ROLLED_BACK, detail=detail))
+            if decisions[source].way is Way.BACK and not rollouts.is_under_way(past.workload):
+                warnings += filter(None, [rollouts.foretell(past.workload, is_full=is_full)])
+        elif decision.way is Way.BACK:
             steps.append(_rollout(decision, ref, app, found.destination))
             warnings += workloads.hindrances(past.workload)
             if decision.how is Takeback.TEMPLATE and past.workload["kind"] == rollouts.KIND:
@@ -161,6 +168,13 @@ def _decided(
     if refused:
         raise RefusedError("; ".join(refused), "nothing was changed")
     return steps, unchanged, warnings
+
+
+def _leader(past: History, decisions: Mapping[Key, Decision]) -> Key | None:
+    """Return the workload that is taken back and whose template a Rollout has; None where there is none."""
+    source = rollouts.template_source(past.workload) if past.workload["kind"] == rollouts.KIND else None
+    led = decisions.get(source) if source else None
+    return source if led is not None and led.way in (Way.BACK, Way.ALREADY) else None
 
 
 def _is_about_operation(warning: str) -> bool:
@@ -182,6 +196,7 @@ def _rollout(decision: Decision, ref: Ref, app: JSON, destination: str) -> Workl
 
 
 ALREADY = "taken back already"
+FOLLOWS = "follows"
 
 
 def _detail(decision: Decision, ref: Ref, back_already: Mapping[str, str]) -> str:
@@ -191,10 +206,10 @@ def _detail(decision: Decision, ref: Ref, back_already: Mapping[str, str]) -> st
     entry = back_already.get(decision.target.name)
     if entry is None:
         return f"{ALREADY}: {decision.why}"
-    return (
-        f"{ALREADY} by entry {entry}; to go further back: kubectl -n {ref.namespace} rollout history "
-        f"{ref.kind.lower()}/{ref.name}"
-    )
+    further = f"kubectl -n {ref.namespace} rollout history {ref.kind.lower()}/{ref.name}"
+    if ref.kind == rollouts.KIND:
+        further = f"kubectl argo rollouts -n {ref.namespace} undo {ref.name}"
+    return f"{ALREADY} by entry {entry}; to go further back: {further}"
 
 
 def _is_already(result: StepResult) -> bool:
@@ -202,9 +217,9 @@ def _is_already(result: StepResult) -> bool:
 
 
 def expected_workloads(rescue: Rescue) -> list[Ref]:
-    """Return the workloads that must be well in the end: those taken back now or before."""
+    """Return the workloads that must be well in the end: those taken back now or before, or that follow one."""
     moved = [s.ref for s in rescue.plan.steps if isinstance(s, WorkloadRollback)]
-    before = [u.ref for u in rescue.plan.unchanged if _is_already(u)]
+    before = [u.ref for u in rescue.plan.unchanged if _is_already(u) or u.detail.startswith(FOLLOWS)]
     return [*moved, *before]
 
 

@@ -3,7 +3,8 @@
 - a canary that is not promoted yet is back at once, by a pin or, without sources, by an abort;
 - a version that was promoted leaves by a new canary: `rescue` says so before, stops at its first
   pause without a duration with 4 and says what goes on, and so does `watch`;
-- `--full` promotes it once its pods are ready; both writes are in the journal and handed back.
+- `--full` promotes it once its pods are ready; both writes are in the journal and handed back;
+- blue-green, traffic routing by a second Ingress, and a template that is a Deployment's do the same.
 """
 
 from __future__ import annotations
@@ -24,6 +25,46 @@ from tests.testbed.sources import manifest
 from .scene import Scene, edits, is_auto_sync_on, settle
 
 STEPS = [{"setWeight": 50}, {"pause": {}}]
+BLUE_GREEN: JSON = {
+    "blueGreen": {
+        "activeService": "traefik",
+        "previewService": "traefik-next",
+        "autoPromotionEnabled": False,
+        "scaleDownDelaySeconds": 1,
+    }
+}
+ROUTED: JSON = {
+    "canary": {
+        "steps": STEPS,
+        "stableService": "traefik",
+        "canaryService": "traefik-next",
+        "trafficRouting": {"nginx": {"stableIngress": "traefik"}},
+    }
+}
+"""Traffic is routed by a second Ingress that the controller makes; nobody needs to serve it."""
+
+INGRESS: JSON = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "Ingress",
+    "metadata": {"name": "traefik"},
+    "spec": {
+        "ingressClassName": "nginx",
+        "rules": [
+            {
+                "host": "traefik.invalid",
+                "http": {
+                    "paths": [
+                        {
+                            "path": "/",
+                            "pathType": "Prefix",
+                            "backend": {"service": {"name": "traefik", "port": {"number": 80}}},
+                        }
+                    ]
+                },
+            }
+        ],
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +76,11 @@ def argocd(argo_version: str) -> Iterator[ArgoCD]:
 class Canary:
     """An app of one Rollout in git, with its root app."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, strategy: JSON | None = None, *, is_referring: bool = False) -> None:
+        """Take its strategy, and whether its template is that of a Deployment beside it."""
         self.scene, self.argocd = scene, scene.argocd
+        self.strategy = strategy or {"canary": {"steps": STEPS}}
+        self.is_referring = is_referring
         self.file = f"{scene.name}-src/rollout.yaml"
         scene.source = {
             "repoURL": self.argocd.repository.url,
@@ -48,24 +92,39 @@ class Canary:
         """The Rollout in git."""
         labels = {"app": "traefik", "chart-version": version, **({CRASHES: "true"} if crashes else {})}
         container = {"name": "traefik", "image": f"registry.invalid/traefik:{version}"}
-        return manifest(
-            {
-                "apiVersion": "argoproj.io/v1alpha1",
-                "kind": "Rollout",
-                "metadata": {"name": "traefik"},
-                "spec": {
-                    "replicas": 2,
-                    "selector": {"matchLabels": {"app": "traefik"}},
-                    "strategy": {"canary": {"steps": STEPS}},
-                    "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-                },
-            }
-        )
+        template: JSON = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+        selector: JSON = {"matchLabels": {"app": "traefik"}}
+        spec: JSON = {"replicas": 2, "selector": selector, "strategy": self.strategy, "template": template}
+        found: list[JSON] = []
+        if self.is_referring:
+            del spec["template"]
+            del spec["selector"]
+            spec["workloadRef"] = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "traefik"}
+            deployed = {"replicas": 0, "selector": selector, "template": template}
+            meta: JSON = {"name": "traefik"}
+            found.append({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": deployed})
+        for name in ("traefik", "traefik-next"):
+            service = {"selector": {"app": "traefik"}, "ports": [{"port": 80}]}
+            found.append({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service})
+        rollout = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "traefik"}}
+        found += [INGRESS] if self.strategy is ROUTED else []
+        return manifest(*found, {**rollout, "spec": spec})
 
     def start(self) -> None:
         """Bring the good version, which the first deployment promotes by itself."""
         self.scene.start((self.file, self.manifest(GOOD, crashes=False)), wait=False)
+        if self.strategy is ROUTED:
+            self.argocd.until(self._serve, 60, "the Ingress has an address")
         self.until_stable(GOOD)
+
+    def _serve(self) -> bool:
+        """Give the Ingress an address, as whoever serves it does: Argo CD waits for it."""
+        if self.argocd.api.find("ingress", "traefik", self.scene.target) is None:
+            return False
+        path = self.argocd.api.kind("ingress").path(self.scene.target, "traefik", "status")
+        body: JSON = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}}
+        self.argocd.api.request("PATCH", path, body, content_type="application/merge-patch+json")
+        return True
 
     def push(self, version: str, *, crashes: bool = False) -> None:
         """Bring another version by git."""
@@ -104,9 +163,23 @@ class Canary:
         """Wait until the canary has its pod."""
         self.argocd.until(lambda: self.pods().get(version) == 1, 120, f"a canary of {version} is there")
 
+    def until_paused(self) -> None:
+        """Wait until the new version waits for somebody, its pods there."""
+        self.argocd.until(lambda: self.live()["status"].get("pauseConditions"), 120, "it is paused")
+
+    def served(self) -> set[str]:
+        """Say which versions the stable or active Service leads to; without one, all that run."""
+        selector = self.argocd.get("service", "traefik", self.scene.target)["spec"]["selector"]
+        return {
+            pod["metadata"]["labels"]["chart-version"]
+            for pod in self.argocd.api.list("pod", self.scene.target)
+            if selector.items() <= pod["metadata"]["labels"].items()
+            and "deletionTimestamp" not in pod["metadata"]
+        }
+
     def promote(self, version: str) -> None:
         """Promote it as a person does with the Rollouts plugin."""
-        self.until_half(version)
+        self.argocd.until(lambda: self.pods().get(version), 120, f"pods of {version} are there")
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{self.scene.target}/rollouts/traefik/status"
         body = {"status": {"promoteFull": True}}
         self.argocd.api.request("PATCH", path, body, content_type="application/merge-patch+json")
@@ -184,4 +257,54 @@ def test_a_promoted_version_leaves_by_a_new_canary(argocd: ArgoCD, plugin: Plugi
     plugin("undo", "--redeploy", "--yes", check=True)
     settle(argocd, app)
     assert canary.pods() == {GOOD: 2}
+    assert plugin("log", "--open", "-o", "name", check=True).stdout == ""
+
+
+SHAPES: dict[str, JSON] = {"blue-green": BLUE_GREEN, "traffic routing": ROUTED, "workloadRef": None}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_other_shapes_go_back_as_canaries_do(
+    argocd: ArgoCD, plugin: Plugin, scene: Scene, shape: str
+) -> None:
+    rolled = Canary(scene, SHAPES[shape], is_referring=shape == "workloadRef")
+    rolled.start()
+    app = scene.app
+
+    # Under way: back at once. A template that is a Deployment's is taken back there.
+    rolled.push(FIXED)
+    rolled.until_paused()
+    waiting = plugin("watch", app)
+    assert waiting.returncode == 4 and "waits for somebody" in waiting.stderr
+    mark = argocd.control_plane.audit_mark()
+    plugin("rescue", app, "--workloads", "--yes", check=True)
+    assert rolled.pods() == {GOOD: 2} and rolled.served() == {GOOD}
+    written = [e.uri.partition("?")[0] for e in edits(argocd.control_plane, mark)]
+    end = "/deployments/traefik" if shape == "workloadRef" else "/rollouts/traefik/status"
+    assert (
+        [uri for uri in written if "/traefik" in uri] == [uri for uri in written if uri.endswith(end)] != []
+    )
+    rolled.mend()
+    plugin("undo", "--redeploy", "--yes", check=True)
+    rolled.until_stable(GOOD)
+
+    # Promoted: a new one, which halts, is never aborted on its way, and goes on with --full.
+    rolled.push(FIXED)
+    rolled.until_paused()
+    rolled.promote(FIXED)
+    planned = plugin("rescue", app, "--workloads", "--dry-run", check=True)
+    assert "another version starts a new" in planned.stderr
+    halted = plugin("rescue", app, "--workloads", "--yes")
+    assert halted.returncode == 4, halted.stdout + halted.stderr
+    assert f"Next: kubectl argo-rescue rescue {app} --workloads --full" in halted.stderr
+    assert FIXED in rolled.served(), "what is fled from still serves"
+    done = plugin("rescue", app, "--workloads", "--full", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rolled.live()["status"]["phase"] == "Healthy" and "abort" not in rolled.live()["status"]
+    argocd.until(lambda: rolled.pods() == {GOOD: 2}, 60, "nothing else runs")
+    assert rolled.served() == {GOOD}
+    rolled.mend()
+    plugin("undo", "--redeploy", "--yes", check=True)
+    settle(argocd, app)
+    assert rolled.pods() == {GOOD: 2}
     assert plugin("log", "--open", "-o", "name", check=True).stdout == ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubectl_argo_rescue.model.values import APPLICATION, JSON, ROLLOUT
+from kubectl_argo_rescue.model.values import APPLICATION, DEPLOYMENT, JSON, ROLLOUT
 from kubectl_argo_rescue.simulation.api import InMemoryApi
 from kubectl_argo_rescue.simulation.clock import SteppedClock
 from kubectl_argo_rescue.simulation.incident import application
@@ -95,7 +95,8 @@ def _canary(version: str, *, stable: str, current: str, number: int) -> tuple[In
         }  # fmt: skip
 
     api.edit(ROLLOUT, "edge", "traefik", waits)
-    for pod_hash, n in ((stable, number - 1), (current, number)):
+    before = "good" if stable == current else stable
+    for pod_hash, n in ((before, number - 1), (current, number)):
         api.create(_replica_set(live["metadata"]["uid"], pod_hash, n, version if n == number else "old"))
     api.idle = lambda: _controller(api)
     return api, live
@@ -196,3 +197,132 @@ def test_one_of_the_same_name_beside_argo_cd_is_left_alone(run: Run, promoted: I
     ran = run(promoted, "rescue", "traefik", "2.4.1", "--full", "--yes", "--timeout", "5s")
     assert ran.code == 4 and "Rollout traefik waits for somebody to go on, as Argo CD says" in ran.err
     assert not [r for r in promoted.requests if "/rollouts/" in r.path]
+
+
+def _referring(*, stable: str, current: str) -> InMemoryApi:
+    """A Rollout whose template is that of a Deployment beside it, which asks for what is fled from."""
+    api, live = _canary("2.5.1", stable=stable, current=current, number=2)
+    tracking = {"argocd.argoproj.io/tracking-id": "traefik:apps/Deployment:edge/traefik"}
+    revision = "deployment.kubernetes.io/revision"
+    made = api.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "traefik", "namespace": "edge", "annotations": {**tracking, revision: "2"}},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"app": "traefik"}},
+                "template": live["spec"]["template"],
+            },
+        }
+    )
+    for number, version in ((1, "old"), (2, "2.5.1")):
+        replica_set = _replica_set(made["metadata"]["uid"], f"d{number}", number, version)
+        replica_set["metadata"]["annotations"] = {revision: str(number)}
+        replica_set["metadata"]["ownerReferences"][0]["kind"] = "Deployment"
+        api.create(replica_set)
+
+    def refers(obj: Any) -> None:
+        del obj["spec"]["template"]
+        obj["spec"]["workloadRef"] = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "traefik"}
+        obj["status"] |= {"observedGeneration": "2", "workloadObservedGeneration": "1"}
+        if stable == current:
+            obj["status"] |= {"phase": "Healthy", "pauseConditions": [], "updatedReplicas": 2}
+
+    api.edit(ROLLOUT, "edge", "traefik", refers)
+    api.edit(
+        APPLICATION,
+        "argocd",
+        "traefik",
+        lambda app: app["status"]["resources"].append(
+            {
+                "group": "apps",
+                "kind": "Deployment",
+                "namespace": "edge",
+                "name": "traefik",
+                "status": "Synced",
+            }
+        ),
+    )
+    api.idle = lambda: _follows(api)
+    return api
+
+
+def _follows(api: InMemoryApi) -> None:
+    """Do what both controllers do with another template of the Deployment; a canary halts at its pause."""
+    deployment = api.get(DEPLOYMENT, "edge", "traefik")
+    generation = deployment["metadata"]["generation"]
+    api.edit(DEPLOYMENT, "edge", "traefik", lambda obj: obj.update(status={"observedGeneration": generation}))
+    status = api.get(ROLLOUT, "edge", "traefik")["status"]
+    if status.get("promoteFull"):
+        _controller(api)
+    elif status["workloadObservedGeneration"] != str(generation):
+
+        def looked(obj: Any) -> None:
+            now = obj["status"]
+            now["workloadObservedGeneration"] = str(generation)
+            if now["stableRS"] == "good":
+                now |= {"currentPodHash": "good", "phase": "Healthy", "pauseConditions": []}
+            else:
+                pause = {"reason": "CanaryPauseStep", "startTime": "2026-01-02T10:00:00Z"}
+                now |= {"currentPodHash": "good", "phase": "Paused", "pauseConditions": [pause]}
+                now["updatedReplicas"] = 1
+
+        api.edit(ROLLOUT, "edge", "traefik", looked)
+
+
+def test_one_that_has_its_template_elsewhere_follows_and_is_waited_for(run: Run) -> None:
+    api = _referring(stable="good", current="bad")
+    done = run(api, "rescue", "traefik", "--workloads", "--yes")
+    assert done.code == 0, done.err
+    assert "follows Deployment edge/traefik, whose template it has" in done.out
+    written = [
+        r.path.rpartition("/edge/")[2] for r in api.writes() if "/edge/" in r.path and r.method == "PATCH"
+    ]
+    assert written == ["deployments/traefik"]
+    assert api.get(ROLLOUT, "edge", "traefik")["status"]["currentPodHash"] == "good"
+
+
+def test_one_that_follows_to_an_older_version_halts_and_is_never_aborted_on_the_way(run: Run) -> None:
+    api = _referring(stable="bad", current="bad")
+    halted = run(api, "rescue", "traefik", "--workloads", "--yes")
+    assert halted.code == 4 and "starts a new canary" in halted.err, halted.err
+    assert "--workloads --full" in halted.err
+    done = run(api, "rescue", "traefik", "--workloads", "--full", "--yes")
+    assert done.code == 0, done.err
+    status = api.get(ROLLOUT, "edge", "traefik")["status"]
+    assert status["stableRS"] == "good" and "abort" not in status
+
+
+def test_one_whose_template_was_taken_back_is_promoted_fully(run: Run) -> None:
+    api, _ = _canary("2.5.1", stable="bad", current="bad", number=2)
+
+    def is_promoted(obj: Any) -> None:
+        obj["status"] |= {"phase": "Healthy", "pauseConditions": [], "updatedReplicas": 2}
+
+    api.edit(ROLLOUT, "edge", "traefik", is_promoted)
+
+    def follows() -> None:
+        live = api.get(ROLLOUT, "edge", "traefik")
+        if live["status"].get("promoteFull"):
+            _controller(api)
+        elif live["status"]["observedGeneration"] != str(live["metadata"]["generation"]):
+
+            def looked(obj: Any) -> None:
+                pause = {"reason": "CanaryPauseStep", "startTime": "2026-01-02T10:00:00Z"}
+                obj["status"] |= {
+                    "observedGeneration": str(obj["metadata"]["generation"]),
+                    "updatedReplicas": 1,
+                }
+                obj["status"] |= {"currentPodHash": "good", "phase": "Paused", "pauseConditions": [pause]}
+                obj["metadata"]["annotations"]["rollout.argoproj.io/revision"] = "3"
+
+            api.edit(ROLLOUT, "edge", "traefik", looked)
+
+    api.idle = follows
+    halted = run(api, "rescue", "traefik", "--workloads", "--yes")
+    assert halted.code == 4, halted.err
+    done = run(api, "rescue", "traefik", "--workloads", "--full", "--yes")
+    assert done.code == 0, done.err
+    assert "kubectl argo rollouts -n edge undo traefik" in done.out
+    assert api.get(ROLLOUT, "edge", "traefik")["status"]["stableRS"] == "good"

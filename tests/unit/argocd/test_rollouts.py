@@ -287,6 +287,21 @@ def test_a_template_of_another_workload_is_left_to_it() -> None:
     assert decide(_history(live)).how is Takeback.ABORT
 
 
+def test_a_new_version_is_the_way_out_of_a_stable_one_that_fails() -> None:
+    live = _rollout(_canary(1, **PAUSED, stableRS="bad", currentPodHash="good"))
+
+    def is_failing(revision: workloads.Revision) -> bool:
+        return revision.name == "traefik-bad"
+
+    decision = decide(_history(live), is_failing=is_failing)
+    assert decision.how is Takeback.TEMPLATE and decision.way is not Way.BACK
+
+
+def test_no_template_is_like_no_other() -> None:
+    assert workloads.same(None, None)
+    assert not workloads.same(None, _template("2.4.1"))
+
+
 def test_it_is_listed_with_the_others() -> None:
     assert workloads.keys_of(_app()) == (KEY,)
     assert progress.workload_keys(_app()) == (KEY,)
