@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..argocd import application, controllers, deletion
+from ..argocd import application, controllers, deletion, workloads
 from ..cluster.objects import look
 from ..cluster.refresh import refresh
-from ..journal.entry import Entry, what_others_wrote
+from ..journal.entry import Entry, what_others_wrote, whose
 from ..journal.journal import Writer
 from ..journal.records import Settled
 from ..journal.saved import Saved
@@ -18,7 +18,6 @@ from ..model.text import COMMAND, display_name, some
 from ..model.values import (
     ABSENT,
     APPLICATION,
-    BY_KIND,
     JSON,
     Creation,
     Edit,
@@ -125,7 +124,7 @@ class Orphan(Procedure):
                 self.workloads[display_name(ref_of(app).key, self.snapshot.argocd)] = [
                     Key(str(r.get("kind")), str(r.get("namespace")), str(r.get("name")))
                     for r in lines
-                    if r.get("group") == "apps" and r.get("kind") in BY_KIND
+                    if workloads.is_workload(r)
                 ]
 
     def _delete_what_lives(self) -> None:
@@ -211,7 +210,7 @@ class Readoption(Procedure):
         self._read()
         keys = [k for k in self._keys() if k not in self.settled]
         creations = [self._anew(k) for k in keys if k not in self.made]
-        questions = [*filter(None, map(self._whose, self.entries)), *self._who_would_prune(keys)]
+        questions = [*self._whose(), *self._who_would_prune(keys)]
         plan = Plan("undo", tuple(creations), questions=tuple(questions))
         if self.writing.is_dry_run:
             return self.dry_run(plan)
@@ -270,11 +269,11 @@ class Readoption(Procedure):
             )
         )
 
-    def _whose(self, entry: Entry) -> str:
-        if others := what_others_wrote(entry):
-            return others
-        me = self.session.reading.actor
-        return "" if me and entry.begin.actor == me else f"entry {entry.id} is not yours"
+    def _whose(self) -> list[str]:
+        """Ask about entries that are somebody else's, or that somebody else wrote to."""
+        me, now = self.session.reading.actor, self.session.now()
+        asked = (text for e in self.entries for text in (whose(e, me, now), what_others_wrote(e)))
+        return list(filter(None, asked))
 
     def _read(self) -> None:
         """See which are there, whose they are, and what was saved of the others. Raises RefusedError."""

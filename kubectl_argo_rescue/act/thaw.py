@@ -21,7 +21,7 @@ from ..argocd.deletion import Doomed
 from ..cluster.objects import look
 from ..cluster.probe import not_generated
 from ..cluster.refresh import wake
-from ..journal.entry import THAW, Entry, what_others_wrote
+from ..journal.entry import THAW, Entry, what_others_wrote, whose
 from ..journal.journal import Writer
 from ..journal.records import Settled
 from ..model import merge
@@ -38,7 +38,6 @@ from ..model.errors import (
 )
 from ..model.patches import inverse
 from ..model.text import COMMAND, display_name, some
-from ..model.times import ago
 from ..model.values import (
     APPLICATIONSET,
     APPPROJECT,
@@ -248,7 +247,8 @@ class Thaw(Procedure):
     def _plan(self) -> Plan:
         """Say all that this thaw writes whatever the comparison tells, and ask what is to be asked now."""
         ending = self._ending()
-        questions = [text for entry in self.entries if (text := self._whose(entry))]
+        me, now = self.session.reading.actor, self.session.now()
+        questions = [text for entry in self.entries if (text := whose(entry, me, now))]
         questions += [text for entry in self.entries if (text := what_others_wrote(entry))]
         questions += [text for plan in ending for text in plan.questions]
         let = thaw.waiting(self.apps, self.snapshot.argocd, let_go=(), keep=()).dying
@@ -260,13 +260,6 @@ class Thaw(Procedure):
             notes=tuple(notes),
             questions=tuple(questions),
         )
-
-    def _whose(self, entry: Entry) -> str:
-        b, me = entry.begin, self.session.reading.actor
-        if me and b.actor == me:
-            return ""
-        who = f"{b.actor or 'somebody'} on {b.host or 'an unknown machine'}"
-        return f"entry {entry.id}: {b.verb} by {who}, {ago(self.session.now() - b.started)}; it is not yours"
 
     # -- step by step
 

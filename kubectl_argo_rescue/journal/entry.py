@@ -12,7 +12,7 @@ from ..model import merge, patches
 from ..model.errors import NotFound, UsageError
 from ..model.merge import Standing
 from ..model.text import one_line
-from ..model.times import human
+from ..model.times import ago, human
 from ..model.values import (
     ABSENT,
     JSON,
@@ -101,6 +101,21 @@ def who(entry: Entry) -> str:
     """Say who wrote it, and from where if that is known."""
     actor = one_line(entry.begin.actor) or "(unknown)"
     return f"{actor} on {one_line(entry.begin.host)}" if entry.begin.host else actor
+
+
+def whose(entry: Entry, me: str, now: datetime) -> str:
+    """Return what must be asked about an entry that is not known to be `me`'s; empty where it is."""
+    b = entry.begin
+    if me and b.actor == me:
+        return ""
+    who = f"{b.actor or 'somebody'} on {b.host or 'an unknown machine'}"
+    because = f", because: {b.reason}" if b.reason else ""
+    known = (
+        "it is not yours"
+        if me
+        else "the API server does not say who you are, so it is not known whether it is yours"
+    )
+    return one_line(f"entry {entry.id}: {b.verb} by {who}, {ago(now - b.started)}{because}; {known}")
 
 
 def what_others_wrote(entry: Entry) -> str:
