@@ -256,6 +256,8 @@ class Scene:
     """In place of the chart."""
     spoke: ControlPlane | None = None
     """Another cluster, into which the app deploys."""
+    finalizers: Sequence[str] = ()
+    """Of the app, in git."""
 
     @property
     def root(self) -> str:
@@ -305,7 +307,12 @@ class Scene:
             automated=self.policy,
             **self.spec,  # type: ignore[arg-type]
         )
-        return {**app, "spec": {**app["spec"], **to}}  # type: ignore[dict-item]
+        meta = {"finalizers": list(self.finalizers)} if self.finalizers else {}
+        return {
+            **app,
+            "metadata": {**app["metadata"], **meta},  # type: ignore[dict-item]
+            "spec": {**app["spec"], **to},  # type: ignore[dict-item]
+        }
 
     def root_object(self, **spec: object) -> dict[str, object]:
         """Return the app-of-apps."""

@@ -3,8 +3,8 @@
 - each scenario's solution, typed into the real plugin, passes the same checks;
 - wrong plays fail there for the same reason as on the simulation: a pin without its owner paused, a
   version put back before git is fixed, a window opened before the stuck operation was ended.
-Left out: the prompt and the clock (tests/unit/drill/test_game.py), and the wipe-out, whose story with
-controllers that obey their replicas is tests/e2e/test_freeze.py.
+Left out: the prompt and the clock (tests/unit/drill/test_game.py). Scenarios that need a bed of their own
+are played in test_hub_and_spoke.py and test_wipe_out.py.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tests.testbed.sources import application, manifest
 
 from .scene import Scene, Watch, looked_again, settle
 
+FINALIZER = "resources-finalizer.argocd.argoproj.io"
+
 _numbers = itertools.count(1)
 
 
@@ -40,7 +42,8 @@ class RealStage:
         name = f"drill{next(_numbers)}"
         self.cluster = edge or bed.control_plane
         """Where the app is deployed."""
-        self.scene = Scene(bed, name, spoke=edge)
+        self.scene = Scene(bed, name, spoke=edge, finalizers=(FINALIZER,) if scenario.is_wiped else ())
+        self._is_wiped = False
         other = f"{name}-other"
         self.names = Names(self.scene.app, other, self.scene.root, self.scene.project, f"{name}-set")
         self.told: list[str] = []
@@ -56,7 +59,8 @@ class RealStage:
             self._generate()
         else:
             self.scene.start((f"{self.names.app}/other.yaml", manifest(self._other())))
-            self.scene.upgrade(BAD)
+            if not self.scenario.is_wiped:
+                self.scene.upgrade(BAD)
             if self.scenario.denied:
                 self.scene.freeze(*self.scenario.window_objects(self.names))
         if self.scenario.stuck_at:
@@ -68,6 +72,9 @@ class RealStage:
         self._watches.append(self._deployments)
         self._apps = Watch(self.bed.control_plane, self.bed.namespace, place)
         self._watches.append(self._apps)
+        if self.scenario.is_wiped:
+            self._is_wiped = True
+            self.bed.git((f"{self.scene.name}/app.yaml", ""), message="tidy up")
 
     @property
     def _place(self) -> str:
@@ -143,10 +150,15 @@ class RealStage:
         self.told.append(f"$ {line}\n{done.stdout}{done.stderr}({done.returncode})")
 
     def _words(self, line: str) -> list[str]:
-        return shlex.split(self.names.put_into(line))
+        words = shlex.split(self.names.put_into(line))
+        if "ENTRY" in words:
+            newest = self.plugin("log", "-o", "name", check=True).stdout.split()[0].removeprefix("entry/")
+            words = [newest if word == "ENTRY" else word for word in words]
+        return words
 
     def _fix(self) -> None:
         fixed = self.scenario.fix
+        self._is_wiped = False
         if self.scenario.is_generated:
             body = {"spec": {"template": {"spec": {"source": {"targetRevision": fixed}}}}}
             self.bed.api.patch("applicationset", self.names.set, self.bed.namespace, body)
@@ -210,11 +222,12 @@ class RealStage:
         """Return the spec that git has for each object."""
         names, scene = self.names, self.scene
         if not self.scenario.is_generated:
+            of_app = {} if self._is_wiped else {("Application", names.app): scene.app_object()["spec"]}
             return {
                 ("AppProject", names.project): scene.project_object()["spec"],
                 ("Application", names.root): scene.root_object()["spec"],
-                ("Application", names.app): scene.app_object()["spec"],
                 ("Application", names.other): self._other()["spec"],
+                **of_app,
             }
         made = self._set(self.scenario.fix)["spec"]
         found: dict[tuple[str, str], JSON] = {("ApplicationSet", names.set): made}
@@ -262,7 +275,7 @@ def staged(bed: ArgoCD, plugin: Plugin, name: str, edge: ControlPlane | None = N
 
 
 PLAYED_ELSEWHERE = ("ingress", "hub-and-spoke", "wipe-out")
-"""Below, and in test_hub_and_spoke.py, whose bed has a second cluster."""
+"""Below; in test_hub_and_spoke.py, whose bed has a second cluster; in test_wipe_out.py."""
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name not in PLAYED_ELSEWHERE])
