@@ -19,6 +19,7 @@ PLOT = CHECKOUT / "docs" / "benchmarks-scale.svg"
 
 GOAL_MEMORY = 150
 GOAL_WINDOWS = 10
+GOAL_DYING = 5
 GOAL_ROUNDS = 5
 
 
@@ -123,6 +124,20 @@ def scale(found: Scale) -> str:
                         f"`windows -A`, {w.count} Applications, {PROJECTS} projects of up to 4 random windows",
                         f"{w.seconds:.2f}", f"at most {GOAL_WINDOWS} s", _met(w.seconds <= GOAL_WINDOWS), f"{w.get:.2f}",
                         f"{w.peak.own:.0f}", f"{w.peak.all:.0f}",
+                    )
+                ],
+            )
+        )  # fmt: skip
+    if found.dying:
+        d = found.dying
+        parts.append(
+            table(
+                ("", "seconds", "goal", "", "own MB", "with kubectl, MB", "goal", ""),
+                [
+                    (
+                        f"`status`, {d.count} Applications, {d.dying} of them dying", f"{d.seconds:.2f}",
+                        f"at most {GOAL_DYING} s", _met(d.seconds <= GOAL_DYING), f"{d.peak.own:.0f}",
+                        f"{d.peak.all:.0f}", f"under {GOAL_MEMORY} MB", _met(d.peak.all < GOAL_MEMORY),
                     )
                 ],
             )

@@ -37,6 +37,7 @@ AWAY_SIZE = 500
 ROUND_TRIP = 0.02
 """Seconds to an API server in another building; most are not on the same machine."""
 
+FINALIZER = "resources-finalizer.argocd.argoproj.io"
 PAUSED = "/spec/syncPolicy/automated/enabled"
 
 
@@ -160,12 +161,23 @@ class Windows:
     """`kubectl get app -o json`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Dying:
+    """`status` while every tenth of the Applications is being deleted with its workloads."""
+
+    count: int
+    dying: int
+    seconds: float
+    peak: Peak
+
+
 @dataclass(slots=True)
 class Scale:
     """All sizes, the windows and the log."""
 
     sizes: list[Size] = field(default_factory=list)
     away: Away | None = None
+    dying: Dying | None = None
     windows: Windows | None = None
     log: Log | None = None
 
@@ -191,7 +203,21 @@ def measure(bed: Bed, sizes: Sequence[int], entries: int = ENTRIES) -> Scale:
     if filled:
         with told(f"{filled} Applications in {PROJECTS} projects with windows"):
             found.windows = _windows(bed, crowd, filled, found.sizes[-1].get)
+        with told(f"{filled} Applications, of which {filled // 10} are dying"):
+            found.dying = _dying(bed, crowd, filled)
     return found
+
+
+def _dying(bed: Bed, crowd: Crowd, size: int) -> Dying:
+    """Last of all: they stay dying, as no controller takes their finalizer away."""
+    names = sorted(_uids(bed))[::10]
+    finalizers = [{"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}]
+    crowd.send("PATCH", _bodies(bed, names, finalizers), JSON_PATCH)
+    place = f"/apis/argoproj.io/v1alpha1/namespaces/{bed.namespace}/applications"
+    crowd.send("DELETE", [(f"{place}/{name}", b"") for name in names], "application/json")
+    status = bed.plugin("status")
+    seconds = statistics.median(status.run() for _ in range(3))
+    return Dying(size, len(names), seconds, bed.direct("status").peak())
 
 
 def _away(bed: Bed, crowd: Crowd, size: int) -> Away:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ GOAL_HELP = 1.1
 GOAL_NEAR = 3.0
 GOAL_FAR = 1.9
 GOAL_BY_HAND = 1.0
+GOAL_FREEZE = 3.0
 GOAL_LOGIN = 1.15
 LOGIN_SECONDS = 0.4
 """What an exec plugin takes that asks somebody for a token."""
@@ -66,6 +68,7 @@ def edits(bed: Bed, pairs: int, *, archive: Path | None = None) -> list[Comparis
         *(_edit(bed, verb, ops, pairs, GOAL_NEAR) for verb, ops in EDITS.items()),
         *(_beside_hands(bed, verb, pairs) for verb in EDITS),
         _with_owner(bed, pairs),
+        *freezes(bed, pairs),
         *logged_in(bed, pairs),
         *([_edit(bed, "pin", PIN, pairs, bin=archive)] if archive else []),
     ]
@@ -111,6 +114,33 @@ def _beside_hands(
         pairs,
     )
     return Comparison(f"{verb}{place}", f"{BY_HAND}{place}", ours, theirs, at_most(goal), goal)
+
+
+def freezes(bed: Bed, pairs: int) -> list[Comparison]:
+    """Compare a freeze, until both scales are written, with the one `kubectl scale` that writes them."""
+    workloads = ("statefulset/argocd-application-controller", "deployment/argocd-applicationset-controller")
+
+    def run_again() -> None:
+        for word in workloads:
+            kind, _, name = word.partition("/")
+            bed.api.patch(kind, name, bed.namespace, {"spec": {"replicas": 1}})
+
+    def ours(_turn: int) -> float:
+        run_again()
+        mark, began = bed.control_plane.audit_mark(), datetime.now(timezone.utc)
+        bed.plugin("freeze").run()
+        scaled = [e for e in bed.control_plane.audit(mark) if e.verb == "patch" and "/scale?" in e.uri]
+        assert len(scaled) == len(workloads)
+        return max((e.at - began).total_seconds() for e in scaled)
+
+    def theirs(_turn: int) -> float:
+        run_again()
+        return bed.kubectl("scale", *workloads, "--replicas=0").run()
+
+    times = interleaved(ours, theirs, max(5, pairs // 3))
+    run_again()
+    what = "freeze, until both scales are written"
+    return [Comparison(what, "one kubectl scale of both", *times, at_most(GOAL_FREEZE), GOAL_FREEZE)]
 
 
 def logged_in(bed: Bed, pairs: int) -> list[Comparison]:

@@ -71,6 +71,8 @@ class AuditEntry:
     agent: str
     body: JSON
     """The request body, for writes to Argo CD's kinds, workloads and ConfigMaps."""
+    at: datetime.datetime
+    """When it was answered."""
 
 
 class Authority:
@@ -401,6 +403,7 @@ class ControlPlane:
                 code=entry["responseStatus"]["code"],
                 agent=entry.get("userAgent", ""),
                 body=entry.get("requestObject"),
+                at=datetime.datetime.fromisoformat(entry["stageTimestamp"].replace("Z", "+00:00")),
             )
             for entry in entries
             if entry["stage"] == "ResponseComplete" and entry.get("userAgent") != "argo-rescue-testbed"
