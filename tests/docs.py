@@ -62,10 +62,8 @@ def help_of(*words: str) -> str:
 def reference() -> str:
     """Return the whole reference."""
     parts = [_HEAD]
-    connection = ""
-    for verb in root.VERBS:
-        text, _, connection = help_of(verb).partition("\nConnection, as kubectl's:\n")
-        parts.append(f"## {verb}\n\n```text\n{text.rstrip()}\n```\n")
+    connection = help_of().partition("\nConnection, as kubectl's:\n")[2]
+    parts += [f"## {verb}\n\n```text\n{help_of(verb).rstrip()}\n```\n" for verb in root.VERBS]
     parts.append(f"## Connection flags\n\n```text\n{connection.rstrip()}\n```\n")
     return "\n".join(parts)
 
@@ -233,7 +231,7 @@ PLACEHOLDERS = {
     "target": r"context \S+ \(https://\S+\) as [\w.-]+",
     "time": r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?",
     "commit": r"\b[0-9a-f]{40}\b",
-    "entry": r"\b(?=\d*[a-f])[0-9a-f]{6}\b|(?<=undo )[0-9a-f]{6}\b|(?<=show )[0-9a-f]{6}\b",
+    "entry": r"\b(?=\d*[a-f])[0-9a-f]{6}\b|(?<=undo )[0-9a-f]{6}\b|(?<=show )[0-9a-f]{6}\b|(?<=report )[0-9a-f]{6}\b",
     "address": r"https?://[^\s,;)]+",
     "age": r"(?<![\w\"-])(?<!\* for )\d+[smhd](?:\d+[smh])?(?![\w-])",
 }

@@ -240,7 +240,7 @@ def _tell_how_to_go_on(printer: Printer, plan: Plan, part: Procedure, status: Ex
         printer.say(f"what was done stands; see it: {COMMAND} show {part.entry}")
     if status is ExitStatus.OK:
         for command in plan.next_commands:
-            printer.say(f"go on with: {command}")
+            printer.say(f"Next: {command}")
     if may_stand and any(not isinstance(step, Order) for step in plan.steps):
         printer.say(f"undo with: {COMMAND} undo {part.entry}")
 

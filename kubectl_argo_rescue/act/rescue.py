@@ -241,7 +241,7 @@ class RescueRun(Procedure):
         if not done and stands:
             name = display_name(self.key, self.snapshot.argocd)
             self.printer.say(f"what was done stands: {COMMAND} show {self.entry}")
-            self.printer.say(f"go on with: {COMMAND} rescue {name}{self.flags}")
+            self.printer.say(f"Next: {COMMAND} rescue {name}{self.flags}")
         self.printer.say(f"undo with: {COMMAND} undo {self.entry}")
 
     def _result(self, rescue: Rescue) -> Result:

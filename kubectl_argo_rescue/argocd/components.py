@@ -149,6 +149,12 @@ class Health(Struct, frozen=True):
     """The newest comparison of any Application that was read."""
     evidence: tuple[str, ...] = ()
 
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to say about it: it reconciles, and every part of it lives."""
+        are_alive = all(part.life is Life.ALIVE for part in self.parts)
+        return self.reconciling is True and are_alive and not self.evidence
+
 
 class Trace(Struct, frozen=True):
     """What one Application tells about the controller that serves it."""
@@ -298,8 +304,7 @@ def _detour(argocd: ArgoCD, parts: Sequence[Part], around: Surroundings) -> Deto
     url = around.settings.get("url", "")
     counted = f" with {_count(around.endpoints, 'endpoint')}" if around.endpoints is not None else ""
     return Detour(
-        f"argocd-server is ready{counted}: where {one_line(url) or 'its address'} does not answer, only the way to it "
-        "(ingress, DNS, SSO) is broken. Round it:",
+        f"Argo CD's UI and API run{counted}. If you cannot reach {one_line(url) or 'them'} (ingress, DNS, SSO), go around:",
         (f"{forward}   # then https://localhost:8080", cli, core),
     )
 

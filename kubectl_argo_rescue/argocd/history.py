@@ -428,25 +428,25 @@ def explain_last_good(app: JSON, now: datetime, known: KnownVersions | None = No
     if found.identity == asked_for:
         return LastGood(found, f"an open rescue has pinned it{for_how_long(found, now)}")
     wanted = ", ".join(application.name_of(r, "") for _, _, r, _ in asked_for if r)
-    asked = f"what is asked for now{f' ({wanted})' if wanted else ''}"
+    asked = f"the current target{f' ({wanted})' if wanted else ''}"
     failing = running_and_failing(app, known)
-    which = f"neither what runs ({versions(failing)}) nor {asked}" if failing else f"not {asked}"
+    which = f"what runs ({versions(failing)}) and {asked}" if failing else asked
     if [r for _, _, r, _ in found.identity] == [r for _, _, r, _ in asked_for]:
         which += ", but the same version with other values"
     if text := _by_hearsay(app, found, known):
         which += f"; it {text}"
-    return LastGood(found, f"the newest that succeeded and is {which}{for_how_long(found, now)}")
+    return LastGood(found, f"the newest successful version other than {which}{for_how_long(found, now)}")
 
 
 def _but(known: KnownVersions) -> str:
     """Name what history has besides and nobody should go back to, as the end of a phrase."""
-    return f", and {known.left}, which somebody was rescued from" if known.left else ""
+    return f", and {known.left}, abandoned in an earlier rescue" if known.left else ""
 
 
 def for_how_long(deployment: Deployment, now: datetime) -> str:
     """Say how long it was what ran, as the end of a phrase; empty where that is not known."""
     span = deployment.in_force(now)
-    return f", in force for {human(span)}" if span is not None else ""
+    return f", ran {human(span)}" if span is not None else ""
 
 
 def choose_deployment(app: JSON, to: str | None, known: KnownVersions | None = None) -> Deployment:
@@ -467,7 +467,7 @@ def choose_deployment(app: JSON, to: str | None, known: KnownVersions | None = N
         good = last_good(app, known)
         if good is None:
             known = known or KnownVersions()
-            but = f", but for {known.left}, which somebody was rescued from" if known.left else ""
+            but = f", but for {known.left}, abandoned in an earlier rescue" if known.left else ""
             if any(known.has_failed(d) for d in past):
                 but += ", but for what a watch saw failing"
             if text := _by_hearsay(app, None, known):

@@ -42,7 +42,7 @@ def _frozen_until(snapshot: Snapshot, app: JSON) -> str | None:
     change = Foresight(snapshot.now).next_change(app_windows(snapshot, app), app, manual=False)
     if change.not_before:
         return f"no change before {change.not_before:%Y-%m-%d %H:%M} UTC"
-    return f"{change.at:%Y-%m-%d %H:%M} UTC" if change.at else "no end in sight"
+    return f"{change.at:%Y-%m-%d %H:%M} UTC" if change.at else "no end scheduled"
 
 
 def app_windows(snapshot: Snapshot, app: JSON) -> tuple[windows.Window, ...]:

@@ -86,7 +86,7 @@ CONNECTION: tuple[Callable[[F], F], ...] = (
     click.option("--disable-compression", is_flag=True, default=None, help="Ask for no compression of answers."),
     click.option("--cache-dir", default=None, metavar="DIR", help="kubectl's cache directory."),
     click.option("--request-timeout", type=RequestTimeout(), default=None, metavar="DURATION", help="How long to wait for one request, such as 10s; 0 is no limit."),
-    click.option("-v", "--v", "verbosity", type=int, default=None, metavar="LEVEL", help="Show requests from level 6 on; never tokens."),
+    click.option("-v", "--v", "verbosity", type=int, default=None, metavar="LEVEL", help="Show plans field by field from level 1 on, requests from 6 on; never tokens."),
 )  # fmt: skip
 
 FORMS: Final = ("human", "name", "json", "yaml")
@@ -150,10 +150,15 @@ class Verb(click.Command):
 
 
 def write_options(
-    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter, arguments: str
+    command: click.Command,
+    ctx: click.Context,
+    formatter: click.HelpFormatter,
+    arguments: str,
+    *,
+    with_connection: bool = False,
 ) -> None:
-    """Write what a command takes, its usage, and apart from both how to reach the cluster."""
-    connection = {o for option in CONNECTION for o in _names(option)}
+    """Write what a command takes, its usage, and where it is wanted how to reach the cluster."""
+    connection = {o for option in CONNECTION for o in _names(option)} - {"verbosity"}
     own: list[tuple[str, str]] = []
     kubectls: list[tuple[str, str]] = []
     for param in pflag.options_of(command, ctx):
@@ -164,8 +169,12 @@ def write_options(
         formatter.write_dl(own)
     formatter.write_paragraph()
     formatter.write_usage(ctx.command_path, f"{arguments} [options]".lstrip())
-    with formatter.section("Connection, as kubectl's"):
-        formatter.write_dl(kubectls)
+    if with_connection:
+        with formatter.section("Connection, as kubectl's"):
+            formatter.write_dl(kubectls)
+    else:
+        formatter.write_paragraph()
+        formatter.write_text('Use "kubectl options" for kubectl\'s connection flags: they all work here.')
 
 
 def _names(option: Callable[[Any], Any]) -> list[str]:
@@ -189,14 +198,14 @@ def writing_options(f: Callable[..., int]) -> Callable[..., int]:
     wrapped.__click_params__ = getattr(f, "__click_params__", [])  # type: ignore[attr-defined]
     decorated: Callable[..., int] = wrapped
     for option in (
-        click.option("-y", "--yes", is_flag=True, help="Agree to a plan that touches more than was named."),
+        click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation."),
         click.option("--reason", default="", metavar="TEXT", help="Why; kept in the log."),
         click.option(
             "--expires",
             type=Duration(),
             default=None,
             metavar="DURATION",
-            help="Remind of it after this time, such as 2h, while it still stands.",
+            help="Mark as expired after this time, such as 2h, so that status and log remind you.",
         ),
         click.option(
             "--dry-run",
@@ -281,4 +290,6 @@ def timeout_option(default: str | None, text: str) -> Callable[[F], F]:
 def waiting_options(f: F) -> F:
     """Give a verb --wait and --timeout."""
     f = timeout_option("5m", "How long to wait; 0 is for ever.")(f)
-    return click.option("--wait", is_flag=True, help="Watch until the truth is known.")(f)
+    return click.option("--wait", is_flag=True, help="Watch until it is synced and healthy, or has failed.")(
+        f
+    )

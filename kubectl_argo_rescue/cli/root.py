@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 PROG = "kubectl argo-rescue"
 
 VERBS: dict[str, tuple[str, str]] = {
-    "status": ("status", "Show what is wrong, and who would fight an edit"),
+    "status": ("status", "Show what is wrong, and what would revert a change"),
     "pause": ("pause", "Turn auto-sync off, so that it stays off"),
-    "unblock": ("unblock", "Let no sync window stop an application"),
-    "pin": ("pin", "Pin an application to a version and see that Argo CD acts"),
+    "unblock": ("unblock", "Let one application sync despite sync windows"),
+    "pin": ("pin", "Pin an application to a version and have Argo CD deploy it"),
     "rescue": ("rescue", "All of it in one: pause, unblock, pin, sync, watch"),
-    "sync": ("sync", "Order a sync without Argo CD's API"),
+    "sync": ("sync", "Start a sync without Argo CD's API"),
     "rollback": ("rollback", "Deploy a version from history, and keep it there"),
     "terminate": ("terminate", "End an operation that runs or is stuck"),
-    "watch": ("watch", "Watch an application until the truth is known"),
+    "watch": ("watch", "Watch an application until it is synced and healthy, or has failed"),
     "freeze": ("freeze", "Stop Argo CD's controllers at once: nothing is deleted any more"),
     "orphan": ("orphan", "Let an application go without its workloads"),
     "undo": ("undo", "Put the saved originals back"),
-    "log": ("log", "List what was done, by whom and what still stands"),
+    "log": ("log", "List what was done, by whom and what is still in effect"),
     "show": ("show", "Show one entry of the log, with every edit"),
-    "report": ("report", "Report the timeline and the git change still owed"),
+    "report": ("report", "Report the timeline and the pending git change"),
     "windows": ("windows", "Show which sync windows let an application sync"),
     "doctor": ("doctor", "Say whether a rescue would work from here"),
     "drill": ("drill", "Practise an incident on this machine, without a cluster"),
@@ -51,12 +51,25 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 """Verb to (module below `commands`, short help). The short help stands here so that no verb loads."""
 
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Start here": ("status", "rescue", "undo"),
+    "Single steps": ("pause", "pin", "unblock", "sync", "rollback", "terminate", "watch"),
+    "Argo CD deletes what it must not": ("freeze", "orphan"),
+    "Afterwards": ("log", "show", "report"),
+    "Look": ("windows", "doctor"),
+    "Learn": ("drill", "completion", "version"),
+}
+"""The verbs as `--help` lists them."""
+
 EXAMPLES = """\b
 Examples:
   # The incident: traefik 2.5.1 broke the ingress, and Argo CD's own API with it
+  kubectl argo-rescue rescue traefik
+\b
+  # The same in single steps
   kubectl argo-rescue pause root
-  kubectl argo-rescue unblock traefik
   kubectl argo-rescue pin traefik 2.4.1
+  kubectl argo-rescue unblock traefik
   kubectl argo-rescue watch traefik
 \b
   # Later, when git is fixed: put every original back
@@ -91,9 +104,10 @@ class VerbTable(click.Group):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write kubectl's order: what for, examples, verbs (loading none of them), flags."""
         formatter.write_text(f"{inspect.cleandoc(self.help or '')}\n\n{EXAMPLES}")
-        with formatter.section("Verbs"):
-            formatter.write_dl([(name, short) for name, (_, short) in VERBS.items()])
-        write_options(self, ctx, formatter, "VERB")
+        for heading, names in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(10), VERBS[name][1]) for name in names])
+        write_options(self, ctx, formatter, "VERB", with_connection=True)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

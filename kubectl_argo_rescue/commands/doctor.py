@@ -32,6 +32,7 @@ def command(common: Common, contexts: tuple[str, ...]) -> int:
     # lazy: not for --help
     from ..act.doctor import Checkup, check_up, checks_of_machine
     from ..act.session import Invocation
+    from ..model.text import Paragraph
     from ..model.values import Result
     from ..show.checkup import Check, Finding, checks_json, is_able, lines, verdict
     from ..show.printer import Printer, standard_streams
@@ -50,7 +51,7 @@ def command(common: Common, contexts: tuple[str, ...]) -> int:
         for line in lines(checks, printer.width):
             printer.spans(line)
         printer.line()
-        printer.spans((verdict(checks),))
+        printer.spans(Paragraph((verdict(checks),)))
     elif printer.form == "name":
         for check in checks:
             if check.finding is not Finding.FINE:

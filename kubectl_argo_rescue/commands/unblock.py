@@ -14,7 +14,7 @@ from ..cli.flags import Verb, common_options, only_option, writing_options
 @common_options
 @writing_options
 def command(common: Common, writing: Writing, app: str, only: bool) -> int:
-    r"""Let no sync window stop an application; all others stay frozen.
+    r"""Let one application sync despite sync windows; all others stay frozen.
 
     A window that names the application loses that name. Where it is matched by a pattern, a
     namespace or a cluster, manual syncs are allowed instead. The project's owner is paused as well

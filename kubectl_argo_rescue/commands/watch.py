@@ -16,7 +16,7 @@ PROMOTE = "promote it once you have looked at it: kubectl argo rollouts promote 
 @destination_option
 @common_options
 def command(common: Common, app: str, timeout: float | None, destination_context: str) -> int:
-    r"""Watch an application until the truth is known.
+    r"""Watch an application until it is synced and healthy, or has failed.
 
     It ends well only when what this tool ordered last was compared and synced, the application is
     healthy and the current generation of each of its workloads is available. Where they are in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
+from typing import NamedTuple, TypeAlias
 
 from .values import JSON, WRITTEN, ArgoCD, Key, Ref
 
@@ -61,27 +62,43 @@ def with_short_hashes(text: str) -> str:
 _COMMAND = r"kubectl (?:argo-rescue|get|port-forward|describe) [^;,()]+"
 
 
-def wrapped(text: str, width: int, hang: int = 0) -> list[str]:
-    """Break a line before the words that do not fit; a command stays whole where it can be.
+Span: TypeAlias = tuple[str, str]
+"""Text and its colour, empty for none."""
 
-    `hang` is where the further lines begin; colours take no room.
-    """
-    kept = re.sub(
-        _COMMAND, lambda found: found[0].rstrip().replace(" ", "\xa0") + " " * found[0].endswith(" "), text
-    )
-    lines, used = [""], 0
-    for word in re.findall(" *[^ ]+", kept):
-        fits = used + _seen(word) <= width
-        for piece in (
-            [word] if fits or _seen(word.strip()) <= width - hang else re.findall("[ \xa0]*[^ \xa0]+", word)
-        ):
-            if used + _seen(piece) > width and lines[-1].strip():
-                piece = " " * hang + piece.lstrip(" \xa0")
-                lines.append("")
-                used = 0
-            lines[-1] += piece
-            used += _seen(piece)
-    return [line.replace("\xa0", " ") for line in lines]
+
+class Paragraph(NamedTuple):
+    """Pieces of one text that is broken where the screen ends; further lines begin at `hang`."""
+
+    spans: Sequence[Span]
+    hang: int = 0
+
+
+def folded(paragraph: Paragraph, width: int) -> list[list[Span]]:
+    """Break a paragraph before the words that do not fit; a command stays whole where it can be."""
+    lines: list[list[Span]] = [[]]
+    used, lead = 0, " " * paragraph.hang
+    for text, colour in paragraph.spans:
+        for word in re.findall(" *[^ ]+| +", re.sub(_COMMAND, _kept_whole, text)):
+            is_short = used + _seen(word) <= width or _seen(word.strip()) <= width - len(lead)
+            for piece in [word] if is_short else re.findall("[ \xa0]*[^ \xa0]+", word):
+                if used + _seen(piece) > width and any(told.strip() for told, _ in lines[-1]):
+                    lines.append([(lead, "")])
+                    used, piece = len(lead), piece.lstrip(" \xa0")
+                if lines[-1] and lines[-1][-1][1] == colour:
+                    piece = lines[-1].pop()[0] + piece
+                lines[-1].append((piece, colour))
+                used = sum(_seen(told) for told, _ in lines[-1])
+    return [[(text.replace("\xa0", " "), colour) for text, colour in line] for line in lines]
+
+
+def _kept_whole(command: re.Match[str]) -> str:
+    text = command[0].rstrip()
+    return text.replace(" ", "\xa0") + command[0][len(text) :]
+
+
+def wrapped(text: str, width: int, hang: int = 0) -> list[str]:
+    """Break a line as a paragraph is broken; its colours take no room."""
+    return ["".join(told for told, _ in line) for line in folded(Paragraph(((text, ""),), hang), width)]
 
 
 def _seen(text: str) -> int:

@@ -16,7 +16,17 @@ from typing import TextIO
 
 from msgspec import Struct
 
-from ..model.text import COMMAND, escaped, plain, plain_but_colours, resource_name, wrapped
+from ..model.text import (
+    COMMAND,
+    Paragraph,
+    Span,
+    escaped,
+    folded,
+    plain,
+    plain_but_colours,
+    resource_name,
+    wrapped,
+)
 from ..model.values import Plan, Ref, Result, StepResult, StepStatus
 from .outlet import outlet
 from .steps import edit_line, envelope, step_lines
@@ -72,13 +82,15 @@ class Printer:
         return self._columns(self.streams.out)
 
     def _columns(self, stream: TextIO) -> int:
+        if not stream.isatty():
+            return 100
         said = self.streams.environ.get("COLUMNS", "")
         if said.isdigit() and int(said):
             return int(said)
         try:
             return os.get_terminal_size(stream.fileno()).columns or 80
         except (OSError, ValueError):
-            return 80 if stream.isatty() else 100
+            return 80
 
     # -- talk
 
@@ -161,8 +173,13 @@ class Printer:
         self.out.write(f"{line}\n")
         self.out.flush()
 
-    def spans(self, spans: Sequence[tuple[str, str]]) -> None:
+    def spans(self, spans: Sequence[Span] | Paragraph) -> None:
         """Print one line of data made of (text, colour) pieces, coloured where stdout is a terminal."""
+        if isinstance(spans, Paragraph):
+            clean = spans._replace(spans=[(plain(text), colour) for text, colour in spans.spans])
+            for line in folded(clean, self.width):
+                self.spans(line)
+            return
         last = len(spans) - 1
         parts = [plain(text).rstrip() if i == last else plain(text) for i, (text, _) in enumerate(spans)]
         if self._colour_of_data:

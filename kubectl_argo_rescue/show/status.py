@@ -1,9 +1,8 @@
-"""`status` for people, one screen of 100 columns, and the same for tools. Pure: lines and JSON values."""
+"""`status` for people, as wide as the screen, and the same for tools. Pure: lines and JSON values."""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -17,7 +16,7 @@ from ..argocd.writers import Force, Writer, is_free
 from ..journal.entry import Entry, name_of, what
 from ..journal.entry import who as who_wrote
 from ..journal.records import HOLD
-from ..model.text import COMMAND, cause, columns, display_name, one_line, time_json
+from ..model.text import COMMAND, Paragraph, Span, cause, columns, display_name, one_line, time_json
 from ..model.times import ago, human
 from ..model.values import ABSENT, JSON, ArgoCD, Edit, Key, MemberChange
 from .diagnosis import AppDiagnosis, Elsewhere, Owner, Pause, Weight
@@ -28,26 +27,18 @@ WIDTH: Final = 100
 ROWS: Final = 30
 """Applications that the overview shows on a terminal; all are in -o json and -o name."""
 
-Span: TypeAlias = tuple[str, str]
-"""Text and its colour, empty for none."""
-Line: TypeAlias = tuple[Span, ...]
+Line: TypeAlias = tuple[Span, ...] | Paragraph
+"""What stands on one line, or is broken where the screen ends."""
 
 
 def _line(text: str = "", colour: str = "") -> Line:
     return ((text, colour),)
 
 
-_COMMAND: Final = re.compile(r"kubectl (?:argo-rescue|get) [^;,]+")
-
-
 def _wrapped(text: str, indent: int, *, colour: str = "", mark: str = "") -> Iterator[Line]:
-    """Break a text at the width, the second line under the first; commands stay whole."""
+    """Break a text where the screen ends, the second line under the first."""
     lead = " " * indent + mark
-    text = _COMMAND.sub(lambda found: found[0].replace(" ", "\xa0"), one_line(text))
-    lines = textwrap.wrap(text, WIDTH - len(lead), break_long_words=False, break_on_hyphens=False) or [""]
-    for i, part in enumerate(lines):
-        shown = part.replace("\xa0", " ")
-        yield (lead if i == 0 else " " * len(lead), colour), (shown, "" if mark else colour)
+    yield Paragraph(((lead, colour), (one_line(text), "" if mark else colour)), len(lead))
 
 
 # -- Argo CD
@@ -66,7 +57,7 @@ def health_lines(argocd: ArgoCD, health: Health, *, way_in: bool = True) -> Iter
     """Show whether Argo CD reconciles, its parts, and how to reach it in spite of a broken ingress."""
     version = argocd.version.text if argocd.version else "of unknown version"
     colour = {True: "green", False: "red", None: "yellow"}[health.reconciling]
-    yield from _broken_at([(f"Argo CD {version} in {argocd.namespace}: ", "bold"), (health.text, colour)])
+    yield Paragraph(((f"Argo CD {version} in {argocd.namespace}: ", "bold"), (health.text, colour)), 2)
     dead = [p for p in health.parts if p.life is Life.DEAD]
     for part in dead:
         yield from _wrapped(f"{part.name} is DEAD: {part.means}", 2, colour="red", mark="✗ ")
@@ -94,20 +85,22 @@ def health_lines(argocd: ArgoCD, health: Health, *, way_in: bool = True) -> Iter
     if way_in:
         yield from _wrapped(health.detour.why, 2)
         for command in health.detour.commands:
-            yield _line(f"    {command}", "cyan")
+            yield Paragraph(((f"    {command}", "cyan"),), 6)
+
+
+def brief_health_lines(argocd: ArgoCD, health: Health) -> Iterator[Line]:
+    """Say of an Argo CD that works no more than that, and how to reach it in spite of a broken ingress."""
+    version = argocd.version.text if argocd.version else "of unknown version"
+    yield Paragraph(((f"Argo CD {version} in {argocd.namespace}: ", "bold"), (health.text, "green")), 2)
+    if health.detour.commands:
+        command = health.detour.commands[0].partition("   #")[0]
+        yield Paragraph((("  UI and API without the ingress: ", ""), (command, "cyan")), 4)
 
 
 def _broken_at(spans: Sequence[Span]) -> Iterator[Line]:
-    """Break a line of coloured pieces before the piece that does not fit."""
-    line: list[Span] = []
-    used = 0
-    for text, colour in spans:
-        if used + len(text) > WIDTH and line:
-            yield tuple(line)
-            line, used = [("  ", "")], 2
-        line.append((text, colour))
-        used += len(text)
-    yield tuple(line)
+    """Break a line of coloured pieces between them where the screen ends."""
+    whole = [(re.sub(r"(?<=[^ ,;]) (?=\S)", "\xa0", text), colour) for text, colour in spans]
+    yield Paragraph(whole, 2)
 
 
 def health_json(argocd: ArgoCD, health: Health, around: Surroundings) -> dict[str, JSON]:
@@ -151,11 +144,9 @@ def hold_lines(entries: Sequence[Entry]) -> Iterator[Line]:
     for entry in entries:
         if entry.begin.verb == HOLD and entry.is_open:
             names = ", ".join(dict.fromkeys(_held(entry)))
-            yield _line(
-                f"{names}: held since {entry.begin.started:%H:%M:%S} UTC by an undo that asked Argo CD what it would do; if none is "
-                f"running any more, pin it again: {COMMAND} undo {entry.id}",
-                "red",
-            )
+            since = f"{entry.begin.started:%H:%M:%S} UTC"
+            text = f"{names}: held since {since} by an undo; if none runs any more: {COMMAND} undo {entry.id}"
+            yield Paragraph(((text, "red"),), 4)
 
 
 # -- one application
@@ -264,7 +255,7 @@ def _window_lines(verdict: WindowVerdict, now: datetime) -> Iterator[Line]:
     )
     if not verdict.error:
         for i, (name, judgement, until) in enumerate(kinds):
-            end = "" if judgement.can_sync else ", no end in sight"
+            end = "" if judgement.can_sync else ", no end scheduled"
             if until.at:
                 end = f" until {until.at:%Y-%m-%d %H:%M} UTC ({human(until.at - now)})"
             elif until.not_before:
@@ -278,7 +269,7 @@ def _window_lines(verdict: WindowVerdict, now: datetime) -> Iterator[Line]:
 
 
 def _owner_section(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
-    yield _heading("OWNERS, and what they would put back")
+    yield _heading("MANAGED BY")
     if not d.owners and is_free(d.writers):
         yield _line(f"    nobody owns {d.name}: an edit of it stays")
     else:
@@ -293,8 +284,8 @@ def _owner_section(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
 
 _DOES: Final = {
     Force.AWAY: "keeps it as a copy, so edit the original: on the hub, or in an autonomous agent's cluster",
-    Force.REVERTS: "puts an edit back",
-    Force.MAY: "may put an edit back",
+    Force.REVERTS: "reverts an edit",
+    Force.MAY: "may revert an edit",
     Force.PERSON: "wrote it",
 }
 
@@ -322,10 +313,10 @@ def _writer_json(writer: Writer) -> dict[str, JSON]:
 
 
 _STATES: Final = {
-    "missing": "is elsewhere: whether it puts edits back is not known",
-    "unreadable": "may not be read: whether it puts edits back is not known",
+    "missing": "is elsewhere: whether it reverts edits is not known",
+    "unreadable": "may not be read: whether it reverts edits is not known",
     "unread": "was not read, since nothing below it syncs by itself",
-    "foreign": "controls it and is no part of Argo CD: whether it puts edits back is not known",
+    "foreign": "controls it and is no part of Argo CD: whether it reverts edits is not known",
 }
 
 
@@ -338,7 +329,7 @@ def _owner_lines(nodes: Sequence[Owner], indent: int) -> Iterator[Line]:
             (f" (by {node.by})", "dim"),
         ]
         if node.state in _STATES:
-            yield (*spans, (f": {_STATES[node.state]}", "yellow"))
+            yield Paragraph((*spans, (f": {_STATES[node.state]}", "yellow")), indent + 3)
             continue
         how = node.pause.text if node.pause else ""
         if not how and node.auto_sync is not None:
@@ -347,15 +338,15 @@ def _owner_lines(nodes: Sequence[Owner], indent: int) -> Iterator[Line]:
             how += ("; " if how else "") + "the circle closes here"
         if how:
             spans.append((f": {how}", "" if node.auto_sync else "green"))
-        yield tuple(spans)
+        yield Paragraph(spans, indent + 3)
         for how_soon, names in _by_speed(node):
             soon = any(t.soon for t in node.threats if t.how_soon == how_soon)
-            text = f"puts {' and '.join(names)} back {how_soon}"
+            text = f"reverts {' and '.join(names)} {how_soon}"
             yield from _wrapped(
                 text, indent + 3, colour="red" if soon else "yellow", mark="✗ " if soon else "! "
             )
         if node.spared:
-            yield from _wrapped(f"leaves {' and '.join(node.spared)} alone", indent + 3)
+            yield from _wrapped(f"does not revert {' or '.join(node.spared)}", indent + 3)
         for note in node.notes:
             yield from _wrapped(note, indent + 3)
         yield from _owner_lines(node.owners, indent + 3)
@@ -398,10 +389,10 @@ def _history_lines(d: AppDiagnosis, now: datetime) -> Iterator[Line]:
         for h, before in reversed([*zip(past, [None, *past], strict=False)][-10:])
     ]
     for i, text in enumerate(
-        columns(rows, ("ID", "VERSION", "DEPLOYED (UTC)", "IN FORCE", "BY", "")) if rows else ()
+        columns(rows, ("ID", "VERSION", "DEPLOYED (UTC)", "RAN FOR", "BY", "")) if rows else ()
     ):
         is_good = i > 0 and good is not None and rows[i - 1][0] == str(good.id)
-        yield _line(f"    {text}", "green" if is_good else ("dim" if i == 0 else ""))
+        yield Paragraph(((f"    {text}", "green" if is_good else ("dim" if i == 0 else "")),), 9)
     name = versions(good) if good else "none"
     yield from _wrapped(f"last good: {name}: {d.last_good.why}", 4)
 
@@ -589,7 +580,7 @@ _RANKS: Final = {
 }
 
 
-def overview_lines(o: Overview, now: datetime, *, rows: int | None) -> Iterator[Line]:
+def overview_lines(o: Overview, now: datetime, *, rows: int | None, width: int = WIDTH) -> Iterator[Line]:
     """Show the whole Argo CD, worst first; `rows` bounds the table of Applications."""
     total = len(o.facts)
     counts = "; ".join(
@@ -607,7 +598,7 @@ def overview_lines(o: Overview, now: datetime, *, rows: int | None) -> Iterator[
     troubled = [f for f in o.facts if f.rank != FINE]
     shown: list[Fact] = list(o.facts) if total <= 20 else troubled
     cut = shown if rows is None else shown[:rows]
-    yield from _table(cut)
+    yield from _table(cut, width)
     if len(cut) < len(shown):
         yield _line(f"  and {len(shown) - len(cut)} more; all of them: {COMMAND} status -o json")
     if total and len(shown) < total:
@@ -621,7 +612,7 @@ def overview_lines(o: Overview, now: datetime, *, rows: int | None) -> Iterator[
             yield _line(f"    and {len(o.entries) - 10} more: {COMMAND} log --open")
 
 
-def _table(facts: Sequence[Fact]) -> Iterator[Line]:
+def _table(facts: Sequence[Fact], screen: int) -> Iterator[Line]:
     if not facts:
         return
     rows = [(f.name, f.sync, f.health, "on" if f.auto_sync else "off") for f in facts]
@@ -629,7 +620,7 @@ def _table(facts: Sequence[Fact]) -> Iterator[Line]:
     width = max(len(text) for text in laid)
     yield _line(f"  {laid[0].ljust(width)}   WORST", "dim")
     for text, fact in zip(laid[1:], facts, strict=True):
-        room = max(WIDTH - width - 5, 30)
+        room = max(screen - width - 5, 24)
         why = fact.why if len(fact.why) <= room else fact.why[: room - 1] + "…"
         yield (f"  {text.ljust(width)}   ", ""), (why or "-", _RANKS.get(fact.rank, "yellow"))
 

@@ -58,7 +58,7 @@ def test_the_incident_before_any_write(incident: Incident, plugin: Plugin) -> No
 
     screen = plugin("status", APP, check=True).stdout
     assert (
-        f"last good: {GOOD}: the newest that succeeded and is not what is asked for now ({BROKEN})" in screen
+        f"last good: {GOOD}: the newest successful version other than the current target ({BROKEN})" in screen
     )
     assert max(map(len, screen.splitlines())) <= 100
     everything = plugin("status", check=True).stdout
@@ -69,8 +69,10 @@ def test_the_incident_before_any_write(incident: Incident, plugin: Plugin) -> No
 
 def test_the_ingress_is_gone_and_the_api_is_not(incident: Incident, plugin: Plugin) -> None:
     namespace = incident.namespace
-    screen = plugin("status", APP, check=True).stdout
-    assert "argocd-server is ready with 1 endpoint" in screen
+    named = plugin("status", APP, check=True).stdout
+    assert f"UI and API without the ingress: kubectl port-forward -n {namespace} svc/argocd-server " in named
+    screen = plugin("status", check=True).stdout
+    assert "Argo CD's UI and API run with 1 endpoint" in screen
     assert f"    kubectl port-forward -n {namespace} svc/argocd-server 8080:443 " in screen
     assert f"    argocd app list --port-forward --port-forward-namespace {namespace}\n" in screen
     assert (

@@ -32,7 +32,7 @@ def command(
     destination_context: str,
     contexts: str,
 ) -> int:
-    r"""Show what is wrong and who would fight an edit, before any write.
+    r"""Show what is wrong and what would revert a change, before any write.
 
     For an application: whether Argo CD reconciles at all, what is wrong, the owners and what they
     would put back how soon, sync windows, operation, history with the last good version, and what

@@ -157,14 +157,20 @@ def _named(session: Session, notes: Sequence[str], context: str) -> Result:
             printer.spans(line)
         session.header()
         _say_frozen(session, entries)
-        for line in status.health_lines(snapshot.argocd, health):
+        is_well = health.is_well
+        for line in () if is_well else status.health_lines(snapshot.argocd, health):
             printer.spans(line)
-        for d in found:
-            printer.line()
+        for i, d in enumerate(found):
+            if i or not is_well:
+                printer.line()
             for line in status.app_lines(d, snapshot.now):
                 printer.spans(line)
+        if is_well:
+            for line in status.brief_health_lines(snapshot.argocd, health):
+                printer.spans(line)
+        for d in found:
             if hint := status.next_command(d, snapshot.argocd):
-                printer.say(f"go on with: {hint}")
+                printer.say(f"Next: {hint}")
     elif printer.form == "name":
         for d in found:
             printer.line(resource_name(ref_of(d.app)))
@@ -232,7 +238,7 @@ def _everything(session: Session, selector: str) -> Result:
             printer.spans(line)
         printer.line()
         rows = status.ROWS if session.streams.out.isatty() else None
-        for line in status.overview_lines(overview, now, rows=rows):
+        for line in status.overview_lines(overview, now, rows=rows, width=printer.width):
             printer.spans(line)
         if not overview.facts:
             if selector:

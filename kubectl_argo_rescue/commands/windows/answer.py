@@ -206,7 +206,7 @@ def _until(verdict: WindowVerdict, now: datetime) -> str:
             return f"no change before {change.not_before:%Y-%m-%d %H:%M} UTC"
         if change.at:
             return f"{change.at:%Y-%m-%d %H:%M} UTC (in {human(change.at - now)})"
-        return "" if can_sync else "no end in sight"
+        return "" if can_sync else "no end scheduled"
 
     automatic = text(verdict.until_automatic, verdict.automatic.can_sync)
     manual = text(verdict.until_manual, verdict.manual.can_sync)

@@ -92,8 +92,7 @@ def test_an_owner_that_may_not_be_read_is_a_question(run: Run, incident: Inciden
         ran = run(incident.api, *words)
         assert ran.code == 0, ran.err
     assert (
-        "may not be read: whether it puts edits back is not known"
-        in run(incident.api, "status", "traefik").out
+        "may not be read: whether it reverts edits is not known" in run(incident.api, "status", "traefik").out
     )
     unknown = (
         "whether Application argocd/root would revert the edit of Application argocd/traefik is not known"

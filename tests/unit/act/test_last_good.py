@@ -90,7 +90,7 @@ def test_what_runs_is_not_good_though_something_else_is_asked_for(run: Run, inci
     push(incident, "2.5.2")
     assert past(incident) == ["2.4.1", "2.5.1"] and revision(incident) == "2.5.2"
     assert good(run, incident).startswith(
-        "2.4.1: the newest that succeeded and is neither what runs (2.5.1) nor what is asked for now (2.5.2)"
+        "2.4.1: the newest successful version other than what runs (2.5.1) and the current target (2.5.2)"
     )
     does(run, incident, "rescue", "traefik", "--yes", "--no-wait")
     assert revision(incident) == "2.4.1"
@@ -106,7 +106,7 @@ def test_nor_where_argocd_calls_it_healthy(run: Run, incident: Incident) -> None
     incident.apps = frozen
     push(incident, "2.5.3")
     assert past(incident) == ["2.4.1", "2.5.1", "2.5.2"] and revision(incident) == "2.5.3"
-    assert good(run, incident).startswith("2.5.1: the newest that succeeded and is neither what runs (2.5.2)")
+    assert good(run, incident).startswith("2.5.1: the newest successful version other than what runs (2.5.2)")
 
 
 def test_but_what_runs_well_while_the_version_asked_for_cannot_be_had(run: Run, incident: Incident) -> None:
@@ -115,7 +115,9 @@ def test_but_what_runs_well_while_the_version_asked_for_cannot_be_had(run: Run, 
     incident.push("2.9.9")
     incident.clock.advance(60)
     incident.argocd.run(200, every=5)
-    assert good(run, incident).startswith("2.5.2: the newest that succeeded and is not what is asked for")
+    assert good(run, incident).startswith(
+        "2.5.2: the newest successful version other than the current target"
+    )
 
 
 def test_what_a_watch_saw_failing_is_not_proposed_again(run: Run, incident: Incident) -> None:

@@ -90,7 +90,7 @@ def test_what_is_not_seen_is_not_dead(run: Run, managed: Incident) -> None:
 
     managed.argocd.controller_alive = False
     managed.clock.advance(timedelta(hours=1).total_seconds())
-    late = run(managed.api, "status", "traefik").out
+    late = " ".join(run(managed.api, "status", "traefik").out.split())
     assert "probably NOT reconciling: nothing was compared for 60m, and its parts are out of sight" in late
 
 

@@ -145,9 +145,9 @@ def test_what_somebody_was_rescued_from_is_not_offered_again(run: Run, incident:
     assert run(incident.api, "undo").code == 0
     incident.argocd.run(60)
     said = " ".join(run(incident.api, "status", "traefik").out.split())
-    assert "and 2.5.1, which somebody was rescued from" in said
+    assert "and 2.5.1, abandoned in an earlier rescue" in said
     for verb in ("rescue", "rollback"):
-        assert "but for 2.5.1, which somebody was rescued from" in _refused(run, incident, verb, "traefik")
+        assert "but for 2.5.1, abandoned in an earlier rescue" in _refused(run, incident, verb, "traefik")
 
 
 @pytest.mark.parametrize("field", ["repoURL", "chart"])

@@ -688,7 +688,7 @@ def test_part_of_it_fails(run: Run, incident: Incident) -> None:
     ran = run(incident.api, "rescue", "traefik", "--workloads", "--yes")
     assert ran.code == 1, ran
     assert "admission webhook said no" in ran.err
-    assert "go on with: kubectl argo-rescue rescue traefik --workloads" in ran.err
+    assert "Next: kubectl argo-rescue rescue traefik --workloads" in ran.err
     assert image(incident) == f"traefik:{BAD}"
     incident.api.before.clear()
     rescued(run, incident)

@@ -245,7 +245,7 @@ def test_the_next_candidate_is_another_one() -> None:
     it = failing("2.5.1", *past)
     chosen = history.choose_deployment(it, None)
     (note,) = history.next_candidate(it, chosen, None, NOW)
-    assert note == "next candidate: 2.4.0 (history id 0 of 2026-11-27 16:00 UTC), in force for 10m"
+    assert note == "next candidate: 2.4.0 (history id 0 of 2026-11-27 16:00 UTC), ran 10m"
     assert history.next_candidate(it, history.deployments(it)[0], None, NOW)[0].startswith(
         "next candidate: 2.4.1"
     )

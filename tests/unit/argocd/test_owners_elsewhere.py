@@ -135,7 +135,7 @@ def test_it_says_so_before(run: Run, two: Two) -> None:
     incident = two[0]
     shown = run(incident.api, "status", "shop").out
     assert "platform (by tracking-id): auto-sync on, self-heal" in shown
-    assert "puts a pin" in shown
+    assert "reverts a pin" in shown
 
 
 @pytest.mark.parametrize("settings", [
@@ -196,7 +196,7 @@ def _is_asked_about(run: Run, incident: Incident, where: str) -> None:
         assert refused.code == 5 and said in refused.err, words
     assert revision(incident.api) == BAD and is_on(incident.api.get(APPLICATION, "argocd", "shop"))
     shown = run(incident.api, "status", "shop").out
-    assert "platform (by tracking-id): is elsewhere: whether it puts edits back is not known" in shown
+    assert "platform (by tracking-id): is elsewhere: whether it reverts edits is not known" in shown
     ran = run(incident.api, "pin", "shop", GOOD, "--yes")
     assert (ran.code, revision(incident.api)) == (0, GOOD), ran.err
     incident.clock.advance(1)

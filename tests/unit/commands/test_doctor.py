@@ -238,7 +238,7 @@ def test_it_fits_on_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     spoke(api, "web", EU)
     api.deny("patch", "appprojects")
-    lines = run(api, "doctor").out.splitlines()
+    lines = run.on_screen(api, "doctor")[1].splitlines()
     assert not [line for line in lines if len(line) > 80 and str(tmp_path) not in line]
     assert EU in " ".join(lines)
 

@@ -782,9 +782,7 @@ def test_a_whole_rescue() -> None:
     (reopened,) = got.reopened
     (change,) = reopened.changes
     assert isinstance(change, FieldChange) and (change.before, change.after) == (True, ABSENT)
-    assert got.plan.notes[0].startswith(
-        "last good: 2.4.1 (history id 1 of 2026-11-27 11:00 UTC), in force for"
-    )
+    assert got.plan.notes[0].startswith("last good: 2.4.1 (history id 1 of 2026-11-27 11:00 UTC), ran ")
 
 
 def test_a_rescue_to_a_version_that_was_said() -> None:
@@ -850,7 +848,7 @@ def test_frozen_until() -> None:
     it = app()
     assert reconciliation.frozen_until(snapshot(it), it) is None
     always = deny("traefik", schedule="* * * * *", duration="1h")
-    assert reconciliation.frozen_until(snapshot(it, project("default", always)), it) == "no end in sight"
+    assert reconciliation.frozen_until(snapshot(it, project("default", always)), it) == "no end scheduled"
 
 
 def test_a_snapshot_that_moved_is_judged_anew() -> None:

@@ -46,6 +46,11 @@ def test_there_are_commands_to_check() -> None:
 _INSTALLS = "tests/e2e/test_krew.py::test_installed_from_the_archive_and_used"
 _INDEX = "tests/e2e/test_krew.py::test_a_custom_index_installs_upgrades_and_uninstalls"
 
+
+def test_help_lists_each_verb_once() -> None:
+    assert sorted(name for names in root.GROUPS.values() for name in names) == sorted(root.VERBS)
+
+
 _CLEAN = "tests/release/test_clean_machine.py::"
 _BY_HAND = f"{_CLEAN}test_by_hand_with_checksum_and_signature"
 _FROM_A_CLONE = f"{_CLEAN}test_from_a_clone_without_pipx"

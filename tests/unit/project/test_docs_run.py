@@ -134,8 +134,8 @@ def test_the_comparison_sees_a_changed_message() -> None:
         "context c (https://c) as d; Argo CD v3.6.1 in argocd\nundo with: kubectl argo-rescue undo 7f3a1c\n"
     )
     assert docs.normal(shown) == docs.normal(other)
-    assert docs.normal("in force for 5s, since 2026-11-24 19:16 UTC") == docs.normal(
-        "in force for 2d3h, since 2026-11-27 14:00 UTC"
+    assert docs.normal("ran 5s, since 2026-11-24 19:16 UTC") == docs.normal(
+        "ran 2d3h, since 2026-11-27 14:00 UTC"
     )
     for text in (
         "synced to 2.4.1",

@@ -200,8 +200,8 @@ def test_a_living_server_without_its_ingress_is_reached_in_three_ways() -> None:
     around = Surroundings({"url": "https://argo.example"}, "argocd-server", 443, 2)
     found = health(seen(1), around=around).detour
     assert found.why == (
-        "argocd-server is ready with 2 endpoints: where https://argo.example does not answer, only the "
-        "way to it (ingress, DNS, SSO) is broken. Round it:"
+        "Argo CD's UI and API run with 2 endpoints. If you cannot reach https://argo.example (ingress, DNS, SSO), "
+        "go around:"
     )
     assert found.commands == (
         "kubectl port-forward -n argocd svc/argocd-server 8080:443   # then https://localhost:8080",
@@ -428,11 +428,11 @@ def with_history(*versions: str, sync: str = "Synced", health: str = "Degraded",
 @pytest.mark.parametrize(
     ("live", "id", "why"),
     [
-        (with_history("2.4.1", "2.5.1"), 0, "the newest that succeeded and is not what is asked for now (2.5.1), in force for 60m"),
-        (with_history("2.4.1", "2.5.1", "2.4.1", "2.5.1"), 2, "the newest that succeeded and is not what is asked for now (2.5.1), in force for 60m"),
+        (with_history("2.4.1", "2.5.1"), 0, "the newest successful version other than the current target (2.5.1), ran 60m"),
+        (with_history("2.4.1", "2.5.1", "2.4.1", "2.5.1"), 2, "the newest successful version other than the current target (2.5.1), ran 60m"),
         # Synced and Healthy is what the broken ingress is as well
-        (with_history("2.4.1", "2.5.1", health="Healthy"), 0, "the newest that succeeded and is not what is asked for now (2.5.1), in force for 60m"),
-        (with_history("2.4.1", sync="OutOfSync", now="2.5.1"), 0, "the newest that succeeded and is not what is asked for now (2.5.1), in force for 10h"),
+        (with_history("2.4.1", "2.5.1", health="Healthy"), 0, "the newest successful version other than the current target (2.5.1), ran 60m"),
+        (with_history("2.4.1", sync="OutOfSync", now="2.5.1"), 0, "the newest successful version other than the current target (2.5.1), ran 10h"),
         (with_history("2.5.1"), None, "the history knows only what is asked for now"),
         (app(), None, "the history is empty"),
     ],
@@ -446,7 +446,7 @@ def test_after_a_rescue_what_it_pinned_is_the_last_good() -> None:
     live = with_history("2.4.1", "2.5.1", "2.4.1", health="Healthy")
     found = history.explain_last_good(live, NOW, history.KnownVersions(is_pinned=True))
     assert found.deployment is not None
-    assert (found.deployment.id, found.why) == (2, "an open rescue has pinned it, in force for 8h")
+    assert (found.deployment.id, found.why) == (2, "an open rescue has pinned it, ran 8h")
 
 
 def test_versions_as_a_person_says_them() -> None:

@@ -1,6 +1,6 @@
 """What a person sees on 80 and on 120 columns: no word and no address is broken, no line of ours is too wide.
 
-Covered: plans, questions, refusals, ends of a rescue, undo; the exact
+Covered: plans, questions, refusals, ends of a rescue, status of one and of all, doctor, undo; the exact
 patch with -v; a plan where there is no terminal; who is asked about a selection and about a slip of a finger.
 Tables (`windows`, `log`, `report`) are as wide as what is in them, as kubectl's are.
 """
@@ -18,6 +18,16 @@ from ..harness import Run
 from ..scenes import played
 
 SCREENS = [
+    ("incident", "status", ""),
+    ("incident", "status traefik", ""),
+    ("incident", "status web", ""),
+    ("incident", "doctor", ""),
+    ("rescued", "status", ""),
+    ("rescued", "status traefik", ""),
+    ("stuck", "status traefik", ""),
+    ("set", "status shop-prod", ""),
+    ("frozen", "status", ""),
+    ("spoke", "status traefik", ""),
     ("incident", "rescue traefik", "y\n"),
     ("incident", "rescue traefik", "n\n"),
     ("incident", "rescue traefik --dry-run", ""),

@@ -35,14 +35,14 @@ def incident(incident: Incident) -> Incident:
 ARGO_CD = """\
 Argo CD v3.2.11 in argocd: reconciling (last comparison 12s ago)
   application-controller 1/1, repo-server 1/1, redis 1/1, applicationset-controller 1/1, server 1/1
-  argocd-server is ready with 1 endpoint: where https://argocd.invalid does not answer, only the way
-  to it (ingress, DNS, SSO) is broken. Round it:
+  Argo CD's UI and API run with 1 endpoint. If you cannot reach https://argocd.invalid (ingress,
+  DNS, SSO), go around:
     kubectl port-forward -n argocd svc/argocd-server 8080:443   # then https://localhost:8080
     argocd app list --port-forward --port-forward-namespace argocd
     kubectl config set-context --current --namespace=argocd && argocd app list --core
 """
 
-TRAEFIK = """
+TRAEFIK = """\
 traefik: Synced, Degraded; auto-sync on, self-heal, prune
   helm chart traefik of https://charts.invalid at 2.5.1
   to traefik; AppProject cluster
@@ -55,30 +55,34 @@ traefik: Synced, Degraded; auto-sync on, self-heal, prune
     automatic NO until 2026-11-30 08:00 UTC (2d14h); manual NO until 2026-11-30 08:00 UTC (2d14h)
     ✗ cluster #0: deny 0 16 * * 5 for 64h UTC: stops automatic and manual syncs
     ✗ cluster #1: deny 0 16 * * * for 14h UTC: stops automatic and manual syncs
-  OWNERS, and what they would put back
+  MANAGED BY
     traefik
     └─ root (by tracking-id): auto-sync on, self-heal
-       ✗ puts a pin back within seconds (auto-sync with self-heal)
-       leaves a pause alone
+       ✗ reverts a pin within seconds (auto-sync with self-heal)
+       does not revert a pause
     AppProject cluster
     └─ root (by tracking-id): auto-sync on, self-heal
-       ✗ puts an edit of its windows back within seconds (auto-sync with self-heal)
+       ✗ reverts an edit of its windows within seconds (auto-sync with self-heal)
   HISTORY
-    ID   VERSION   DEPLOYED (UTC)     IN FORCE   BY
-    1    2.5.1     2026-11-27 15:00   120m       auto-sync   deployed now
-    0    2.4.1     2026-11-27 14:00   60m        auto-sync   last good
-    last good: 2.4.1: the newest that succeeded and is not what is asked for now (2.5.1), in force
-    for 60m
+    ID   VERSION   DEPLOYED (UTC)     RAN FOR   BY
+    1    2.5.1     2026-11-27 15:00   120m      auto-sync   deployed now
+    0    2.4.1     2026-11-27 14:00   60m       auto-sync   last good
+    last good: 2.4.1: the newest successful version other than the current target (2.5.1), ran 60m
+"""
+
+BRIEF = """\
+Argo CD v3.2.11 in argocd: reconciling (last comparison 12s ago)
+  UI and API without the ingress: kubectl port-forward -n argocd svc/argocd-server 8080:443
 """
 
 
 def test_the_incident_on_one_screen(run: Run, incident: Incident) -> None:
     ran = run(incident.api, "status", "traefik")
     assert ran.code == 0
-    assert ran.out == ARGO_CD + TRAEFIK
+    assert ran.out == TRAEFIK + BRIEF
     assert ran.err == (
         "context in-memory (https://in-memory.invalid) as alice; Argo CD v3.2.11 in argocd\n"
-        "go on with: kubectl argo-rescue rescue traefik --dry-run\n"
+        "Next: kubectl argo-rescue rescue traefik --dry-run\n"
     )
     assert all(len(line) <= 100 for line in ran.out.splitlines())
     assert len(ran.out.splitlines()) <= 50, "one screen"
@@ -121,7 +125,7 @@ def test_pauses_by_us_and_by_hand_and_open_entries(run: Run, incident: Incident)
     )
     named = run(incident.api, "status", "traefik").out.replace(entry["id"], "7f3a1c").replace(entry["host"], "laptop")  # fmt: skip
     assert "└─ root (by tracking-id): paused by entry 7f3a1c, 10m ago, alice on laptop: INC-4711\n" in named
-    assert "puts a pin back" not in named
+    assert "reverts a pin" not in named
     data = run(incident.api, "status", "-o", "json").json["data"]
     assert data["apps"]["argocd/root"]["paused"]["by"] == "ours"
     assert data["apps"]["argocd/web"]["paused"]["by"] == "by-hand"
@@ -188,7 +192,7 @@ def test_a_silent_controller_with_a_ready_pod_is_found_out(run: Run, incident: I
 )
 def test_a_workload_leads_to_its_application(run: Run, incident: Incident, word: str) -> None:
     ran = run(incident.api, "status", word, "-n", "traefik")
-    assert (ran.code, ran.out) == (0, ARGO_CD + TRAEFIK)
+    assert (ran.code, ran.out) == (0, TRAEFIK + BRIEF)
     assert f"{word} in traefik belongs to Application argocd/traefik\n" in ran.err
 
 
@@ -327,8 +331,8 @@ def test_after_the_rescue_what_runs_is_the_good_one(run: Run, incident: Incident
     ran = run(incident.api, "status", "traefik")
     assert "traefik: Synced, Healthy; auto-sync on, self-heal, prune\n" in ran.out
     assert "  ✓ nothing is wrong with it\n" in ran.out
-    assert "    last good: 2.4.1: an open rescue has pinned it, in force for" in ran.out
-    assert "go on with: kubectl argo-rescue watch traefik\n" in ran.err
+    assert "    last good: 2.4.1: an open rescue has pinned it, ran " in ran.out
+    assert "Next: kubectl argo-rescue watch traefik\n" in ran.err
     assert len(run(incident.api, "status", "traefik", "-o", "json").json["data"]["entries"]) == 3
 
 
