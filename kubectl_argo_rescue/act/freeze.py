@@ -243,6 +243,7 @@ def find_controllers(session: Session, snapshot: Snapshot, *, anew: bool) -> tup
     """
     cluster, namespace = session.cluster, snapshot.argocd.namespace
     objects = dict(snapshot.objects)
+    unreadable: list[str] = []
     kinds = (STATEFULSET, DEPLOYMENT) if anew else ()
     outcomes = cluster.gather_outcomes(*[partial(cluster.list, r, namespace) for r in kinds])
     for resource, outcome in zip(kinds, outcomes, strict=True):
@@ -250,11 +251,11 @@ def find_controllers(session: Session, snapshot: Snapshot, *, anew: bool) -> tup
             place = (resource.kind, namespace)
             objects = {k: o for k, o in objects.items() if (k.kind, k.namespace) != place}
             objects.update((ref_of(o).key, o) for o in outcome.value)
-        elif not isinstance(outcome.error, Forbidden):
+        elif isinstance(outcome.error, Forbidden):
+            unreadable.append(f"whether there are more controllers is not known: {outcome.error.message}")
+        else:
             raise outcome.error
-        # Where they may not be listed, the plan says that none was found.
     snapshot = replace(snapshot, objects=objects)
-    unreadable = []
     operated = freeze.operated(snapshot) + [ref_of(o).key for o in controllers.operated(snapshot)]
     for key in dict.fromkeys(operated):
         try:

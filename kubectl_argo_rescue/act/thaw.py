@@ -604,8 +604,11 @@ def _stands(edit: Edit, obj: JSON) -> bool:
 
 def _is_ready(workload: JSON) -> bool:
     wanted: int = (workload.get("spec") or {}).get("replicas", 1)
-    ready: int = (workload.get("status") or {}).get("readyReplicas") or 0
-    return ready >= wanted
+    status = workload.get("status") or {}
+    ready: int = status.get("readyReplicas") or 0
+    # What is counted of the generation before may be pods that have ended since.
+    generation = workload["metadata"].get("generation", 0)
+    return bool(status.get("observedGeneration", generation) >= generation and ready >= wanted)
 
 
 def _names(found: Sequence[Doomed]) -> str:

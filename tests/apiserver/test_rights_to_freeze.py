@@ -65,7 +65,7 @@ def bound(control_plane: ControlPlane) -> Iterator[None]:
     for kind, name in CONTROLLERS:
         (made,) = control_plane.apply(controller(kind, name))
         path = control_plane.api.kind(kind).path(NAMESPACE, name, "status")
-        ready: JSON = {"status": {"replicas": 1, "readyReplicas": 1, "observedGeneration": 1}}
+        ready: JSON = {"status": {"replicas": 1, "readyReplicas": 1}}
         control_plane.api.request("PATCH", path, ready, content_type="application/merge-patch+json")
         assert made["spec"]["replicas"] == 1
     for role in (*BASE, FURTHER):

@@ -212,6 +212,30 @@ def test_controllers_that_are_elsewhere(run: Run, incident: Incident) -> None:
     assert replicas_of_sets(incident) == 1
 
 
+def test_controllers_that_may_not_be_listed(run: Run, incident: Incident) -> None:
+    incident.api.deny("list", "statefulsets")
+    before = len(incident.api.writes())
+    ran = run(incident.api, "freeze")
+    assert ran.code == 5 and len(incident.api.writes()) == before
+    assert "whether there are more controllers is not known" in ran.err, ran.err
+
+
+def test_pods_of_the_generation_before_are_no_ready_ones(run: Run, incident: Incident) -> None:
+    assert run(incident.api, "freeze").code == 0
+
+    def old_counts(live: Any) -> None:
+        live["status"] = {
+            "readyReplicas": 1,
+            "replicas": 1,
+            "observedGeneration": live["metadata"]["generation"] - 1,
+        }
+
+    incident.api.edit(STATEFULSET, "argocd", CONTROLLER, old_counts)
+    incident.api.idle = lambda: incident.clock.advance(0.5)  # its controller looks at nothing
+    late = run(incident.api, "undo", entry_of(run, incident), "--yes", "--timeout", "5s")
+    assert late.code == 6 and "has no ready pod yet" in late.err, late.err
+
+
 def replicas_of_sets(incident: Incident) -> int:
     """What is wanted of the sets' controller."""
     found: int = incident.api.get(DEPLOYMENT, "argocd", SETS)["spec"]["replicas"]
