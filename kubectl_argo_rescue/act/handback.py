@@ -18,6 +18,7 @@ from ..argocd.handback import Evidence, Handback, auto_sync_says
 from ..argocd.operation import operation
 from ..cluster import refresh
 from ..cluster.objects import look
+from ..cluster.probe import not_generated
 from ..journal.entry import Entry
 from ..journal.journal import Writer
 from ..journal.owed import Piece
@@ -36,6 +37,7 @@ from ..model.values import (
     Edit,
     FieldChange,
     Key,
+    MemberChange,
     Order,
     OrderKind,
     Plan,
@@ -65,6 +67,9 @@ another that was under way.
 MAX_ROUNDS = 6
 """After this many a comparison that is not with what was written is no answer."""
 
+SET_SECONDS = 20.0
+"""How long an ApplicationSet may take to write what it generates."""
+
 OPERATION_SECONDS = 60.0
 """How long a paused owner may take to write one Application."""
 
@@ -84,6 +89,8 @@ class Held(Struct):
     is_claimed: bool = False
     rolls: str = ""
     """What its release rolls, because that was asked for; empty where nothing."""
+    lifted: Edit | None = None
+    """What took the rule away that keeps its ApplicationSet from writing the version."""
     given: list[Piece] = field(default_factory=list)
     """What was owed of its version before that was agreed to."""
     is_led: bool = False
@@ -183,7 +190,8 @@ class HandBack:
         if verdict.owner in work.silent:
             return False
         owners = ownership.ancestors(work.snapshot, [key])
-        if any(
+        sets = [k for k in ownership.owning_applications(work.snapshot, key) if k.kind == "ApplicationSet"]
+        if not sets and any(
             k.kind == "Application" and application.is_auto_sync_on(work.snapshot.objects[k]) for k in owners
         ):
             return False
@@ -292,9 +300,11 @@ class HandBack:
             return Handback(key, Evidence.NONE, "Argo CD did not compare it in time")
         pause = work.folds.get((key, Role.PAUSE))
         block = application.automated(pause.target if pause is not None else held.before)
-        verdict = rule.agreement(
-            work.snapshot, key, changes, block=block, rollouts=[r for _, r in work.rollouts.get(key, ())]
-        )
+        rollouts = [r for _, r in work.rollouts.get(key, ())]
+        if held.lifted is not None:  # its set has written what it says
+            verdict = auto_sync_says(work.snapshot, key, block=block, rollouts=rollouts)
+        else:
+            verdict = rule.agreement(work.snapshot, key, changes, block=block, rollouts=rollouts)
         self.tried[key] = verdict
         return verdict
 
@@ -304,6 +314,12 @@ class HandBack:
         owner, _ = rule.who_may_write(work.snapshot, key)
         if owner is None:
             return False
+        self._note(held)
+        if owner.kind == "ApplicationSet":
+            return self._have_set_write(held, owner)
+        return self._order(held, owner)
+
+    def _note(self, held: Held) -> None:
         # What git says is not known yet: an undo of this entry takes back whatever stands there then.
         number = 1 + max(r.content.number for r in held.writer.records if isinstance(r.content, Intent))
         ref, policy = ref_of(held.before), patches.read(rule.POLICY, held.stood)
@@ -312,6 +328,23 @@ class HandBack:
             Edit(ref, (FieldChange(rule.POLICY, policy, policy),), rule.WHY, Role.PAUSE, named=False),
         ]
         held.writer.write([Intent(n, edit) for n, edit in enumerate(noted, number)])
+
+    def _have_set_write(self, held: Held, owner: Key) -> bool:
+        """Take away what keeps its set from writing the version, and see that it has written."""
+        work, cluster = self.work, self.session.cluster
+        live = work.snapshot.objects[owner]
+        held.lifted = Edit(
+            ref_of(live), rule.rule_lifted(live, held.before), rule.WHY, Role.RULE, named=False
+        )
+        if not self._write(held, [held.lifted]):
+            return False
+        is_silent = not_generated(cluster, [held.before], SET_SECONDS)
+        self.check.reread([held.key, owner])
+        return not is_silent
+
+    def _order(self, held: Held, owner: Key) -> bool:
+        """Order a paused owner to write the held Application."""
+        work, key = self.work, held.key
         order = rule.selective_sync(
             work.snapshot,
             work.snapshot.objects[owner],
@@ -378,6 +411,17 @@ class HandBack:
         Whoever began to compare before has the other version in hand: it must be done before the
         holds go.
         """
+        if held.lifted is not None:
+            self._take_away(held, held.lifted)
+        for _ in range(ROUNDS if held.lifted is not None else 1):
+            # A set needs a moment to see its rule.
+            if not self._write_pin(held):
+                return
+            if held.lifted is not None:
+                self.session.cluster.sleep(SETTLE_SECONDS)
+
+    def _write_pin(self, held: Held) -> bool:
+        """Write what is not as it was; whether there was any."""
         work, key = self.work, held.key
         self.check.reread([key])
         ref, live = ref_of(held.before), work.snapshot.objects[key]
@@ -392,6 +436,16 @@ class HandBack:
         if back:
             self._take_back(held.writer.entry, back)
             self._look([key], rounds=1)
+        return bool(back)
+
+    def _take_away(self, held: Held, edit: Edit) -> bool:
+        """Take back what of an edit of the hold still stands."""
+        self.check.reread([edit.ref.key])
+        live = self.work.snapshot.objects[edit.ref.key]
+        back = merge.fold(live, [(Tag(held.writer.entry, 0, i), c) for i, c in enumerate(edit.changes)])
+        return not back.changes or self._take_back(
+            held.writer.entry, [replace(edit, changes=back.changes, reason="the hold is taken away")]
+        )
 
     def let_go(self, held: Held) -> bool:
         """Take the holds away, the window last; what was agreed to stays."""
@@ -410,13 +464,12 @@ class HandBack:
             )
             self.held.pop(key, None)
             return False
-        for edit in reversed(held.hold.edits):
-            self.check.reread([edit.ref.key])
-            live = work.snapshot.objects[edit.ref.key]
-            back = merge.fold(live, [(Tag(held.writer.entry, 0, i), c) for i, c in enumerate(edit.changes)])
-            if back.changes and not self._take_back(
-                held.writer.entry, [replace(edit, changes=back.changes, reason="the hold is taken away")]
-            ):
+        edits = [*held.hold.edits]
+        if held.lifted is not None and held.candidate is not None:
+            rest = tuple(c for c in held.lifted.changes if isinstance(c, MemberChange) and c.present)
+            edits.append(replace(held.lifted, changes=rest))
+        for edit in reversed(edits):
+            if not self._take_away(held, edit):
                 self.left.append(
                     f"{edit.ref} still holds {work.name(key)}: go on with: {COMMAND} undo {held.writer.entry}"
                 )
@@ -672,7 +725,8 @@ def _refuse_what_would_roll(session: Session, key: Key) -> None:
 def _is_pin(edit: Edit, change: Change) -> bool:
     """Whether a hold's entry has this change to say what runs, not to hold it."""
     is_note = isinstance(change, FieldChange) and change.before == change.after
-    return edit.role is Role.VERSION or is_note
+    is_rule = isinstance(change, MemberChange) and not change.present  # that kept its set from writing it
+    return edit.role is Role.VERSION or is_note or is_rule
 
 
 def _back(

@@ -182,7 +182,12 @@ def _judge_set(
     spec = owner.get("spec") or {}
     if _has_own_template(spec.get("generators")):
         return Handback(
-            key, Evidence.NONE, f"a generator of {owner_key} has a template of its own", owner_key, where
+            key,
+            Evidence.NONE,
+            f"a generator of {owner_key} has a template of its own",
+            owner_key,
+            where,
+            may_ask=True,
         )
     template = spec.get("template") or {}
     for change in changes:
@@ -193,7 +198,8 @@ def _judge_set(
         except patches.Unresolved:
             wanted, live = ABSENT, ABSENT
         if not isinstance(wanted, str) or "{{" in wanted or spec.get("templatePatch"):
-            return Handback(key, Evidence.NONE, f"{where} does not say the value literally", owner_key, where)
+            why = f"{where} does not say the value literally"
+            return Handback(key, Evidence.NONE, why, owner_key, where, may_ask=True)
         if wanted != live:
             return Handback(key, Evidence.DISAGREES, f"{where} says {wanted}", owner_key, where, may_ask=True)
     return Handback(key, Evidence.AGREES, f"{where} says the same", owner_key, where)

@@ -27,11 +27,14 @@ QUIET_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 
 
-def not_generated(cluster: Cluster, apps: Sequence[JSON]) -> list[Key]:
-    """Return those of some generated Applications that their sets do not give any more."""
+def not_generated(cluster: Cluster, apps: Sequence[JSON], patience: float = FIRST_SECONDS) -> list[Key]:
+    """Return those of some generated Applications that their sets do not give any more.
+
+    `patience` is how long the sets' controller may take to begin.
+    """
     cluster.gather_outcomes(*[partial(_mark, cluster, app) for app in apps])
     left = [ref_of(app).key for app in apps]
-    deadline = cluster.clock() + FIRST_SECONDS
+    deadline = cluster.clock() + patience
     while left and cluster.clock() < deadline:
         before, left = left, _still_marked(cluster, left)
         if len(left) < len(before):

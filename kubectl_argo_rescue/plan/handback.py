@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from ..argocd import application, applicationset, ownership
 from ..argocd.application import project_key
+from ..argocd.components import controller_of_sets
 from ..argocd.handback import Evidence, Handback, auto_sync_says, git_says
 from ..argocd.operation import INFO_NAME, operation
 from ..argocd.reconciliation import windows_allow
@@ -60,17 +61,23 @@ class Hold(Struct, frozen=True):
     key: Key
     window: Edit | None = None
     off: Edit | None = None
+    rule: Edit | None = None
+    """What keeps its ApplicationSet from switching auto-sync on again."""
     why_not: str = ""
     """Why there is no hold; else why there is no window."""
 
     @property
     def edits(self) -> tuple[Edit, ...]:
         """The edits, in the order of placing them; taken away the other way round."""
-        return tuple(e for e in (self.window, self.off) if e is not None)
+        return tuple(e for e in (self.window, self.rule, self.off) if e is not None)
+
+    is_of_set: bool = False
+    """Whether an ApplicationSet writes it, of which a rule keeps the sync policy."""
 
     def allows(self, candidate: Candidate) -> bool:
-        """Whether it is enough for that candidate: without a window only for what no owner writes."""
-        return self.window is not None or (self.off is not None and candidate is Candidate.ORIGINAL)
+        """Whether it is enough for that candidate: without a window only for what writes no sync policy."""
+        is_kept = candidate is Candidate.ORIGINAL or self.is_of_set
+        return self.window is not None or (self.off is not None and is_kept)
 
 
 def plan_hold(snapshot: Snapshot, key: Key, *, may_edit_project: bool) -> Hold:
@@ -83,26 +90,36 @@ def plan_hold(snapshot: Snapshot, key: Key, *, may_edit_project: bool) -> Hold:
     """
     app = snapshot.objects[key]
     window, why = _window(snapshot, app, may_edit_project=may_edit_project)
-    off = _off(snapshot, app)
+    cover, off = _off(snapshot, app)
     if window is None and (off is None or (lost := _loses_off(snapshot, app))):
         return Hold(key, why_not=f"{why}, and {lost if off is not None else 'its auto-sync cannot be held'}")
-    return Hold(key, window, off, why)
+    is_of_set = any(owner.kind == "ApplicationSet" for owner, _ in ownership.owners_of(snapshot, app))
+    return Hold(key, window, off, cover, why, is_of_set)
 
 
-def _off(snapshot: Snapshot, app: JSON) -> Edit | None:
-    """Turn auto-sync off by an added key, which is no drift for an owner; None where that is not known to work."""
+def _off(snapshot: Snapshot, app: JSON) -> tuple[Edit | None, Edit | None]:
+    """Turn auto-sync off by an added key, which is no drift for an Application; a set needs a rule for it first.
+
+    None where that is not known to work.
+    """
     change = application.pause_change(app, snapshot.argocd)
-    if change is None or change.path[-1] != "enabled":
-        return None
-    for owner, _ in ownership.owners_of(snapshot, app):
+    owners = ownership.owners_of(snapshot, app)
+    is_of_set = bool(owners) and all(owner.kind == "ApplicationSet" for owner, _ in owners)
+    if change is None or (change.path[-1] != "enabled" and not is_of_set):
+        return None, None
+    cover: Edit | None = None
+    for owner, _ in owners:
         live = snapshot.objects.get(owner)
-        if (
-            owner.kind == "ApplicationSet"
-            and live is not None
-            and not applicationset.is_covered(live, app, "/spec/syncPolicy")
-        ):
-            return None  # the set would take it away again
-    return Edit(ref_of(app), (change,), WHY, Role.PAUSE, named=False)
+        if owner.kind != "ApplicationSet" or live is None:
+            continue
+        rule = applicationset.rule_change(live, app, (change,))
+        if rule is None:
+            continue
+        is_lost = not applicationset.has_rules(snapshot.argocd) or applicationset.is_rolling(live)
+        if is_lost or protect(snapshot, live, (rule,), only=False).guards:
+            return None, None
+        cover = Edit(ref_of(live), (rule,), WHY, Role.RULE, named=False)
+    return cover, Edit(ref_of(app), (change,), WHY, Role.PAUSE, named=False)
 
 
 def _loses_off(snapshot: Snapshot, app: JSON) -> str:
@@ -217,8 +234,10 @@ def selective_sync(snapshot: Snapshot, owner: JSON, key: Key, *, id: str, actor:
 def who_may_write(snapshot: Snapshot, key: Key) -> tuple[Key | None, str]:
     """Return the paused owner that can be asked to write an Application, or why none can."""
     owning = ownership.owning_applications(snapshot, key)
-    if len(owning) != 1 or owning[0].kind != "Application":
+    if len(owning) != 1:
         return None, "it has no owner that could be asked to write it alone"
+    if owning[0].kind == "ApplicationSet":
+        return _which_set_may_write(snapshot, key, owning[0])
     owner = snapshot.objects[owning[0]]
     name = display_name(owning[0], snapshot.argocd)
     line = application.lists(owner, key)
@@ -238,6 +257,47 @@ def who_may_write(snapshot: Snapshot, key: Key) -> tuple[Key | None, str]:
         if line is None or line.get("status") != "Synced":
             return None, f"{above} would change {name} first"
     return owning[0], ""
+
+
+def _which_set_may_write(snapshot: Snapshot, key: Key, owner: Key) -> tuple[Key | None, str]:
+    """Return the ApplicationSet that writes an Application once our rule for its version is away, or why it does not."""
+    live, app = snapshot.objects[owner], snapshot.objects[key]
+    if applicationset.is_rolling(live):
+        return None, f"{owner} orders the syncs of {key.name} itself"
+    if applicationset.is_idle(live, snapshot.argocd, controller_of_sets(snapshot)):
+        return None, f"{owner} writes no Application that is there"
+    lifted = rule_lifted(live, app)
+    if not lifted:
+        return None, f"{owner} has no rule of ours for the version of {key.name}"
+    after = patches.applied(live, lifted)
+    if any(
+        applicationset.is_covered(after, app, f"/spec/{name}")
+        for name in ("source/targetRevision", "sources")
+    ):
+        return None, f"{owner} has a rule of its own for the version"
+    for above in ownership.owning_applications(snapshot, owner):
+        line = application.lists(snapshot.objects[above], owner) if above.kind == "Application" else None
+        if line is None or line.get("status") != "Synced":
+            return None, f"{above} would change {owner.name} first"
+    return owner, ""
+
+
+def rule_lifted(owner: JSON, app: JSON) -> tuple[MemberChange, ...]:
+    """Return what lets a set write the version of one Application, and nothing else that a rule keeps from it."""
+    rules = (owner.get("spec") or {}).get("ignoreApplicationDifferences") or ()
+    changes: list[MemberChange] = []
+    for index, item in enumerate(rules):
+        pointers = item.get("jsonPointers") or ()
+        kept = [p for p in pointers if not str(p).startswith("/spec/source")]
+        if item.get("name") != app["metadata"]["name"] or len(kept) == len(pointers):
+            continue
+        if kept:
+            rest = {**item, "jsonPointers": kept}
+            changes.append(MemberChange(applicationset.RULES, rest, len(rules), present=True))
+        changes.append(
+            MemberChange(applicationset.RULES, item, index, present=False, sole=len(rules) == 1 and not kept)
+        )
+    return tuple(changes)
 
 
 def agreement(
