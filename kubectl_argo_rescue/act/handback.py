@@ -7,7 +7,7 @@ done: a hold has an entry of its own, which any undo takes back first, the pin b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from msgspec import Struct, field
@@ -675,22 +675,18 @@ def _recover(session: Session, entry: Entry, writing: Writing, *, redeploy: bool
             pins.setdefault((edit.ref, edit.role), []).append((tag, change))
         else:
             holds.append((edit.ref, edit.role, tag, change))
-    for (ref, role), changes in pins.items():
-        if _back(session, entry, writing, ref, role, changes, overwrite=True):
-            session.printer.say(f"{ref} is pinned again: an undo that died had something else in it")
-            refresh.refresh(session.cluster, ref.key, timeout=refresh.REFRESH_SECONDS)
+    _pin(session, entry, writing, pins)
     led = {
         edit.ref.key
         for number, edit in entry.edits()
         for index, change in enumerate(edit.changes)
         if _is_pin(edit, change) and (number, index) in entry.settled
     }
+    pinned = {ref.key for ref, _ in pins}
+    held = {key for key in ({ref.key for ref, *_ in holds} | pinned | led) if key.kind == "Application"}
     if not redeploy:
-        for key in sorted(led - {ref.key for ref, _ in pins}):
+        for key in sorted(held & led - pinned):
             _refuse_what_would_roll(session, key)
-    held = (
-        {ref.key for ref, _, _, _ in holds if ref.kind == "Application"} | {ref.key for ref, _ in pins} | led
-    )
     for key in sorted(held):
         if not end_what_waits(session, writing, key, is_blocked=True):
             raise RescueError(
@@ -702,6 +698,25 @@ def _recover(session: Session, entry: Entry, writing: Writing, *, redeploy: bool
             session.printer.say(f"{ref}: the hold of an undo that died is taken away")
     done = {(n, i): "restored" for n, i, _, _ in entry.unsettled()}
     session.journal.reopen(entry).write([Settled(done, entry.id, session.now())])
+
+
+def _pin(
+    session: Session,
+    entry: Entry,
+    writing: Writing,
+    pins: Mapping[tuple[Ref, Role], Sequence[tuple[Tag, Change]]],
+) -> None:
+    """Write again what an undo that died had taken away, the rule of a set first: it needs a moment to see it."""
+    is_of_set = any(role is Role.RULE for _, role in pins)
+    for number in range(ROUNDS if is_of_set else 1):
+        if number:
+            session.cluster.sleep(SETTLE_SECONDS)
+        for (ref, role), changes in sorted(pins.items(), key=lambda pin: pin[0][1] is not Role.RULE):
+            if not _back(session, entry, writing, ref, role, changes, overwrite=True):
+                continue
+            session.printer.say(f"{ref} is pinned again: an undo that died had something else in it")
+            if ref.kind == "Application":
+                refresh.refresh(session.cluster, ref.key, timeout=refresh.REFRESH_SECONDS)
 
 
 def _refuse_what_would_roll(session: Session, key: Key) -> None:

@@ -229,6 +229,42 @@ def test_rescue_and_hand_back(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> N
     )
 
 
+def _generating(fleet: Fleet, version: str, **spec: object) -> JSON:
+    """Return the set with the version as a parameter of its generator, and the rules that it has."""
+    made = fleet.manifest(fleet.chart("{{.version}}"), **spec)
+    elements = [{"app": app, "version": version} for app in (fleet.a, fleet.b)]
+    made["spec"]["generators"] = [{"list": {"elements": elements}}]
+    return made
+
+
+@pytest.mark.core
+def test_a_version_that_is_generated(argocd: ArgoCD, plugin: Plugin, fleet: Fleet) -> None:
+    """The template does not say it: the set is let write this one application, held, and that is compared."""
+    app = fleet.a
+    for version in (GOOD, BROKEN):
+        argocd.apply(_generating(fleet, version))
+        for name in (app, fleet.b):
+            fleet.until_deployed(name, version)
+            argocd.until_idle(name)
+    plugin("rescue", app, "--yes", check=True)
+    before = text_of([argocd.app(app)["spec"], fleet.rules()])
+    with unmoved(argocd, app, lambda: looked_again(argocd, app)):
+        refused = plugin("undo")
+        assert refused.returncode == 5, refused.stderr
+        assert f"git asks for {BROKEN}" in refused.stderr, refused.stderr
+        assert "change Deployment traefik" in refused.stderr
+        assert text_of([argocd.app(app)["spec"], fleet.rules()]) == before
+        fleet.reconcile()
+        argocd.apply(_generating(fleet, GOOD, ignoreApplicationDifferences=fleet.rules()))
+        fleet.until_deployed(fleet.b, GOOD)
+        plugin("undo", check=True)
+        fleet.reconcile()
+    assert fleet.rules() == []
+    spec = argocd.app(app)["spec"]
+    assert spec["source"]["targetRevision"] == GOOD and spec["syncPolicy"] == {"automated": _AUTOMATED}
+    assert plugin("log", "--open", "-o", "name").stdout == ""
+
+
 @pytest.mark.core
 @pytest.mark.parametrize("listed", [False, True], ids=["an added key", "a list in git"])
 def test_a_set_from_git(argocd: ArgoCD, plugin: Plugin, fleet: Fleet, listed: bool) -> None:

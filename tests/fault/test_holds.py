@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT, DEPLOYMENT, JSON
+from kubectl_argo_rescue.model.values import APPLICATION, APPLICATIONSET, APPPROJECT, DEPLOYMENT, JSON
 from kubectl_argo_rescue.simulation.incident import (
     BAD,
     GOOD,
@@ -56,6 +56,29 @@ class Story(NamedTuple):
     in_git: str = GOOD
     version: tuple[int, int] = (3, 6)
     may_edit_project: bool = True
+    is_generated: bool = False
+    """By an ApplicationSet, with the version as a parameter."""
+
+
+def generate(version: str) -> Callable[[Incident], object]:
+    """Have the set generate another version."""
+
+    def write(owner: JSON) -> None:
+        owner["spec"]["generators"] = generating(version)["spec"]["generators"]
+
+    return lambda incident: incident.api.edit(APPLICATIONSET, "argocd", "ingress", write)
+
+
+def generating(version: str) -> JSON:
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "ApplicationSet",
+        "metadata": {"name": "ingress", "namespace": "argocd"},
+        "spec": {
+            "generators": [{"list": {"elements": [{"name": "traefik", "version": version}]}}],
+            "template": {"metadata": {"name": "{{name}}"}, "spec": apps_in_git("{{version}}")[1]["spec"]},
+        },
+    }
 
 
 STORIES = {
@@ -66,6 +89,9 @@ STORIES = {
     "other words in git": Story(BAD, [PINNED], say("2.4.x"), 0, "2.4.x"),
     "another version in git": Story(BAD, [PINNED], say("2.x"), 5, "2.x"),
     "without a window": Story("2.x", [PINNED], yank, 0, "2.x", may_edit_project=False),
+    "generated, mended": Story(BAD, [PINNED], generate(GOOD), 0, is_generated=True),
+    "generated, not mended": Story(BAD, [PINNED], generate("2.x"), 5, "2.x", is_generated=True),
+    "generated, before enabled": Story(BAD, [PINNED], generate(GOOD), 0, version=(3, 0), is_generated=True),
     "with a window alone": Story(BAD, [PINNED], say("2.4.x"), 0, "2.4.x", version=(3, 0)),
 }
 
@@ -79,9 +105,15 @@ class Bed:
     def __init__(self, run: Run, story: Story) -> None:
         self.run, self.story = run, story
         self.incident = traefik_incident(version=story.version, apps=self._apps)
-        if story.asked != BAD:
+        if story.is_generated:
+            project, _, web = self._apps(BAD)
+            self.incident.git.commit({"apps": [project, web]})
+            self.incident.argocd.run(130, every=5)
+            self.incident.api.create(generating(story.asked))
+        elif story.asked != BAD:
             self.incident.push(story.asked)
         self.incident.argocd.run(130, every=5)
+        self.incident.api.idle = lambda: self.incident.argocd.tick(0.5)
         for words in story.done:
             ran = run(self.incident.api, *words)
             assert ran.code == 0, ran.err
