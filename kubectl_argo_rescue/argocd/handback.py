@@ -161,10 +161,21 @@ def _judge_owner(
         return Handback(key, Evidence.AGREES, "git equals what is live", owner_key, where)
     now = ",".join(application.synced_revisions(owner))
     then = {w.revision for w in witnesses if w.owner == owner_key}
-    if now and then == {now}:
+    if now and then == {now} and not _renders_its_own(owner):
         return Handback(key, Evidence.UNMOVED, f"git is still at {now}", owner_key, where, may_ask=True)
     why = f"git (now at {now}) asks for something else"
     return Handback(key, Evidence.DISAGREES, why, owner_key, where, may_ask=True)
+
+
+def _renders_its_own(owner: JSON) -> bool:
+    """Whether an owner says itself what it renders: values and parameters change, and no revision moves."""
+    told = {"repoURL", "path", "chart", "targetRevision", "ref", "name", "directory"}
+    return any(
+        value
+        for source in application.sources(owner)
+        for name, value in source.body.items()
+        if name not in told
+    )
 
 
 def _judge_set(

@@ -89,6 +89,7 @@ def _journal(argocd: ArgoCD, plugin: Plugin) -> str:
     return "\n".join([*kept, *files])
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("part", [CHARTS, REPO_SERVER])
 def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: Scene, part: str) -> None:
     _incident(scene)
@@ -125,7 +126,8 @@ def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: S
 
         early = plugin("undo")
         assert early.returncode == 5, early.stderr
-        assert "Argo CD" in early.stderr and "nothing was changed" in early.stderr
+        assert "Argo CD" in early.stderr
+        assert "nothing was changed" in early.stderr or "as it was before" in early.stderr
         assert not is_auto_sync_on(scene.live())
 
     # The sources are back, git still asks for 2.5.1: it holds, and undo refuses.
@@ -138,7 +140,8 @@ def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: S
     unfixed = plugin("undo")
     assert unfixed.returncode == 5, unfixed.stderr
     assert "change Deployment traefik" in unfixed.stderr and argocd.repository.url in unfixed.stderr
-    assert not edits(argocd.control_plane, mark)
+    if is_auto_sync_on(scene.live_root()):  # else it had to be paused as well, and is asked under a hold
+        assert not edits(argocd.control_plane, mark)
     shown = plugin(
         "show", json.loads(plugin("log", "--open", "-o", "json").stdout)["data"]["entries"][-1]["id"]
     )
@@ -147,7 +150,8 @@ def test_sources_that_cannot_be_fetched(argocd: ArgoCD, plugin: Plugin, scene: S
     # git is fixed.
     scene.commit(version=GOOD)
     argocd.follow_git(scene.root)
-    argocd.until(lambda: scene.revision() == GOOD, 60, "the root brought it")
+    if is_auto_sync_on(scene.live_root()):
+        argocd.until(lambda: scene.revision() == GOOD, 60, "the root brought it")
     with _no_pod_moves(scene):
         undone = plugin("undo")
         assert undone.returncode == 0, undone.stdout + undone.stderr

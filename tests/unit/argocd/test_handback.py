@@ -87,6 +87,11 @@ def judged(
 
 SPOKE = {"server": "https://spoke.invalid"}
 IGNORING = [{"group": "argoproj.io", "kind": "Application", "jsonPointers": ["/spec/source"]}]
+RENDERING = {
+    "repoURL": "https://git.invalid",
+    "path": "apps",
+    "helm": {"parameters": [{"name": "traefik", "value": "2.6.0"}]},
+}
 LOST = {"type": "ComparisonError", "message": "no route to git"}
 
 
@@ -100,6 +105,7 @@ LOST = {"type": "ComparisonError", "message": "no route to git"}
         (judged(child(annotations={}), root("Synced", destination=SPOKE)), Evidence.FREE, ""),
         (judged(child(), root("Synced")), Evidence.AGREES, "git equals what is live"),
         (judged(child(), root(revision="old")), Evidence.UNMOVED, "git is still at old"),
+        (judged(child(), root(revision="old", source=RENDERING)), Evidence.DISAGREES, "git (now at old) asks for something else"),
         (judged(child(), root()), Evidence.DISAGREES, "git (now at new) asks for something else"),
         (judged(child(), root("Synced"), change=FieldChange(BACK.path, "2.4.1", ABSENT)), Evidence.NONE, "git never had the field"),
         (judged(child(), root("Synced", ignoreDifferences=IGNORING)), Evidence.NONE, "hide the field"),
