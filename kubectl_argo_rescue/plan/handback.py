@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..argocd import application, applicationset, ownership
 from ..argocd.application import project_key
@@ -118,7 +119,8 @@ def _off(snapshot: Snapshot, app: JSON) -> tuple[Edit | None, Edit | None]:
         is_lost = not applicationset.has_rules(snapshot.argocd) or applicationset.is_rolling(live)
         if is_lost or protect(snapshot, live, (rule,), only=False).guards:
             return None, None
-        cover = Edit(ref_of(live), (rule,), WHY, Role.RULE, named=False)
+        # Whichever of our rules is the last takes the list along.
+        cover = Edit(ref_of(live), (replace(rule, sole=True),), WHY, Role.RULE, named=False)
     return cover, Edit(ref_of(app), (change,), WHY, Role.PAUSE, named=False)
 
 
@@ -293,10 +295,8 @@ def rule_lifted(owner: JSON, app: JSON) -> tuple[MemberChange, ...]:
             continue
         if kept:
             rest = {**item, "jsonPointers": kept}
-            changes.append(MemberChange(applicationset.RULES, rest, len(rules), present=True))
-        changes.append(
-            MemberChange(applicationset.RULES, item, index, present=False, sole=len(rules) == 1 and not kept)
-        )
+            changes.append(MemberChange(applicationset.RULES, rest, len(rules), present=True, sole=True))
+        changes.append(MemberChange(applicationset.RULES, item, index, present=False, sole=True))
     return tuple(changes)
 
 
