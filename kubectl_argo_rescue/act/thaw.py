@@ -55,6 +55,7 @@ from ..model.values import (
 )
 from ..plan import operations, thaw
 from ..plan.on_conflict import OnConflict
+from ..plan.set_deletions import generated_by, not_let_go
 from ..plan.undo import RESTORED
 from ..show.steps import STATUS_WORDS
 from .freeze import find_controllers, not_ended, pods_of
@@ -426,18 +427,22 @@ class Thaw(Procedure):
 
     def _ask_sets(self) -> bool:
         """Find out what the sets would delete, now that they run and may not, and ask."""
-        apps = thaw.generated_by(
-            self._held_sets(), self.session.reader.all_applications(self.snapshot.argocd)
-        )
+        apps = generated_by(self._held_sets(), self.session.reader.all_applications(self.snapshot.argocd))
         if not apps:
             return True
         self.printer.say(f"seeing which of {len(apps)} generated applications their sets still give")
-        lost = [display_name(key, self.snapshot.argocd) for key in not_generated(self.session.cluster, apps)]
-        return not lost or self._agreed(
-            [
-                f"ApplicationSets do not give {some(lost)} any more, and will delete them with what they deployed"
-            ]
+        argocd = self.snapshot.argocd
+        lost = not_let_go(not_generated(self.session.cluster, apps), argocd, self.options.let_delete)
+        if not lost:
+            return True
+        text = f"ApplicationSets do not give {some(lost)} any more, and would delete them with what they deployed"
+        self.warnings.append(text)
+        self.status = ExitStatus.REFUSED
+        self.printer.say(
+            f"{self.printer.paint('refused:', 'yellow')} {text}; bring them back to git, or let them go by name: "
+            f"{self._go_on()} --let-delete {','.join(lost[:8])}"
         )
+        return False
 
     def _agreed(self, questions: Sequence[str]) -> bool:
         try:

@@ -21,10 +21,11 @@ from ..journal.records import Content, Record, Reopened, Settled
 from ..model import patches
 from ..model.errors import Cancelled, Code, ConflictError, ExitStatus, NotFound, RefusedError, RescueError
 from ..model.merge import Tag
-from ..model.text import COMMAND, one_line
+from ..model.text import COMMAND, one_line, some
 from ..model.times import ago
 from ..model.values import APPLICATION, BY_KIND, JSON, Edit, Key, Plan, Result, Role, Snapshot, StepResult
 from ..plan.on_conflict import OnConflict
+from ..plan.set_deletions import not_let_go
 from ..plan.undo import RESTORED, Fate, Options, UndoWork, three_values
 from ..show.steps import STATUS_WORDS
 from .git_check import GitCheck
@@ -457,6 +458,7 @@ class Undo(Procedure):
         kept |= self._ask_what_drift_hid([e for e in work.owner_edits() if e.ref.key not in kept])
         self._pin_what_stays_owned(kept)
         kept |= self.handback.held.keys()
+        kept |= self._ask_what_sets_lost([e for e in work.owner_edits() if e.ref.key not in kept])
         owners = [e for e in work.owner_edits() if e.ref.key not in kept]
         if owners:
             self._leave_held_to_git()
@@ -589,6 +591,36 @@ class Undo(Procedure):
             held |= {key, *ownership.ancestors(self.snapshot, [key])}
             self._leave([f"Application {work.name(key)} stays paused: {what}"])
             self._refuse(f"look at git, then agree: {COMMAND} undo --yes")
+        return held
+
+    def _ask_what_sets_lost(self, edits: Sequence[Edit]) -> set[Key]:
+        """Return the sets, and their owners, that do not go back: each would delete what nobody let go by name."""
+        if not any(e.ref.kind == "ApplicationSet" for e in edits):
+            return set()
+        from .set_deletions import ask_sets  # lazy: most owners are Applications
+
+        work, argocd = self.work, self.work.argocd
+        answers = ask_sets(self.session, self.writing, self.snapshot, edits)
+        held: set[Key] = set()
+        for key, apps in answers.lost.items():
+            if not (lost := not_let_go(apps, argocd, self.options.let_delete)):
+                continue
+            text = f"{key} stays as it is: it does not give {some(lost)} any more, and would delete"
+            self._leave([f"{text} {'it' if len(lost) == 1 else 'them'} with what was deployed"])
+            self._refuse(
+                "bring that back to its generators, or let it go by name: "
+                f"{COMMAND} undo {' '.join(self.undoes)} --let-delete {','.join(lost[:8])}"
+            )
+            held |= {key, *ownership.ancestors(self.snapshot, [key])}
+        for key in answers.silent:
+            text = f"what {key} would delete once it may again is not known: it cannot be asked"
+            if self.writing.yes:
+                self.printer.warn(text)
+            elif not (self.session.streams.is_interactive and self.printer.ask(f"{text}. Go on?")):
+                held |= {key, *ownership.ancestors(self.snapshot, [key])}
+                self._leave([f"{work.name(key)} stays as it is: {text}"])
+                self._refuse(f"look at its generators, then agree: {COMMAND} undo --yes")
+        self.check.reread([e.ref.key for e in edits if e.ref.kind == "ApplicationSet"])
         return held
 
     def _restore(self, edits: Sequence[Edit]) -> bool:

@@ -351,6 +351,11 @@ class StepResult(Struct, frozen=True):
     role: Role | None = None
     """What the edit was for; None of what is no edit of ours."""
 
+    @property
+    def stands(self) -> bool:
+        """Whether what was wanted is so now."""
+        return self.status in (StepStatus.APPLIED, StepStatus.UNCHANGED)
+
 
 class Result(Struct, frozen=True):
     """What every command returns: rendered once, as text, names, JSON or YAML."""

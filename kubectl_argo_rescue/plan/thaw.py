@@ -172,17 +172,6 @@ def set_edits(snapshot: Snapshot, sets: Iterable[JSON]) -> list[Edit]:
     return edits
 
 
-def generated_by(sets: Iterable[Ref], apps: Iterable[JSON]) -> list[JSON]:
-    """Return the living Applications that some sets own."""
-    uids = {ref.uid for ref in sets}
-    return [
-        app
-        for app in apps
-        if not deletion.is_dying(app)
-        and any(o.get("uid") in uids for o in app["metadata"].get("ownerReferences") or ())
-    ]
-
-
 def sets_that_delete(snapshot: Snapshot, sets: Iterable[JSON]) -> list[str]:
     """Name the ApplicationSets that may delete Applications, and that cannot be kept from it meanwhile."""
     argocd, workload = snapshot.argocd, controller_of_sets(snapshot)

@@ -86,6 +86,8 @@ class Options(Struct, frozen=True):
     redeploy: bool = False
     when_safe: bool = False
     timeout: float | None = None
+    let_delete: tuple[str, ...] = ()
+    """Applications that may go with their workloads."""
 
 
 class UndoWork:

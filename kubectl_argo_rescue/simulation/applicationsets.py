@@ -192,8 +192,8 @@ class SimulatedApplicationSets:
         ]
         there = without_pointers({**live, "spec": _normalised(live["spec"])}, pointers)
         new = without_pointers(wanted, pointers)
-        new = {**new, "spec": _normalised(new["spec"])}
-        there = {**there, "spec": _normalised(there["spec"])}
+        new = {**new, "spec": _normalised(new.get("spec") or {})}
+        there = {**there, "spec": _normalised(there.get("spec") or {})}
         if there == new:
             return
         changes = _merge_diff(there, new)

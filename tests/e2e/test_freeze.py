@@ -20,7 +20,7 @@ import pytest
 
 from tests.testbed.api import JSON
 from tests.testbed.argocd import APPLICATIONSETS, CONTROLLER, ArgoCD
-from tests.testbed.incident import GOOD
+from tests.testbed.incident import BROKEN, GOOD
 from tests.testbed.obedience import obeying
 from tests.testbed.operated import NAME, operated
 from tests.testbed.plugin import Plugin
@@ -300,3 +300,33 @@ def test_an_operator_is_told_and_puts_nothing_back(argocd: ArgoCD, plugin: Plugi
         settle(argocd, scene.app)
         assert uids(argocd, scene.target) == alive
     assert {"deleted", "created"} <= {act.partition(" ")[0] for act in operator.acts}
+
+
+def test_a_paused_set_is_asked_what_it_would_delete(argocd: ArgoCD, plugin: Plugin) -> None:
+    fleet = Fleet(argocd, "paused")
+    source = fleet.chart(GOOD)
+    fleet.start(source)
+    alive, spec = uids(argocd, fleet.a, fleet.b), fleet.live()["spec"]
+    versions = [argocd.app(app)["spec"]["source"] for app in (fleet.a, fleet.b)]
+    assert plugin("pause", f"appset/{fleet.name}").returncode == 0
+    entry = entry_of(plugin)
+    # Its generator loses an element, and its template moves to what does not run.
+    argocd.apply(fleet.manifest(fleet.chart(BROKEN), generators=[{"list": {"elements": [{"app": fleet.b}]}}]))
+    refused = plugin("undo", entry, "--yes")
+    assert refused.returncode == 5, refused.stderr
+    assert f"does not give {fleet.a} any more, and would delete it" in refused.stderr, refused.stderr
+    assert fleet.live()["spec"]["syncPolicy"] == {"applicationsSync": "create-only"}
+    assert "ignoreApplicationDifferences" not in fleet.live()["spec"]
+    assert [argocd.app(app)["spec"]["source"] for app in (fleet.a, fleet.b)] == versions
+    assert uids(argocd, fleet.a, fleet.b) == alive
+
+    argocd.apply(fleet.manifest(source))
+    undone = plugin("undo", entry, "--yes")
+    assert undone.returncode == 0, undone.stderr
+    fleet.reconcile()
+    assert fleet.live()["spec"] == spec
+    assert uids(argocd, fleet.a, fleet.b) == alive
+    for app in (fleet.a, fleet.b):
+        assert "argo-rescue/generated" not in argocd.app(app)["metadata"].get("annotations", {})
+    assert plugin("log", "--open", "-o", "name").stdout == ""
+    argocd.api.delete("applicationset", fleet.name, argocd.namespace)

@@ -24,7 +24,7 @@ from ...plan.on_conflict import OnConflict
     "--let-delete",
     multiple=True,
     metavar="APP",
-    help="Of a freeze: let these dying applications go, with their workloads.",
+    help="Let these applications go, with their workloads: dying ones at a thaw, those that a set gives no more.",
 )
 @click.option(
     "--keep-operation", multiple=True, metavar="APP", help="Of a freeze: let the operations of these go on."
@@ -65,8 +65,8 @@ def command(
     from ...plan.undo import Options
     from .answer import answer
 
-    options = Options(OnConflict(on_conflict), redeploy, when_safe, timeout)
-    return answer(common, writing, what, options, _names(let_delete), _names(keep_operation))
+    options = Options(OnConflict(on_conflict), redeploy, when_safe, timeout, _names(let_delete))
+    return answer(common, writing, what, options, _names(keep_operation))
 
 
 def _names(words: tuple[str, ...]) -> tuple[str, ...]:

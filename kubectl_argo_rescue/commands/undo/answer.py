@@ -30,7 +30,6 @@ def answer(
     writing: Writing,
     what: tuple[str, ...],
     options: Options,
-    let_delete: tuple[str, ...] = (),
     keep_operation: tuple[str, ...] = (),
 ) -> int:
     """Choose the entries, and put back what they saved."""
@@ -63,7 +62,7 @@ def answer(
         if _is_thaw(chosen, what, reading):
             from ...act.thaw import Thaw, ThawOptions  # lazy: a freeze is rare
 
-            thawing = ThawOptions(let_delete, keep_operation, options.on_conflict, options.timeout)
+            thawing = ThawOptions(options.let_delete, keep_operation, options.on_conflict, options.timeout)
             return call.finish(Thaw(session, chosen, thawing, writing, reading.entries).run())
         if _is_readoption(chosen):
             from ...act.orphan import Readoption  # lazy: an orphan is rare

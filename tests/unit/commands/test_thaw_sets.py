@@ -1,7 +1,7 @@
 """The sets' controller starts last, and what it would delete is known before it may.
 
 Aspects: a generator that lost an element while it was frozen; refused, it is frozen again and, once no pod
-is left, the set as it was; agreed, the set deletes; nothing lost, nothing asked; a set that may not be
+is left, the set as it was; let go by name, the set deletes; nothing lost, nothing asked; a set that may not be
 kept from deleting is named; no mark stays behind; what a set does not give is not made anew into its
 hands.
 """
@@ -63,7 +63,8 @@ def test_what_is_lost_is_known_and_asked(run: Run, scene: Scene) -> None:
     assert PROBE not in marks(scene)
     assert api.find(APPLICATION, "argocd", "shop-prod")
 
-    agreed = run(api, "undo", entry, "--yes")
+    assert run(api, "undo", entry, "--yes").code == 5
+    agreed = run(api, "undo", entry, "--yes", "--let-delete", "shop-prod")
     assert agreed.code == 0, agreed.err
     assert api.get(APPLICATIONSET, "argocd", "shops")["spec"] == before
     scene.incident.argocd.run(10)
