@@ -177,7 +177,7 @@ class Engine:
                 result = self._failed(step, e)
             run.note(n, result)
             self._tell(run, result)
-            if result.status not in (StepStatus.APPLIED, StepStatus.UNCHANGED):
+            if not result.stands:
                 run.outcomes.update({m: "not-applied" for m, _ in [*first[position + 1 :], *rest]})
                 return
         if rest:

@@ -76,7 +76,7 @@ class Freeze(Procedure):
             self.carry_out(plan, replan=freeze.plan_freeze)
             if any(r.ref.kind == OPERATED.kind and r.status is StepStatus.FAILED for r in self.results):
                 self._scale_past_the_operator()
-            if any(r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED) for r in self.results):
+            if any(r.stands for r in self.results):
                 self._stop_pods(found)
                 self._look()
                 self._see_that_it_stays(found)

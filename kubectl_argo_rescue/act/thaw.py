@@ -547,7 +547,7 @@ class Thaw(Procedure):
 
     def _settle_freezes(self) -> None:
         """Close the freezes: what they stopped runs again."""
-        well = {r.ref for r in self.results if r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED)}
+        well = {r.ref for r in self.results if r.stands}
         settled = dict(self.back.done)
         for ref, tags in self.back.restores:
             if ref in well:

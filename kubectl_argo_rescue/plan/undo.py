@@ -700,9 +700,7 @@ class UndoWork:
     def note(self, steps: Sequence[PlanStep], results: Sequence[StepResult]) -> None:
         """Settle what is restored of a part that was written."""
         self.written |= {r.ref.key for r in results if r.status is StepStatus.APPLIED}
-        well = {
-            (r.ref.key, r.role) for r in results if r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED)
-        }
+        well = {(r.ref.key, r.role) for r in results if r.stands}
         for step in steps:
             if isinstance(step, Edit) and (step.ref.key, step.role) in well:
                 restored = self.folds[step.ref.key, step.role].restored

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import queue
 import random
+import socket
 import ssl
 import statistics
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -38,6 +41,7 @@ ROUND_TRIP = 0.02
 """Seconds to an API server in another building; most are not on the same machine."""
 
 FINALIZER = "resources-finalizer.argocd.argoproj.io"
+REFRESH = "argocd.argoproj.io/refresh"
 PAUSED = "/spec/syncPolicy/automated/enabled"
 
 
@@ -51,6 +55,10 @@ class Crowd:
         self._context.load_cert_chain(pki / "user-admin.crt", pki / "user-admin.key")
         self._port = plane.port
 
+    def connection(self) -> http.client.HTTPSConnection:
+        """Open one connection."""
+        return http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context, timeout=600)
+
     def send(self, method: str, requests: Sequence[tuple[str, bytes]], content_type: str) -> float:
         """Send them all and return the seconds; an answer that is no success is an error."""
         waiting: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
@@ -59,7 +67,7 @@ class Crowd:
         failures: list[str] = []
 
         def work() -> None:
-            wire = http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context, timeout=60)
+            wire = self.connection()
             headers = {"Content-Type": content_type, "User-Agent": "argo-rescue-testbed"}
             while not failures:
                 try:
@@ -84,6 +92,42 @@ class Crowd:
         if failures:
             raise AssertionError(failures[0])
         return seconds
+
+
+@contextlib.contextmanager
+def comparing(bed: Bed, crowd: Crowd) -> Iterator[None]:
+    """Answer each request to compare at once, as an Argo CD whose git says what runs."""
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{bed.namespace}/applications"
+    kind = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+    wire = crowd.connection()
+    wire.request("GET", f"{path}?limit=1", headers={"Accept": kind.format("List")})
+    at = json.loads(wire.getresponse().read())["metadata"]["resourceVersion"]
+
+    def answer() -> None:
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):  # it was closed
+            wire.request(
+                "GET", f"{path}?watch=true&resourceVersion={at}", headers={"Accept": kind.format("")}
+            )
+            events = wire.getresponse()
+            while line := events.readline():
+                meta = json.loads(line)["object"]["metadata"]
+                if REFRESH in (meta.get("annotations") or {}):
+                    compared = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+                    ops = [
+                        {"op": "remove", "path": f"/metadata/annotations/{REFRESH.replace('/', '~1')}"},
+                        {"op": "add", "path": "/status/reconciledAt", "value": compared},
+                    ]
+                    crowd.send("PATCH", _bodies(bed, [meta["name"]], ops), JSON_PATCH)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        if wire.sock is not None:
+            wire.sock.shutdown(socket.SHUT_RDWR)
+        thread.join(30)
+        wire.close()
 
 
 def path_of(name: str, namespace: str) -> str:
@@ -230,7 +274,8 @@ def _away(bed: Bed, crowd: Crowd, size: int) -> Away:
         loop = sum(bed.json_patch("application", name, pause_ops(), shell).run() for name in sample)
         crowd.send("PATCH", _bodies(bed, sample, [{"op": "remove", "path": PAUSED}]), JSON_PATCH)
         pause = bed.plugin("pause", "--all", "--yes", environment=shell).run()
-    bed.plugin("undo", "--yes").run()
+    with comparing(bed, crowd):
+        bed.plugin("undo", "--yes").run()
     return Away(size, pause, loop * size / len(sample))
 
 
@@ -310,9 +355,11 @@ def _at(bed: Bed, crowd: Crowd, size: int) -> Size:
         bares.append(crowd.send("PATCH", guarded, JSON_PATCH))
         crowd.send("PATCH", resume, JSON_PATCH)
         pauses.append(bed.plugin("pause", "--all", "--yes").run())
-        undos.append(bed.plugin("undo", "--yes").run())
+        with comparing(bed, crowd):
+            undos.append(bed.plugin("undo", "--yes").run())
     pause_peak = bed.direct("pause", "--all", "--yes").peak()
-    undo_peak = bed.direct("undo", "--yes").peak()
+    with comparing(bed, crowd):
+        undo_peak = bed.direct("undo", "--yes").peak()
     return Size(
         count=size,
         pause=statistics.median(pauses),
