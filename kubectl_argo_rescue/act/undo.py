@@ -25,7 +25,6 @@ from ..model.text import COMMAND, one_line, some
 from ..model.times import ago
 from ..model.values import APPLICATION, BY_KIND, JSON, Edit, Key, Plan, Result, Role, Snapshot, StepResult
 from ..plan.on_conflict import OnConflict
-from ..plan.set_deletions import not_let_go
 from ..plan.undo import RESTORED, Fate, Options, UndoWork, three_values
 from ..show.steps import STATUS_WORDS
 from .git_check import GitCheck
@@ -597,7 +596,9 @@ class Undo(Procedure):
         """Return the sets, and their owners, that do not go back: each would delete what nobody let go by name."""
         if not any(e.ref.kind == "ApplicationSet" for e in edits):
             return set()
-        from .set_deletions import ask_sets  # lazy: most owners are Applications
+        # lazy: most owners are Applications
+        from ..plan.set_deletions import not_let_go
+        from .set_deletions import ask_sets
 
         work, argocd = self.work, self.work.argocd
         answers = ask_sets(self.session, self.writing, self.snapshot, edits)
