@@ -574,6 +574,10 @@ class UndoWork:
 
     def is_for_the_owner(self, verdict: Handback) -> bool:
         """Whether git has moved and the owner will act: the saved original would only be a detour."""
+        if verdict.owner is not None and verdict.owner.kind == "ApplicationSet":
+            # It writes what it says as soon as its rule is away, which is never the original for a moment.
+            rule = self.folds.get((verdict.owner, Role.RULE))
+            return rule is not None and bool(rule.changes) and verdict.evidence is not Evidence.AGREES
         acts = verdict.owner is not None and (
             verdict.owner in self.resumed()
             or application.is_auto_sync_on(self.snapshot.objects[verdict.owner])
