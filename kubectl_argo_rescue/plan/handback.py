@@ -72,13 +72,9 @@ class Hold(Struct, frozen=True):
         """The edits, in the order of placing them; taken away the other way round."""
         return tuple(e for e in (self.window, self.rule, self.off) if e is not None)
 
-    is_of_set: bool = False
-    """Whether an ApplicationSet writes it, of which a rule keeps the sync policy."""
-
     def allows(self, candidate: Candidate) -> bool:
-        """Whether it is enough for that candidate: without a window only for what writes no sync policy."""
-        is_kept = candidate is Candidate.ORIGINAL or self.is_of_set
-        return self.window is not None or (self.off is not None and is_kept)
+        """Whether it is enough for that candidate: without a window only for what no owner writes."""
+        return self.window is not None or (self.off is not None and candidate is Candidate.ORIGINAL)
 
 
 def plan_hold(snapshot: Snapshot, key: Key, *, may_edit_project: bool) -> Hold:
@@ -94,8 +90,7 @@ def plan_hold(snapshot: Snapshot, key: Key, *, may_edit_project: bool) -> Hold:
     cover, off = _off(snapshot, app)
     if window is None and (off is None or (lost := _loses_off(snapshot, app))):
         return Hold(key, why_not=f"{why}, and {lost if off is not None else 'its auto-sync cannot be held'}")
-    is_of_set = any(owner.kind == "ApplicationSet" for owner, _ in ownership.owners_of(snapshot, app))
-    return Hold(key, window, off, cover, why, is_of_set)
+    return Hold(key, window, off, cover, why)
 
 
 def _off(snapshot: Snapshot, app: JSON) -> tuple[Edit | None, Edit | None]:
@@ -104,12 +99,10 @@ def _off(snapshot: Snapshot, app: JSON) -> tuple[Edit | None, Edit | None]:
     None where that is not known to work.
     """
     change = application.pause_change(app, snapshot.argocd)
-    owners = ownership.owners_of(snapshot, app)
-    is_of_set = bool(owners) and all(owner.kind == "ApplicationSet" for owner, _ in owners)
-    if change is None or (change.path[-1] != "enabled" and not is_of_set):
+    if change is None or change.path[-1] != "enabled":
         return None, None
     cover: Edit | None = None
-    for owner, _ in owners:
+    for owner, _ in ownership.owners_of(snapshot, app):
         live = snapshot.objects.get(owner)
         if owner.kind != "ApplicationSet" or live is None:
             continue

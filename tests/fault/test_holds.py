@@ -89,9 +89,7 @@ STORIES = {
     "other words in git": Story(BAD, [PINNED], say("2.4.x"), 0, "2.4.x"),
     "another version in git": Story(BAD, [PINNED], say("2.x"), 5, "2.x"),
     "without a window": Story("2.x", [PINNED], yank, 0, "2.x", may_edit_project=False),
-    "generated, mended": Story(BAD, [PINNED], generate(GOOD), 0, is_generated=True),
-    "generated, not mended": Story(BAD, [PINNED], generate("2.x"), 5, "2.x", is_generated=True),
-    "generated, before enabled": Story(BAD, [PINNED], generate(GOOD), 0, version=(3, 0), is_generated=True),
+    "generated, not mended": Story(BAD, [PAUSED, PINNED], generate("2.x"), 5, "2.x", is_generated=True),
     "with a window alone": Story(BAD, [PINNED], say("2.4.x"), 0, "2.4.x", version=(3, 0)),
 }
 

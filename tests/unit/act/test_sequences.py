@@ -72,7 +72,7 @@ class Story:
         self.told: list[str] = [f"seed {seed}"]
         self.wrong: list[str] = []
         self.version = self.random.choice(VERSIONS)
-        self.shape = self.random.choice(["chart", "range", "branch", "set"])
+        self.shape = self.random.choice(["chart", "chart", "range", "branch"])
         self.owner = self.random.choice(["", "", "Replace=true", "no self-heal"])
         self.told.append(f"Argo CD {self.version}, {self.shape}, {self.owner or 'a plain owner'}")
         self.commits: dict[str, str] = {}
