@@ -95,6 +95,9 @@ def objects() -> Sequence[JSON]:
             window.update(schedule="0 * * * *", duration="2h")
         if obj["metadata"]["name"] == "traefik" and obj["kind"] == "Application":
             obj["status"]["health"]["status"] = "Progressing"
+        if obj["metadata"]["name"] == "root":
+            # One that heals would be left to write the version, and no controller runs here.
+            obj["spec"]["syncPolicy"]["automated"]["selfHeal"] = False
     return found
 
 
@@ -390,6 +393,8 @@ def merged(value: JSON, over: JSON) -> JSON:
 CODES = (0, 1, 3, 4, 5, 6)
 
 FAILURE = re.compile(r"^(?:error|conflict|forbidden|refused): .+", re.MULTILINE)
+HINT = re.compile(r"^(?:error|conflict|forbidden|refused): .+(?:; |\n  \S)", re.MULTILINE)
+"""What to do next stands in the same line, or in one of its own below."""
 
 WAITING = re.compile(r"^(?:the API server asks|no answer from the API server).*", re.MULTILINE)
 
@@ -407,7 +412,7 @@ def wrong_end(ran: Ran) -> list[str]:
         failures = FAILURE.findall(ran.err)
         if not failures:
             wrong.append("it does not say what failed")
-        elif not any("; " in line for line in failures) and "kubectl argo-rescue" not in ran.err:
+        elif not (HINT.search(ran.err) or "kubectl argo-rescue" in ran.err):
             wrong.append(f"it does not say what to do next: {failures[-1]}")
     if len(WAITING.findall(ran.err)) > 8:
         wrong.append("it talks too much about waiting")

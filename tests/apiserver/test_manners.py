@@ -357,7 +357,13 @@ def test_help_is_kubectls_in_order_and_name(plugin: Plugin) -> None:
     for words in ([], ["-h"], ["help"], ["help", "help"], ["-n", "argocd"]):
         done = plugin(*words)
         assert (done.returncode, done.stdout, done.stderr) == (0, every, "")
-    order = ["Examples:", "\nStart here:", "\nOptions:", "\nUsage: kubectl argo-rescue VERB", "\nConnection, "]
+    order = [
+        "Examples:",
+        "\nStart here:",
+        "\nOptions:",
+        "\nUsage: kubectl argo-rescue VERB",
+        "\nConnection, ",
+    ]
     places = [every.index(part) for part in order]
     assert places == sorted(places)
 

@@ -56,7 +56,9 @@ def test_pipx_installs_it_and_kubectl_finds_it(
     control_plane.apply(config, application("piped", source, namespace=namespace))
     place = ("--argocd-namespace", namespace)
     assert run(kubectl, "argo-rescue", "pause", "piped", *place) == "application.argoproj.io/piped paused\n"
-    assert run(kubectl, "argo-rescue", "undo", "--yes", *place).startswith("application.argoproj.io/piped ")
+    # No controller runs that could say what auto-sync would do.
+    undone = run(kubectl, "argo-rescue", "undo", "--yes", "--redeploy", *place)
+    assert undone.startswith("application.argoproj.io/piped ")
     assert "automated" in control_plane.get("application", "piped", namespace)["spec"]["syncPolicy"]
 
     run(*pipx, "uninstall", "kubectl-argo-rescue")

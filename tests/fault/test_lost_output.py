@@ -28,13 +28,20 @@ from kubectl_argo_rescue.cli import root
 from kubectl_argo_rescue.cluster.client import Cluster
 from kubectl_argo_rescue.cluster.connect import Runtime
 from kubectl_argo_rescue.model.values import APPLICATION, APPPROJECT
-from kubectl_argo_rescue.simulation.incident import traefik_incident
+from kubectl_argo_rescue.simulation.incident import apps_in_git, traefik_incident
 
 told, when, at, after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
-incident = traefik_incident()
-api = incident.api
 window = {"kind": "deny", "schedule": "0 16 * * 5", "duration": "64h", "applications": ["*"]}
-api.edit(APPPROJECT, "argocd", "cluster", lambda p: p["spec"].update(syncWindows=[window]))
+
+def apps(version, **changes):
+    project, *rest = apps_in_git(version, **changes)
+    project["spec"]["syncWindows"] = [window]
+    return [project, *rest]
+
+incident = traefik_incident(apps=apps)
+api = incident.api
+# A root that heals would be left to write the version, in its own time.
+api.edit(APPLICATION, "argocd", "root", lambda o: o["spec"]["syncPolicy"]["automated"].update(selfHeal=False))
 api.idle = lambda: incident.argocd.tick(0.5)
 asked = []
 
