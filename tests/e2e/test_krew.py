@@ -232,7 +232,7 @@ def test_installed_from_the_archive_and_used(dist: Path, krew: Krew, app: str) -
     status, said = krew.on_a_terminal("watch", app, "--timeout=2s")
     assert status == 6, said
     assert "operation" in said
-    assert json.loads(krew("undo", app, "--yes", "-o", "json").stdout)["status"] == "done"
+    assert json.loads(krew("undo", app, "--yes", "--redeploy", "-o", "json").stdout)["status"] == "done"
     assert krew("paus", app, check=False).returncode == 2
 
 
@@ -281,7 +281,7 @@ def test_a_custom_index_installs_upgrades_and_uninstalls(
     assert os.listdir(krew.root / "store" / "argo-rescue") == [f"v{NEXT}"]
     assert entry
     assert krew("log", "--open", "-o", "name").stdout == entry
-    krew("undo", app, "--yes")
+    krew("undo", app, "--yes", "--redeploy")
 
     krew.krew("uninstall", "argo-rescue")
     assert not (krew.root / "bin" / "kubectl-argo_rescue").exists()

@@ -226,7 +226,7 @@ def test_a_source_hydrator_is_recognised(argocd: ArgoCD, plugin: Plugin, scene: 
     # Where it pushes to another branch, the one that is synced may be pinned to a hydrated commit.
     body = {"spec": {"sourceHydrator": {"hydrateTo": {"targetBranch": "staging"}}}}
     argocd.api.patch("application", scene.app, argocd.namespace, body)
-    plugin("undo", "--yes", check=True)
+    plugin("undo", "--redeploy", "--yes", check=True)  # git still asks for the broken one
     argocd.until(lambda: shown("broken"), 60, "auto-sync moved it forward")
     argocd.until_idle(scene.app)
     good = scene.live()["status"]["history"][0]["revision"]
