@@ -13,7 +13,7 @@ import statistics
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -112,7 +112,7 @@ def comparing(bed: Bed, crowd: Crowd) -> Iterator[None]:
             while line := events.readline():
                 meta = json.loads(line)["object"]["metadata"]
                 if REFRESH in (meta.get("annotations") or {}):
-                    compared = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+                    compared = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
                     ops = [
                         {"op": "remove", "path": f"/metadata/annotations/{REFRESH.replace('/', '~1')}"},
                         {"op": "add", "path": "/status/reconciledAt", "value": compared},
