@@ -251,7 +251,7 @@ class HandBack:
         self.holds.append(held.data)
         work.snapshot = replace(work.snapshot, objects=run.objects)
         self._claim(held)
-        is_placed = all(r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED) for r in run.results)
+        is_placed = all(r.stands for r in run.results)
         if run.interrupted:
             self.let_go(held)
             raise KeyboardInterrupt
@@ -403,7 +403,7 @@ class HandBack:
         self.work.snapshot = replace(self.work.snapshot, objects=run.objects)
         if run.interrupted:
             raise KeyboardInterrupt
-        return all(r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED) for r in run.results)
+        return all(r.stands for r in run.results)
 
     def _pin_again(self, held: Held) -> None:
         """Give a held Application the source back that it had, and see that Argo CD has compared with it.
@@ -474,13 +474,7 @@ class HandBack:
                     f"{edit.ref} still holds {work.name(key)}: go on with: {COMMAND} undo {held.writer.entry}"
                 )
                 return False
-        numbers = [r.content for r in held.writer.records if isinstance(r.content, Intent)]
-        changes = {
-            (intent.number, i): "restored"
-            for intent in numbers
-            if isinstance(intent.what, Edit)
-            for i, _ in enumerate(intent.what.changes)
-        }
+        changes = {(number, i): "restored" for number, i, _, _ in held.writer.changes()}
         held.writer.write([Settled(changes, held.writer.entry, self.session.now())])
         held.data["released"] = True
         if held.is_claimed and self.session.journal.in_cluster is not None:
@@ -496,18 +490,16 @@ class HandBack:
         self.work.snapshot = replace(self.work.snapshot, objects=run.objects)
         if run.interrupted:
             raise KeyboardInterrupt
-        return all(r.status in (StepStatus.APPLIED, StepStatus.UNCHANGED) for r in run.results)
+        return all(r.stands for r in run.results)
 
     def leave_to_git(self) -> list[Piece]:
         """Note, before owners are let go, that what was agreed to stays whatever happens; return what that settles."""
         given: list[Piece] = []
         for held in self.held.values():
             pinned = {
-                (intent.number, i): "restored"
-                for intent in (r.content for r in held.writer.records)
-                if isinstance(intent, Intent) and isinstance(intent.what, Edit)
-                for i, change in enumerate(intent.what.changes)
-                if _is_pin(intent.what, change)
+                (number, i): "restored"
+                for number, i, edit, change in held.writer.changes()
+                if _is_pin(edit, change)
             }
             held.writer.write([Settled(pinned, held.writer.entry, self.session.now())])
             held.is_led = True
@@ -775,7 +767,7 @@ def _back(
     run = engine.execute(
         Plan("undo", (Edit(ref, fold.changes, "as it was", role, named=False),)), snapshot, begin
     )
-    bad = [r for r in run.results if r.status not in (StepStatus.APPLIED, StepStatus.UNCHANGED)]
+    bad = [r for r in run.results if not r.stands]
     if run.interrupted:
         raise KeyboardInterrupt
     if bad:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ..cluster.probe import not_generated
 from ..journal.journal import Writer
-from ..journal.records import HOLD, Intent, Settled
+from ..journal.records import HOLD, Settled
 from ..model import merge
 from ..model.errors import RescueError
 from ..model.merge import Tag
@@ -86,13 +86,7 @@ def _take_away(
             f"{bad[0].ref} has not got back what it had before it was asked: {bad[0].detail or bad[0].status.value}",
             f"it deletes nothing; go on with: {COMMAND} undo {writer.entry}",
         )
-    numbers = [r.content for r in writer.records if isinstance(r.content, Intent)]
-    changes = {
-        (intent.number, i): "restored"
-        for intent in numbers
-        if isinstance(intent.what, Edit)
-        for i, _ in enumerate(intent.what.changes)
-    }
+    changes = {(number, i): "restored" for number, i, _, _ in writer.changes()}
     writer.write([Settled(changes, writer.entry, session.now())])
     if run.interrupted:
         raise KeyboardInterrupt

@@ -14,15 +14,14 @@ from msgspec.structs import replace
 from ..argocd import handback, ownership
 from ..argocd.handback import Evidence
 from ..journal.claims import RENEW_SECONDS
-from ..journal.entry import Entry, lost, same_place, settlements, what_others_wrote
+from ..journal.entry import Entry, described, lost, same_place, settlements, what_others_wrote, whose
 from ..journal.journal import Writer
 from ..journal.owed import rest_of
 from ..journal.records import Content, Record, Reopened, Settled
 from ..model import patches
 from ..model.errors import Cancelled, Code, ConflictError, ExitStatus, NotFound, RefusedError, RescueError
 from ..model.merge import Tag
-from ..model.text import COMMAND, one_line, some
-from ..model.times import ago
+from ..model.text import COMMAND, some
 from ..model.values import APPLICATION, BY_KIND, JSON, Edit, Key, Plan, Result, Role, Snapshot, StepResult
 from ..plan.on_conflict import OnConflict
 from ..plan.undo import RESTORED, Fate, Options, UndoWork, three_values
@@ -403,23 +402,15 @@ class Undo(Procedure):
 
     def _whose(self, entry: Entry) -> str:
         """Return what must be asked about an entry that is not known to be ours; say it where that is nothing."""
-        me = self.session.reading.actor
-        b = entry.begin
-        who = f"{b.actor or 'somebody'} on {b.host or 'an unknown machine'}"
-        text = one_line(
-            f"entry {entry.id}: {b.verb} by {who}, {ago(self.session.now() - b.started)}"
-            + (f", because: {b.reason}" if b.reason else "")
-        )
-        if not me:
-            return f"{text}; the API server does not say who you are, so it is not known whether it is yours"
-        if b.actor != me:
-            return f"{text}; it is not yours"
+        now = self.session.now()
+        if text := whose(entry, self.session.reading.actor, now):
+            return text
         if "local" in entry.homes:
             return ""
         if entry.id in self.work.whose_version_goes_back():
             # That it is ours is what the ConfigMap says of itself.
-            return f"{text}; this machine has no record of it, and a version changes"
-        self.printer.say(text)
+            return f"{described(entry, now)}; this machine has no record of it, and a version changes"
+        self.printer.say(described(entry, now))
         return ""
 
     def _dry_run(self) -> Result:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -29,6 +30,22 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 HELD_HOURS: Final = range(24, 64)
 """Durations of a window of ours: argocd-server refuses a project with two of one identity."""
+
+
+def hold_window(present: Iterable[JSON], of: str) -> dict[str, JSON]:
+    """Return the deny window that stops every sync of one Application, or of `*`, beside those that are `present`.
+
+    A project must not have two windows that are alike but for what they name: argocd-server refuses
+    it (AppProject.ValidateProject). So its duration is the first that the project does not have.
+    """
+    taken = {str(window.get("duration")) for window in present}
+    return {
+        "kind": "deny",
+        "schedule": "* * * * *",
+        "duration": next(f"{hours}h" for hours in count(HELD_HOURS.start) if f"{hours}h" not in taken),
+        "applications": [of],
+        "manualSync": False,
+    }
 
 
 def is_hold(window: JSON, of: str) -> bool:

@@ -103,19 +103,24 @@ def who(entry: Entry) -> str:
     return f"{actor} on {one_line(entry.begin.host)}" if entry.begin.host else actor
 
 
-def whose(entry: Entry, me: str, now: datetime) -> str:
-    """Return what must be asked about an entry that is not known to be `me`'s; empty where it is."""
+def described(entry: Entry, now: datetime) -> str:
+    """Say which entry it is: what was done, by whom, when and why."""
     b = entry.begin
-    if me and b.actor == me:
-        return ""
     who = f"{b.actor or 'somebody'} on {b.host or 'an unknown machine'}"
     because = f", because: {b.reason}" if b.reason else ""
+    return one_line(f"entry {entry.id}: {b.verb} by {who}, {ago(now - b.started)}{because}")
+
+
+def whose(entry: Entry, me: str, now: datetime) -> str:
+    """Return what must be asked about an entry that is not known to be `me`'s; empty where it is."""
+    if me and entry.begin.actor == me:
+        return ""
     known = (
         "it is not yours"
         if me
         else "the API server does not say who you are, so it is not known whether it is yours"
     )
-    return one_line(f"entry {entry.id}: {b.verb} by {who}, {ago(now - b.started)}{because}; {known}")
+    return f"{described(entry, now)}; {known}"
 
 
 def what_others_wrote(entry: Entry) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..model.errors import AlreadyExists, Code, RefusedError, RescueError
-from ..model.values import JSON
+from ..model.values import JSON, Change, Edit
 from .claims import CLAIM
 from .configmaps import PREFIX, ClusterHome
 from .encoding import (
@@ -30,7 +30,7 @@ from .encoding import (
 )
 from .entry import Entry, fold, next_number, record_id
 from .local import LocalHome
-from .records import Content, Record
+from .records import Content, Intent, Record
 
 ON_THIS_MACHINE = (
     "the parameters and values that it has now are kept on this machine alone: nobody else can put them back"
@@ -229,6 +229,13 @@ class Writer:
             self._owed[home] = (
                 [(r.id, to_line(r)) for r in self.records] if is_here else _for_all(self.records)
             )
+
+    def changes(self) -> Iterator[tuple[int, int, Edit, Change]]:
+        """Yield all that the entry meant to change: the edit's number, the change's index, and both."""
+        for content in (record.content for record in self.records):
+            if isinstance(content, Intent) and isinstance(content.what, Edit):
+                for index, change in enumerate(content.what.changes):
+                    yield content.number, index, content.what, change
 
     def write(self, contents: Sequence[Content], *, fresh: bool = False) -> None:
         """Make records durable in at least one home; the other failing is a warning, once.

@@ -20,7 +20,7 @@ from ..argocd.components import controller_of_sets
 from ..argocd.handback import Evidence, Handback, auto_sync_says, git_says
 from ..argocd.operation import INFO_NAME, operation
 from ..argocd.reconciliation import windows_allow
-from ..argocd.windows import are_operations_held
+from ..argocd.windows import are_operations_held, hold_window
 from ..model import patches
 from ..model.text import display_name
 from ..model.values import (
@@ -45,7 +45,6 @@ WINDOWS: Path = ("spec", "syncWindows")
 POLICY: Path = ("spec", "syncPolicy")
 REFRESH = "argocd.argoproj.io/refresh"
 HYDRATOR = application.SourceKind.HYDRATOR
-FIRST_HOURS = 24
 WHY = "held while Argo CD is asked what it would do"
 
 
@@ -150,21 +149,9 @@ def _window(snapshot: Snapshot, app: JSON, *, may_edit_project: bool) -> tuple[E
 
 
 def window_change(snapshot: Snapshot, app: JSON, project: JSON) -> MemberChange | None:
-    """Return the deny window for this one Application; None where it would stop another one as well.
-
-    A project must not have two windows that are alike but for what they name: argocd-server refuses
-    it (AppProject.ValidateProject). So its duration is the first that the project does not have.
-    """
+    """Return the deny window for this one Application; None where it would stop another one as well."""
     present = (project.get("spec") or {}).get("syncWindows") or []
-    taken = {str(w.get("duration")) for w in present}
-    hours = next(n for n in range(FIRST_HOURS, FIRST_HOURS + len(taken) + 1) if f"{n}h" not in taken)
-    item: dict[str, JSON] = {
-        "kind": "deny",
-        "schedule": "* * * * *",
-        "duration": f"{hours}h",
-        "applications": [app["metadata"]["name"]],
-        "manualSync": False,
-    }
+    item = hold_window(present, app["metadata"]["name"])
     twins = [
         k
         for k in snapshot.named.get(app["metadata"]["name"], ())

@@ -11,7 +11,7 @@ from ..argocd import application, applicationset, deletion, handback
 from ..argocd.components import controller_of_sets
 from ..argocd.controllers import APPLICATIONS, Controller
 from ..argocd.deletion import Doomed
-from ..argocd.windows import HELD_HOURS, is_hold
+from ..argocd.windows import hold_window, is_hold
 from ..journal.entry import Entry, neighbours, older_neighbours
 from ..journal.owed import pieces_of
 from ..model import merge
@@ -120,22 +120,10 @@ def window_edits(snapshot: Snapshot, projects: Iterable[JSON]) -> list[Edit]:
         windows = (project.get("spec") or {}).get("syncWindows")
         if not any(is_hold(w, "*") for w in windows or ()):
             change = MemberChange(
-                WINDOWS, _window(windows or ()), len(windows or ()), present=True, sole=not windows
+                WINDOWS, hold_window(windows or (), "*"), len(windows or ()), present=True, sole=not windows
             )
             edits.append(Edit(ref_of(project), (change,), REASON, Role.WINDOW, named=False))
     return edits
-
-
-def _window(windows: Sequence[JSON]) -> dict[str, JSON]:
-    taken = {w.get("duration") for w in windows}
-    hours = next(h for h in HELD_HOURS if f"{h}h" not in taken)
-    return {
-        "kind": "deny",
-        "schedule": "* * * * *",
-        "duration": f"{hours}h",
-        "applications": ["*"],
-        "manualSync": False,
-    }
 
 
 # -- what would follow
